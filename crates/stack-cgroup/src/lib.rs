@@ -1,0 +1,1 @@
+//! Resource limits as cgroup writes, for v1, hybrid and v2.

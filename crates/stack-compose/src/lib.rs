@@ -1,0 +1,1 @@
+//! The Compose language: file to Project to Desired, with spans.

@@ -1,0 +1,1 @@
+//! The real machine behind the engine's Host trait, and the supervisor around it.

@@ -1,0 +1,87 @@
+//! What the command line and the supervisor say to each other: one JSON value a line over the control socket.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Diagnostic, Failure, Millis, Observed, Plan, ProjectSource, ServiceName, Stamped};
+
+/// A request of a client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Read the project and converge to it.
+    Up(Box<ProjectSource>, UpOptions),
+    /// Change what is wanted without reading the project again.
+    Change(PolicyChange),
+    /// Send every event with a sequence number above this one, and all that follow.
+    Follow(u64),
+    /// Answer with [`Reply::Status`].
+    Status,
+    /// Answer with [`Reply::Plan`] for this project without doing it.
+    Plan(Box<ProjectSource>, UpOptions),
+}
+
+/// Options of `up`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpOptions {
+    /// Only these services and what they depend on; empty is all.
+    pub services: Vec<ServiceName>,
+    /// `--scale`.
+    pub scale: BTreeMap<ServiceName, u32>,
+}
+
+/// A change of what is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyChange {
+    /// Stop and remove everything.
+    Down {
+        /// Delete named volumes too.
+        volumes: bool,
+        /// Instead of each service's grace period.
+        timeout: Option<Millis>,
+    },
+    /// Stop services; empty is all.
+    Stop {
+        /// Which.
+        services: Vec<ServiceName>,
+        /// Instead of each service's grace period.
+        timeout: Option<Millis>,
+    },
+    /// Start stopped services; empty is all.
+    Start {
+        /// Which.
+        services: Vec<ServiceName>,
+    },
+    /// Restart services at the current generation; empty is all.
+    Restart {
+        /// Which.
+        services: Vec<ServiceName>,
+        /// Instead of each service's grace period.
+        timeout: Option<Millis>,
+    },
+}
+
+/// An answer of the supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// The request was taken; its effects are events above `sequence`.
+    Accepted {
+        /// Generation that will satisfy the request.
+        generation: u64,
+        /// The last event before it.
+        sequence: u64,
+    },
+    /// The request was not taken; nothing changed.
+    Refused(Failure),
+    /// The project could not be read; nothing changed.
+    Rejected(Vec<Diagnostic>),
+    /// An event.
+    Event(Stamped),
+    /// What there is.
+    Status(Box<Observed>),
+    /// What would be done.
+    Plan(Plan),
+}

@@ -1,0 +1,289 @@
+//! What one container of a service is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Bytes, ImageReference, Millis, NanoCpus, NetworkName, VolumeName};
+
+/// The part of a service that a container is made of. Each field has a class in `stack-plan`'s `classify.rs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerSpec {
+    /// The image to run.
+    pub image: ImageReference,
+    /// When to ask the registry.
+    #[serde(default)]
+    pub pull_policy: PullPolicy,
+    /// A name of its own instead of `<project>-<service>-<n>`.
+    #[serde(default)]
+    pub container_name: Option<String>,
+    /// Arguments; `None` takes the image's, an empty list clears them.
+    #[serde(default)]
+    pub command: Option<Vec<String>>,
+    /// Program; `None` takes the image's, an empty list clears it. Any value drops the image's command.
+    #[serde(default)]
+    pub entrypoint: Option<Vec<String>>,
+    /// Variables over those of the image; `None` removes the image's.
+    #[serde(default)]
+    pub environment: BTreeMap<String, Option<String>>,
+    /// Working directory; `None` takes the image's.
+    #[serde(default)]
+    pub working_dir: Option<String>,
+    /// `uid[:gid]` or names of the image's own files; `None` takes the image's.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Host name; `None` is the short container id.
+    #[serde(default)]
+    pub hostname: Option<String>,
+    /// Leave a reaping process 1 in front of the program.
+    #[serde(default)]
+    pub init: bool,
+    /// Give the program a terminal.
+    #[serde(default)]
+    pub tty: bool,
+    /// Keep standard input open.
+    #[serde(default)]
+    pub stdin_open: bool,
+    /// Mount the root filesystem read-only.
+    #[serde(default)]
+    pub read_only: bool,
+    /// All capabilities and devices, no masked paths, no system call filter.
+    #[serde(default)]
+    pub privileged: bool,
+    /// Capabilities to add, in the form `NET_ADMIN`, or `ALL`.
+    #[serde(default)]
+    pub cap_add: BTreeSet<String>,
+    /// Capabilities to drop, in the form `NET_ADMIN`, or `ALL`.
+    #[serde(default)]
+    pub cap_drop: BTreeSet<String>,
+    /// Resource limits.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Volumes, bind mounts and temporary filesystems, in the file's order; targets are unique.
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
+    /// Secrets and configs.
+    #[serde(default)]
+    pub files: Vec<FileMount>,
+    /// Which networks it is on.
+    pub network: NetworkMode,
+    /// Published ports.
+    #[serde(default)]
+    pub ports: Vec<PortSpec>,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// When to start it again after it ended.
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// Signal that asks it to stop, as a number (signal(7)); `None` takes the image's, else SIGTERM.
+    #[serde(default)]
+    pub stop_signal: Option<i32>,
+    /// How long it may take to stop before it is killed.
+    pub stop_grace: Millis,
+    /// Health check; `None` takes the image's, and `Some` with [`Probe::None`] turns that off.
+    #[serde(default)]
+    pub healthcheck: Option<Healthcheck>,
+}
+
+/// When to ask the registry for an image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PullPolicy {
+    /// When it is not in the store.
+    #[default]
+    Missing,
+    /// Whenever `up` is asked for.
+    Always,
+    /// Never; it must be in the store.
+    Never,
+}
+
+/// Limits on what a container may use; `None` is no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory.
+    #[serde(default)]
+    pub memory: Option<Bytes>,
+    /// Memory and swap together.
+    #[serde(default)]
+    pub memory_and_swap: Option<Bytes>,
+    /// Memory that is kept under pressure.
+    #[serde(default)]
+    pub memory_reservation: Option<Bytes>,
+    /// Processor time.
+    #[serde(default)]
+    pub cpus: Option<NanoCpus>,
+    /// Processes and threads; `None` takes the default of 4096, -1 is no limit.
+    #[serde(default)]
+    pub pids: Option<i64>,
+}
+
+/// Something mounted into the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// What.
+    pub source: MountSource,
+    /// Where: an absolute path inside the container.
+    pub target: String,
+    /// Without write permission.
+    pub read_only: bool,
+}
+
+/// What a [`Mount`] shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MountSource {
+    /// A named volume of [`crate::Desired::volumes`].
+    Volume {
+        /// Its real name.
+        name: VolumeName,
+        /// Do not fill an empty volume with what the image has at the target.
+        no_copy: bool,
+    },
+    /// A volume without a name; it lives as long as the container's service.
+    Anonymous,
+    /// A path of the host.
+    Bind {
+        /// Absolute path.
+        path: PathBuf,
+        /// Make a missing directory instead of failing.
+        create: bool,
+    },
+    /// Memory.
+    Tmpfs {
+        /// Size limit.
+        size: Option<Bytes>,
+        /// Permission bits of its root; 0o1777 by default.
+        mode: Option<u32>,
+    },
+}
+
+/// Whether a [`FileMount`] is secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileKind {
+    /// Under `/run/secrets`, 0o444 as docker compose has it unless the file says otherwise.
+    Secret,
+    /// A configuration file.
+    Config,
+}
+
+/// A file of the host copied into the container's view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileMount {
+    /// Secret or config.
+    pub kind: FileKind,
+    /// The file, absolute.
+    pub source: PathBuf,
+    /// [`crate::short_hex`] of its content when the project was loaded: an edit is a change.
+    pub content: String,
+    /// Absolute path inside the container.
+    pub target: String,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// Which networks a container is on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkMode {
+    /// Loopback only.
+    None,
+    /// The host's own.
+    Host,
+    /// Networks of [`crate::Desired::networks`].
+    Attached(BTreeMap<NetworkName, Attachment>),
+}
+
+/// How a container is on one network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Further names; the service's and the container's own are implied.
+    pub aliases: BTreeSet<String>,
+    /// A fixed address.
+    pub ipv4: Option<Ipv4Addr>,
+}
+
+/// Transport protocol of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// A port of the container that the host answers on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PortSpec {
+    /// Port inside the container.
+    pub target: u16,
+    /// Port of the host.
+    pub published: HostPort,
+    /// Address of the host; `None` is all of them.
+    pub host_ip: Option<IpAddr>,
+    /// Protocol.
+    pub protocol: Protocol,
+}
+
+/// The host's side of a published port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostPort {
+    /// Any free one.
+    Any,
+    /// One of these, both ends included; the n-th replica takes the n-th.
+    Range(u16, u16),
+}
+
+/// When to start a container again after it ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartPolicy {
+    /// Not by itself.
+    #[default]
+    No,
+    /// Whatever the exit code.
+    Always,
+    /// After a failure, at most so many times in a row (`None`: without end).
+    OnFailure(Option<u32>),
+    /// As `Always`, but not when the user stopped it.
+    UnlessStopped,
+}
+
+/// How health is found out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Healthcheck {
+    /// The probe.
+    pub probe: Probe,
+    /// Time between probes.
+    pub interval: Millis,
+    /// Time a probe may take.
+    pub timeout: Millis,
+    /// Failures in a row that make it unhealthy.
+    pub retries: u32,
+    /// Time after the start in which failures do not count.
+    pub start_period: Millis,
+    /// Time between probes in the start period.
+    pub start_interval: Millis,
+}
+
+/// What a health check does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Probe {
+    /// Nothing: the check is turned off.
+    None,
+    /// Runs a program inside the container; exit code 0 is healthy.
+    Exec(Vec<String>),
+    /// Runs a command line with the container's `/bin/sh -c`.
+    Shell(String),
+}

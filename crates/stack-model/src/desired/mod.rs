@@ -1,0 +1,68 @@
+//! What the user asked for, lowered from the file: no interpolation, no defaults to look up, no front-end words.
+
+mod container;
+mod service;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::{Millis, NetworkName, Origin, ProjectName, ServiceName, VolumeName};
+
+pub use container::{
+    Attachment, ContainerSpec, FileKind, FileMount, Healthcheck, HostPort, Limits, Mount, MountSource, NetworkMode,
+    PortSpec, Probe, Protocol, PullPolicy, RestartPolicy,
+};
+pub use service::{Condition, Dependency, Power, Service};
+
+/// A whole project at one generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Desired {
+    /// The project's name.
+    pub project: ProjectName,
+    /// Distinguishes projects of the same name under different run directories; empty for the default one. It is a
+    /// part of every kernel-wide name (bridge, table, cgroup).
+    pub instance: String,
+    /// Grows by one with every accepted input.
+    pub generation: u64,
+    /// Networks by the file's name; only those that a service uses.
+    pub networks: BTreeMap<NetworkName, Network>,
+    /// Volumes by real name; only those that a service uses.
+    pub volumes: BTreeMap<VolumeName, Volume>,
+    /// Services by name; only those that are active.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// Volumes to delete although nothing uses them any more: the consent of `down -v`.
+    pub discard_volumes: Vec<VolumeName>,
+    /// Instead of each container's own grace period: `stack down -t 0`.
+    pub stop_grace: Option<Millis>,
+}
+
+/// A network that services share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Real name, `<project>_<key>` unless the file names it.
+    pub name: String,
+    /// No way out: no default route, no masquerade, no forwarding of names.
+    pub internal: bool,
+    /// A subnet that the file asks for; the plan picks one otherwise.
+    pub subnet: Option<Ipv4Net>,
+    /// A gateway that the file asks for.
+    pub gateway: Option<Ipv4Addr>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Where it is declared.
+    pub origin: Origin,
+}
+
+/// A named volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Made and removed by someone else; it must exist.
+    pub external: bool,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Where it is declared.
+    pub origin: Origin,
+}

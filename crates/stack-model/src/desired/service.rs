@@ -1,0 +1,79 @@
+//! A service: a container specification, how many of it, and when.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ContainerSpec;
+use crate::{Origin, ServiceName};
+
+/// One service of the project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// What each of its containers is.
+    pub container: ContainerSpec,
+    /// How many containers; they are numbered from 1.
+    pub replicas: u32,
+    /// What must hold before a container starts. Includes implied dependencies.
+    pub depends_on: BTreeMap<ServiceName, Dependency>,
+    /// Whether it should run at all (`stop` turns it off).
+    pub power: Power,
+    /// Grows with each `stack restart`; a running container with a smaller number is restarted.
+    pub restart_request: u64,
+    /// Where each field was written, by the file's key (`mem_limit`, `environment.DEBUG`, `image`).
+    pub origins: BTreeMap<String, Origin>,
+    /// Where the service is declared.
+    pub origin: Origin,
+}
+
+impl Service {
+    /// Where `field` was written: its own place, that of the nearest enclosing field, or the service's.
+    pub fn origin_of(&self, field: &str) -> &Origin {
+        let mut path = field;
+        loop {
+            if let Some(origin) = self.origins.get(path) {
+                return origin;
+            }
+            match path.rfind('.') {
+                Some(end) => path = &path[..end],
+                None => return &self.origin,
+            }
+        }
+    }
+}
+
+/// Whether a service should run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Power {
+    /// It runs, under its restart policy.
+    #[default]
+    On,
+    /// Its containers exist but are stopped.
+    Off,
+}
+
+/// An edge of the dependency graph.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// What must hold.
+    pub condition: Condition,
+    /// Restart the dependent when an explicit operation restarts or replaces the dependency.
+    pub restart: bool,
+    /// Without it, the absence or failure of the dependency is a warning.
+    pub required: bool,
+    /// Where it is written.
+    pub origin: Origin,
+}
+
+/// What a dependency waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// All its containers have been started.
+    Started,
+    /// All its containers pass their health check.
+    Healthy,
+    /// All its containers have ended with exit code 0.
+    CompletedSuccessfully,
+}

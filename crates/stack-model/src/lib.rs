@@ -1,0 +1,45 @@
+//! The nouns of `stack`: what the user asked for ([`Desired`]), what there is ([`Observed`]), what is to be done
+//! ([`Plan`]), what happened ([`Event`]).
+//!
+//! Plain data without behaviour beyond construction, comparison and display. Nothing here does input or output,
+//! reads a clock or knows a system call; every crate of the workspace may use every type of this one.
+
+mod control;
+mod desired;
+mod diagnostic;
+mod event;
+mod fingerprint;
+mod history;
+mod id;
+mod image;
+mod layout;
+mod network;
+mod observed;
+mod plan;
+mod source;
+mod unit;
+
+pub use control::{PolicyChange, Reply, Request, UpOptions};
+pub use desired::{
+    Attachment, Condition, ContainerSpec, Dependency, Desired, FileKind, FileMount, Healthcheck, HostPort, Limits,
+    Mount, MountSource, Network, NetworkMode, PortSpec, Power, Probe, Protocol, PullPolicy, RestartPolicy, Service,
+    Volume,
+};
+pub use diagnostic::{Diagnostic, Failure, Fault, Label, Patch, Severity};
+pub use event::{Event, OpReport, Stamped};
+pub use fingerprint::{fingerprint, short_hex};
+pub use history::{Failed, History, Restarts};
+pub use id::{
+    ContainerId, DiffId, IfName, ImageId, ImageReference, InvalidName, NetworkName, ProjectName, ServiceName,
+    VolumeName,
+};
+pub use image::{ImageConfig, ImageFacts};
+pub use layout::Layout;
+pub use network::{Names, NetworkRules, PublishedPort, Ruleset, Zone};
+pub use observed::{
+    Container, Endpoint, Exit, Health, HostFacts, Observed, ObservedContainer, ObservedNetwork, Process, ResolvedMount,
+    ResolvedSource, State, Stopping,
+};
+pub use plan::{Action, Blocked, Cause, Effect, Key, NetworkPlan, Op, Plan, Until, VolumePlan};
+pub use source::{Origin, ProjectSource};
+pub use unit::{Bytes, Millis, NanoCpus, Now};

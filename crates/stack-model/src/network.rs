@@ -1,0 +1,68 @@
+//! The two things a project shows to its network as a whole: a rule set and names. Each is rendered complete by the
+//! plan and swapped complete by the host.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::{ContainerId, IfName, NetworkName, Protocol};
+
+/// The content of the project's nftables table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruleset {
+    /// Networks to masquerade and to keep apart.
+    pub networks: BTreeMap<NetworkName, NetworkRules>,
+    /// Ports to forward.
+    pub ports: BTreeSet<PublishedPort>,
+}
+
+impl Ruleset {
+    /// No table is needed.
+    pub fn is_empty(&self) -> bool {
+        self.networks.is_empty() && self.ports.is_empty()
+    }
+}
+
+/// What the rules need to know about one network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkRules {
+    /// Its bridge.
+    pub bridge: IfName,
+    /// Its subnet.
+    pub subnet: Ipv4Net,
+    /// No way out.
+    pub internal: bool,
+}
+
+/// A port of the host that leads to a container. Everything is decided.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PublishedPort {
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Address of the host; `None` is all of them.
+    pub host_ip: Option<IpAddr>,
+    /// Port of the host.
+    pub host_port: u16,
+    /// Address of the container.
+    pub address: Ipv4Addr,
+    /// Port inside the container.
+    pub target: u16,
+}
+
+/// The names of a project, as each container sees them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// One zone for each container that has a network of its own.
+    pub zones: BTreeMap<ContainerId, Zone>,
+}
+
+/// What one container can look up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zone {
+    /// Lower-case names without a final dot, to addresses in order.
+    pub hosts: BTreeMap<String, Vec<Ipv4Addr>>,
+    /// Pass other names on to the host's resolvers. Not on internal networks (CVE-2024-29018).
+    pub forward: bool,
+}

@@ -1,0 +1,51 @@
+//! Where things were written.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Now;
+
+/// A place in an input file. Lines and columns count from one; columns count characters.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// The file as the user would name it: relative to the project directory where it lies below it.
+    pub file: String,
+    /// Line, from 1; 0 when the thing stands in no file (a default, a flag).
+    pub line: u32,
+    /// Column, from 1.
+    pub column: u32,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.line, self.column) {
+            (0, _) => f.write_str(&self.file),
+            (line, 0) => write!(f, "{}:{line}", self.file),
+            (line, column) => write!(f, "{}:{line}:{column}", self.file),
+        }
+    }
+}
+
+/// Everything the loader needs to read a project again: the supervisor keeps it and reloads on every save.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectSource {
+    /// Compose files in order, absolute. Empty: discover them from `working_dir` upwards.
+    pub files: Vec<PathBuf>,
+    /// Where the command was run, absolute.
+    pub working_dir: PathBuf,
+    /// `--project-directory`, absolute.
+    pub project_dir: Option<PathBuf>,
+    /// `-p`.
+    pub project_name: Option<String>,
+    /// `--profile`, repeatable; `COMPOSE_PROFILES` is read from `environment`.
+    pub profiles: Vec<String>,
+    /// `--env-file`, absolute; empty: `.env` of the project directory.
+    pub env_files: Vec<PathBuf>,
+    /// The environment of the command that asked.
+    pub environment: BTreeMap<String, String>,
+    /// When the command was given.
+    pub asked: Now,
+}

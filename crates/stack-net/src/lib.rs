@@ -1,0 +1,1 @@
+//! Bridges, veths, addresses, routes and the nftables table of a project.

@@ -1,0 +1,1 @@
+//! Every decision: reconcile, field classes, order, back-off, health.

@@ -1,0 +1,1 @@
+//! One container: create, start, exec, signal, remove.

@@ -1,0 +1,1 @@
+//! A machine in memory with seeded faults, for tests of the engine.

@@ -1,0 +1,2 @@
+//! The composition root of `stack`.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Kernel tests and scenarios.
+fn main() {}
