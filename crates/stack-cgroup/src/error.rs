@@ -1,0 +1,89 @@
+//! What can go wrong with a cgroup.
+
+use std::io;
+use std::path::PathBuf;
+
+use stack_model::{Bytes, Fault};
+
+/// A cgroup that cannot be used as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// No hierarchy that could hold limits is mounted.
+    #[error("no cgroup hierarchy is mounted below /sys/fs/cgroup")]
+    NotMounted,
+    /// A controller that a limit needs does not exist on this machine.
+    #[error("the cgroup controller `{controller}` is missing, so `{file}` cannot be set")]
+    ControllerMissing {
+        /// The controller.
+        controller: &'static str,
+        /// What should have been written.
+        file: &'static str,
+    },
+    /// A directory cannot be made or removed.
+    #[error("cgroup {path}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A value was not accepted.
+    #[error("cannot write `{value}` to {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The value.
+        value: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The processes use more than the new limit allows, and the kernel cannot take it from them.
+    #[error("the memory limit of {limit} is below what is in use")]
+    BelowUsage {
+        /// The limit that was asked for.
+        limit: Bytes,
+    },
+    /// What `cgroups-rs` says.
+    #[error("cgroup controller")]
+    Controller(#[from] cgroups_rs::fs::error::Error),
+}
+
+impl CgroupError {
+    /// Its kind.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::NotMounted | Self::ControllerMissing { .. } => Fault::Missing,
+            Self::BelowUsage { .. } => Fault::User,
+            Self::Directory { source, .. } | Self::Write { source, .. } | Self::Read { source, .. } => {
+                match source.kind() {
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Fault::Denied,
+                    _ => Fault::Transient,
+                }
+            }
+            Self::Controller(_) => Fault::Transient,
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotMounted => Some("mount it: mount -t cgroup2 none /sys/fs/cgroup".to_owned()),
+            Self::ControllerMissing { controller, .. } => {
+                Some(format!("boot a kernel with the `{controller}` controller enabled, or remove the limit"))
+            }
+            Self::BelowUsage { .. } => {
+                Some("raise `mem_limit`, or restart the service so that it begins small".to_owned())
+            }
+            _ if self.fault() == Fault::Denied => Some("run as root".to_owned()),
+            Self::Directory { .. } | Self::Write { .. } | Self::Read { .. } | Self::Controller(_) => None,
+        }
+    }
+}
