@@ -1,0 +1,84 @@
+//! Anything may be killed at any time.
+
+use stack_tests::{World, eventually};
+
+use super::SLEEPER;
+
+#[test]
+fn a_container_killed_from_outside_comes_back() {
+    let world = World::new("comeback");
+    world.write("compose.yaml", &format!("services:\n  web:\n    {SLEEPER}\n"));
+    world.stack(&["up", "-d"]).ok();
+    let before = world.pids()["comeback-web-1"];
+    world.kill(before);
+    eventually("another process runs", || {
+        let pids = world.pids();
+        if pids.get("comeback-web-1").is_some_and(|pid| *pid != before) { Ok(()) } else { Err(format!("{pids:?}")) }
+    });
+}
+
+#[test]
+fn containers_outlive_the_supervisor_and_are_adopted() {
+    let world = World::new("adopt");
+    world.write(
+        "compose.yaml",
+        &format!("services:\n  web:\n    {SLEEPER}\n  talk:\n    image: stack.local/self\n    command: [demo, flood, '200000']\n"),
+    );
+    world.stack(&["up", "-d"]).ok();
+    let before = world.pids();
+    let supervisor = world.supervisor().expect("a supervisor runs");
+    world.kill(supervisor);
+    eventually("the supervisor is gone", || {
+        if world.supervisor() == Some(supervisor) { Err("still there".to_owned()) } else { Ok(()) }
+    });
+    assert_eq!(world.pids()["adopt-web-1"], before["adopt-web-1"]);
+
+    world.stack(&["up", "-d"]).ok();
+    assert_eq!(world.pids()["adopt-web-1"], before["adopt-web-1"]);
+    assert_ne!(world.supervisor(), Some(supervisor));
+    // Each line that was written while nobody read is in the log, once and in order.
+    eventually("all lines are logged", || {
+        let lines = world.stack(&["logs", "--no-log-prefix", "talk"]).stdout;
+        let numbers: Vec<u64> = lines.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
+        let whole = numbers.len() == 200_000 && numbers.iter().zip(1..).all(|(have, want)| *have == want);
+        if whole { Ok(()) } else { Err(format!("{} lines, the last {:?}", numbers.len(), numbers.last())) }
+    });
+}
+
+#[test]
+fn a_flushed_table_is_put_back() {
+    let world = World::new("flush");
+    world.write("compose.yaml", &format!("services:\n  web:\n    {SLEEPER}\n    ports: ['127.0.0.1:18099:80']\n"));
+    world.stack(&["up", "-d"]).ok();
+    let rules = || {
+        #[expect(clippy::disallowed_methods, reason = "an independent reader of the rules")]
+        let output = std::process::Command::new("nft").args(["list", "ruleset"]).output().expect("nft is installed");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let ours = rules().lines().find(|line| line.contains("table") && line.contains("flush")).map(str::to_owned);
+    let table = ours.expect("the project has a table");
+    let words: Vec<&str> = table.split_ascii_whitespace().take(3).collect();
+    #[expect(clippy::disallowed_methods, reason = "someone else's hand")]
+    let status = std::process::Command::new("nft").arg("delete").args(&words).status().expect("nft is installed");
+    assert!(status.success());
+    eventually("the table is back", || if rules().contains("18099") { Ok(()) } else { Err(rules()) });
+}
+
+#[test]
+fn a_deleted_bridge_is_put_back() {
+    let world = World::new("bridge");
+    world.write("compose.yaml", &format!("services:\n  web:\n    {SLEEPER}\n"));
+    world.stack(&["up", "-d"]).ok();
+    let pids = world.pids();
+    let bridge = world.records()["bridge-web-1"]["endpoints"][0]["bridge"].as_str().expect("a bridge").to_owned();
+    let index = || fs_err::read_to_string(format!("/sys/class/net/{bridge}/ifindex")).ok();
+    let before = index().expect("the bridge exists");
+    #[expect(clippy::disallowed_methods, reason = "someone else's hand")]
+    let status = std::process::Command::new("ip").args(["link", "delete", &bridge]).status().expect("ip is installed");
+    assert!(status.success());
+    eventually("another bridge with a port", || {
+        let ports = fs_err::read_dir(format!("/sys/class/net/{bridge}/brif")).map(Iterator::count).unwrap_or(0);
+        if ports == 1 && index() != Some(before.clone()) { Ok(()) } else { Err(format!("{:?} {ports}", index())) }
+    });
+    assert_eq!(world.pids(), pids);
+}

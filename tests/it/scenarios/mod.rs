@@ -1,0 +1,10 @@
+//! One file a subject; each test is phrased as what must hold.
+
+mod bad_input;
+mod changes;
+mod crash;
+mod examples;
+mod verbs;
+
+/// The smallest service: this very program, asleep until it is told to stop.
+const SLEEPER: &str = "image: stack.local/self\n    command: [demo, sleep]";
