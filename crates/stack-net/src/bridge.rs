@@ -1,0 +1,154 @@
+//! One bridge per network.
+
+use std::net::IpAddr;
+
+use futures_util::TryStreamExt;
+use ipnet::Ipv4Net;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::BridgeStpState;
+use rtnetlink::{AddressMessageBuilder, Handle, LinkBridge, LinkMessageBuilder, LinkUnspec};
+use stack_model::{IfName, NetworkPlan};
+
+use crate::error::{Clash, NetError};
+use crate::observe::{self, ALIAS_MARK, Link, io_error};
+use crate::sysctl;
+
+const ENODEV: i32 = nix::libc::ENODEV;
+
+/// Makes a bridge be as the plan says.
+pub(crate) async fn ensure(handle: &Handle, plan: &NetworkPlan, alias: &str) -> Result<bool, NetError> {
+    let bridge = &plan.bridge;
+    let found = find(handle, bridge).await?;
+    let link = match found {
+        Some(link) if link.bridge && (link.alias.is_empty() || link.alias == alias) => link,
+        Some(_) => return Err(NetError::BridgeTaken { bridge: bridge.clone() }),
+        None => {
+            check_subnet(handle, bridge, plan.gateway).await?;
+            create(handle, bridge, plan.gateway).await?;
+            find(handle, bridge).await?.ok_or_else(|| NetError::Bridge {
+                bridge: bridge.clone(),
+                step: "find",
+                source: std::io::Error::from_raw_os_error(ENODEV),
+            })?
+        }
+    };
+    let mut changed = false;
+    if link.alias != alias || !link.up {
+        // The kernel ignores an alias in the message that makes a link.
+        let message = LinkUnspec::new_with_index(link.index).alias(alias).up().build();
+        let done = handle.link().set(message).execute().await;
+        done.map_err(|error| failed(bridge, "bring up", error))?;
+        changed = true;
+    }
+    changed |= sysctl::ensure_bridge_settings(bridge)?;
+    changed |= ensure_address(handle, bridge, link.index, plan.gateway).await?;
+    Ok(changed)
+}
+
+/// Deletes a bridge of ours.
+pub(crate) async fn remove(handle: &Handle, bridge: &IfName) -> Result<bool, NetError> {
+    let Some(link) = find(handle, bridge).await? else { return Ok(false) };
+    // Without an alias it is a bridge that was left half-made.
+    if !link.bridge || !(link.alias.is_empty() || link.alias.starts_with(ALIAS_MARK)) {
+        return Err(NetError::BridgeTaken { bridge: bridge.clone() });
+    }
+    match handle.link().del(link.index).execute().await.map_err(io_error) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(ENODEV) => Ok(false),
+        Err(source) => Err(NetError::Bridge { bridge: bridge.clone(), step: "delete", source }),
+    }
+}
+
+fn failed(bridge: &IfName, step: &'static str, error: rtnetlink::Error) -> NetError {
+    NetError::Bridge { bridge: bridge.clone(), step, source: io_error(error) }
+}
+
+async fn find(handle: &Handle, bridge: &IfName) -> Result<Option<Link>, NetError> {
+    let mut found = Box::pin(handle.link().get().match_name(bridge.as_str()).execute());
+    match found.try_next().await {
+        Ok(message) => Ok(message.as_ref().map(Link::new)),
+        Err(error) => match io_error(error) {
+            error if error.raw_os_error() == Some(ENODEV) => Ok(None),
+            source => Err(NetError::Bridge { bridge: bridge.clone(), step: "look for", source }),
+        },
+    }
+}
+
+/// No spanning tree and no forward delay: a port forwards from its first packet. The hardware address is fixed,
+/// because a bridge without one changes its own whenever a port with a lower one joins, and neighbours lose it.
+async fn create(handle: &Handle, bridge: &IfName, gateway: Ipv4Net) -> Result<(), NetError> {
+    let [a, b, c, d] = gateway.addr().octets();
+    let message = LinkMessageBuilder::<LinkBridge>::new(bridge.as_str())
+        .stp_state(BridgeStpState::Disabled)
+        .forward_delay(0)
+        .mcast_snooping(false)
+        .address(vec![0x02, 0x42, a, b, c, d])
+        .build();
+    handle.link().add(message).execute().await.map_err(|error| failed(bridge, "create", error))
+}
+
+/// Gives a bridge its address and takes every other one away.
+async fn ensure_address(handle: &Handle, bridge: &IfName, index: u32, gateway: Ipv4Net) -> Result<bool, NetError> {
+    let present = observe::addresses(handle).await?;
+    let mut changed = false;
+    for address in present.iter().filter(|address| address.index == index && address.net != gateway) {
+        let done = handle.address().del(address_message(index, address.net)).execute().await;
+        done.map_err(|error| failed(bridge, "take a foreign address from", error))?;
+        changed = true;
+    }
+    if !present.iter().any(|address| address.index == index && address.net == gateway) {
+        let mut request = handle.address().add(index, IpAddr::V4(gateway.addr()), gateway.prefix_len()).replace();
+        *request.message_mut() = address_message(index, gateway);
+        request.execute().await.map_err(|error| failed(bridge, "give an address to", error))?;
+        changed = true;
+    }
+    Ok(changed)
+}
+
+/// An address with the broadcast address of its subnet.
+pub(crate) fn address_message(index: u32, net: Ipv4Net) -> AddressMessage {
+    let builder = AddressMessageBuilder::<std::net::Ipv4Addr>::new().index(index);
+    let mut message = builder.address(net.addr(), net.prefix_len()).build();
+    message.attributes.retain(|attribute| !matches!(attribute, AddressAttribute::Broadcast(_)));
+    if net.prefix_len() < 31 {
+        message.attributes.push(AddressAttribute::Broadcast(net.broadcast()));
+    }
+    message
+}
+
+/// Refuses a subnet whose addresses lead elsewhere. A route that is wider than the subnet, such as one for all of
+/// 10.0.0.0/8, is no clash: the bridge's own route is the more specific one.
+async fn check_subnet(handle: &Handle, bridge: &IfName, gateway: Ipv4Net) -> Result<(), NetError> {
+    let subnet = gateway.trunc();
+    let links = observe::links(handle).await?;
+    let name = |index: Option<u32>| {
+        let link = links.iter().find(|link| Some(link.index) == index);
+        link.map(|link| link.name.clone()).unwrap_or_default()
+    };
+    let addresses = observe::addresses(handle).await?;
+    let address = addresses.iter().find(|address| address.net.contains(&subnet) || subnet.contains(&address.net));
+    if let Some(address) = address {
+        let clash = Clash::Address { interface: name(Some(address.index)), address: address.net };
+        return Err(NetError::SubnetClash { bridge: bridge.clone(), subnet, clash });
+    }
+    let routes = observe::routes(handle).await?;
+    if let Some(route) = routes.iter().find(|route| subnet.contains(&route.destination)) {
+        let clash = Clash::Route { interface: name(route.index), destination: route.destination };
+        return Err(NetError::SubnetClash { bridge: bridge.clone(), subnet, clash });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_carries_the_broadcast_address_of_its_subnet() {
+        let message = address_message(3, "10.89.0.1/26".parse().unwrap());
+        assert_eq!(message.header.prefix_len, 26);
+        assert!(message.attributes.contains(&AddressAttribute::Broadcast("10.89.0.63".parse().unwrap())));
+        let single = address_message(3, "10.89.0.1/32".parse().unwrap());
+        assert!(!single.attributes.iter().any(|attribute| matches!(attribute, AddressAttribute::Broadcast(_))));
+    }
+}

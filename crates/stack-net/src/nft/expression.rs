@@ -1,0 +1,258 @@
+//! Matches and statements as the kernel executes them: small instructions that load a register, compare it, or act
+//! (linux/netfilter/nf_tables.h).
+//!
+//! A register holds 16 bytes; it is also addressed in words of four. The kernel reports the first word of a register
+//! by the register's own number, so [`Register::Reg1`] stands for the first word here too.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use netlink_packet_core::DefaultNla;
+use netlink_packet_netfilter::nftables::{
+    Bitwise, Cmp, DataAttribute, Expressions, Immediate, Lookup, Meta, MetaKey, Operator, Payload, Register, Verdict,
+    VerdictAttribute,
+};
+use stack_model::{IfName, Protocol};
+
+const IFNAME_BYTES: usize = 16;
+const NFPROTO_IPV4: u8 = 2;
+const RTN_LOCAL: u32 = 2;
+
+const PAYLOAD_NETWORK: u32 = 1;
+const PAYLOAD_TRANSPORT: u32 = 2;
+const IPV4_SOURCE: u32 = 12;
+const IPV4_DESTINATION: u32 = 16;
+const PORT_DESTINATION: u32 = 2;
+
+/// Bits of `ct state` (`NF_CT_STATE_BIT`): established and related.
+const STATE_KNOWN: u32 = 0b110;
+/// Bit of `ct status` (`IPS_DST_NAT`).
+const STATUS_DNAT: u32 = 1 << 5;
+
+/// A rule in the making. Each method adds a match or ends the rule with what to do.
+#[derive(Debug, Default)]
+pub(super) struct Expression(Vec<Expressions>);
+
+impl Expression {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// `meta nfproto ipv4`: must precede every look at an IPv4 header in a table of family `inet`.
+    pub(super) fn ipv4(self) -> Self {
+        self.meta(MetaKey::Nfproto).compare(Operator::Equal, vec![NFPROTO_IPV4])
+    }
+
+    /// `iifname "…"`.
+    pub(super) fn from_interface(self, name: &IfName) -> Self {
+        self.meta(MetaKey::Iifname).compare(Operator::Equal, interface(name))
+    }
+
+    /// `iifname != "…"`.
+    pub(super) fn not_from_interface(self, name: &IfName) -> Self {
+        self.meta(MetaKey::Iifname).compare(Operator::NotEqual, interface(name))
+    }
+
+    /// `oifname "…"`.
+    pub(super) fn to_interface(self, name: &IfName) -> Self {
+        self.meta(MetaKey::Oifname).compare(Operator::Equal, interface(name))
+    }
+
+    /// `oifname != "…"`.
+    pub(super) fn not_to_interface(self, name: &IfName) -> Self {
+        self.meta(MetaKey::Oifname).compare(Operator::NotEqual, interface(name))
+    }
+
+    /// `ip saddr …`.
+    pub(super) fn from_net(self, net: Ipv4Net) -> Self {
+        self.address(IPV4_SOURCE, net)
+    }
+
+    /// `ip daddr …`.
+    pub(super) fn to_net(self, net: Ipv4Net) -> Self {
+        self.address(IPV4_DESTINATION, net)
+    }
+
+    /// `fib daddr type local`: the packet is for an address of this host.
+    pub(super) fn to_local(mut self) -> Self {
+        const RESULT_ADDRESS_TYPE: u32 = 3;
+        const FLAG_DESTINATION: u32 = 1 << 1;
+        let attributes =
+            vec![word(1, u32::from(Register::Reg1)), word(2, RESULT_ADDRESS_TYPE), word(3, FLAG_DESTINATION)];
+        self.0.push(Expressions::Other { expression_type: "fib".to_owned(), attributes });
+        self.compare(Operator::Equal, RTN_LOCAL.to_ne_bytes().to_vec())
+    }
+
+    /// `ct state established,related`.
+    pub(super) fn known_connection(self) -> Self {
+        const KEY_STATE: u32 = 0;
+        self.connection(KEY_STATE, STATE_KNOWN)
+    }
+
+    /// `ct status dnat`: the connection was let in by a published port.
+    pub(super) fn published(self) -> Self {
+        const KEY_STATUS: u32 = 2;
+        self.connection(KEY_STATUS, STATUS_DNAT)
+    }
+
+    /// `dnat ip to meta l4proto . th dport map @…`; no match is the end of the rule.
+    pub(super) fn forward_by_port(mut self, map: &str) -> Vec<Expressions> {
+        self.0.push(load_meta(MetaKey::L4Proto, Register::Reg1));
+        self.0.push(load(PAYLOAD_TRANSPORT, PORT_DESTINATION, 2, Register::Reg32_01));
+        self.forward(map)
+    }
+
+    /// `dnat ip to ip daddr . meta l4proto . th dport map @…`; no match is the end of the rule.
+    pub(super) fn forward_by_address_and_port(mut self, map: &str) -> Vec<Expressions> {
+        self.0.push(load(PAYLOAD_NETWORK, IPV4_DESTINATION, 4, Register::Reg1));
+        self.0.push(load_meta(MetaKey::L4Proto, Register::Reg32_01));
+        self.0.push(load(PAYLOAD_TRANSPORT, PORT_DESTINATION, 2, Register::Reg32_02));
+        self.forward(map)
+    }
+
+    /// `masquerade`.
+    pub(super) fn masquerade(mut self) -> Vec<Expressions> {
+        self.0.push(Expressions::Other { expression_type: "masq".to_owned(), attributes: Vec::new() });
+        self.0
+    }
+
+    /// `accept`.
+    pub(super) fn accept(self) -> Vec<Expressions> {
+        self.verdict(vec![VerdictAttribute::Code(Verdict::Other(1))])
+    }
+
+    /// `drop`.
+    pub(super) fn drop(self) -> Vec<Expressions> {
+        self.verdict(vec![VerdictAttribute::Code(Verdict::Other(0))])
+    }
+
+    /// `jump …`.
+    pub(super) fn jump(self, chain: &str) -> Vec<Expressions> {
+        self.verdict(vec![VerdictAttribute::Code(Verdict::Jump), VerdictAttribute::Chain(chain.to_owned())])
+    }
+
+    fn meta(mut self, key: MetaKey) -> Self {
+        self.0.push(load_meta(key, Register::Reg1));
+        self
+    }
+
+    fn address(mut self, offset: u32, net: Ipv4Net) -> Self {
+        self.0.push(load(PAYLOAD_NETWORK, offset, 4, Register::Reg1));
+        self.masked(net.netmask().octets().to_vec()).compare(Operator::Equal, net.network().octets().to_vec())
+    }
+
+    /// Any of `bits` is set. Connection tracking loads its words in the order of the machine.
+    fn connection(mut self, key: u32, bits: u32) -> Self {
+        let attributes = vec![word(1, u32::from(Register::Reg1)), word(2, key)];
+        self.0.push(Expressions::Other { expression_type: "ct".to_owned(), attributes });
+        self.masked(bits.to_ne_bytes().to_vec()).compare(Operator::NotEqual, vec![0; 4])
+    }
+
+    fn masked(mut self, mask: Vec<u8>) -> Self {
+        self.0.push(Expressions::Bitwise(vec![
+            Bitwise::SourceRegister(Register::Reg1),
+            Bitwise::DestinationRegister(Register::Reg1),
+            Bitwise::Length(mask.len() as u32),
+            Bitwise::Xor(DataAttribute::Value(vec![0; mask.len()])),
+            Bitwise::Mask(DataAttribute::Value(mask)),
+        ]));
+        self
+    }
+
+    fn compare(mut self, operator: Operator, value: Vec<u8>) -> Self {
+        self.0.push(Expressions::Cmp(vec![
+            Cmp::SourceRegister(Register::Reg1),
+            Cmp::Op(operator),
+            Cmp::Data(DataAttribute::Value(value)),
+        ]));
+        self
+    }
+
+    fn forward(mut self, map: &str) -> Vec<Expressions> {
+        const NAT_DESTINATION: u32 = 1;
+        self.0.push(Expressions::Lookup(vec![
+            Lookup::Set(map.to_owned()),
+            Lookup::SourceRegister(Register::Reg1),
+            Lookup::DestinationRegister(Register::Reg1),
+        ]));
+        let attributes = vec![
+            word(1, NAT_DESTINATION),
+            word(2, u32::from(NFPROTO_IPV4)),
+            word(3, u32::from(Register::Reg1)),
+            word(5, u32::from(Register::Reg32_01)),
+        ];
+        self.0.push(Expressions::Other { expression_type: "nat".to_owned(), attributes });
+        self.0
+    }
+
+    fn verdict(mut self, verdict: Vec<VerdictAttribute>) -> Vec<Expressions> {
+        self.0.push(Expressions::Immediate(vec![
+            Immediate::DestinationRegister(Register::Verdict),
+            Immediate::Data(DataAttribute::Verdict(verdict)),
+        ]));
+        self.0
+    }
+}
+
+/// An attribute of four bytes in network order.
+fn word(kind: u16, value: u32) -> DefaultNla {
+    DefaultNla::new(kind, value.to_be_bytes().to_vec())
+}
+
+fn load_meta(key: MetaKey, register: Register) -> Expressions {
+    Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(register)])
+}
+
+fn load(base: u32, offset: u32, bytes: u32, register: Register) -> Expressions {
+    Expressions::Payload(vec![
+        Payload::DestinationRegister(register),
+        Payload::Base(base),
+        Payload::Offset(offset),
+        Payload::Len(bytes),
+    ])
+}
+
+/// Names are compared whole, with their padding.
+fn interface(name: &IfName) -> Vec<u8> {
+    let mut bytes = name.as_str().as_bytes().to_vec();
+    bytes.resize(IFNAME_BYTES, 0);
+    bytes
+}
+
+/// Whether an instruction read from the kernel is this one. The kernel adds attributes for defaults.
+pub(super) fn is_held_by(one: &Expressions, other: &Expressions) -> bool {
+    fn subset<T: PartialEq>(some: &[T], all: &[T]) -> bool {
+        some.iter().all(|attribute| all.contains(attribute))
+    }
+    match (one, other) {
+        (Expressions::Bitwise(one), Expressions::Bitwise(other)) => subset(one, other),
+        (Expressions::Cmp(one), Expressions::Cmp(other)) => subset(one, other),
+        (Expressions::Immediate(one), Expressions::Immediate(other)) => subset(one, other),
+        (Expressions::Lookup(one), Expressions::Lookup(other)) => subset(one, other),
+        (Expressions::Meta(one), Expressions::Meta(other)) => subset(one, other),
+        (Expressions::Payload(one), Expressions::Payload(other)) => subset(one, other),
+        (
+            Expressions::Other { expression_type: one, attributes: some },
+            Expressions::Other { expression_type: other, attributes: all },
+        ) => one == other && subset(some, all),
+        _ => false,
+    }
+}
+
+/// The number of a protocol in an IP header.
+pub(super) fn protocol_number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+    }
+}
+
+/// The protocol with this number.
+pub(super) fn protocol_of(number: u8) -> Option<Protocol> {
+    [Protocol::Tcp, Protocol::Udp].into_iter().find(|protocol| protocol_number(*protocol) == number)
+}
+
+/// A whole loopback net, `127.0.0.0/8`.
+pub(super) fn loopback_net() -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)
+}

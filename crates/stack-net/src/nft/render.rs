@@ -1,0 +1,167 @@
+//! What the rules are. Pure: the same rule set gives the same table.
+//!
+//! ```text
+//!   raw         prerouting -300  nobody reaches 127/8 or a container's address through the wrong interface
+//!   prerouting  nat -100  \      published ports of local addresses are forwarded to containers,
+//!   output      nat -100  /      for others and for this host
+//!   postrouting nat  100         containers look like the host to the outside; answers find their way back
+//!   forward     filter 0         nothing crosses between networks, nothing enters but through a published port
+//! ```
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use netlink_packet_netfilter::nftables::{Expressions, InetHookNumber};
+use stack_model::{IfName, NetworkName, NetworkRules, PublishedPort, Ruleset};
+
+use super::expression::{Expression, loopback_net, protocol_number};
+use super::table::{Chain, Hook, Map, Rule, Table};
+
+/// Ports of every address: `protocol . port -> address . port`.
+pub(super) const ANY: &str = "ports";
+/// Ports of one IPv4 address: `address . protocol . port -> address . port`.
+pub(super) const BOUND: &str = "ports_of_address";
+/// Ports of one IPv6 address. The kernel cannot forward from IPv6 to IPv4, so a relay does it; the map is here so that
+/// the table says all of the rule set.
+pub(super) const RELAYED: &str = "ports_relayed";
+
+const FORWARD_PORTS: &str = "forward_ports";
+
+// The type numbers of the nft command: a concatenation shifts by six bits.
+const TYPE_IPV4: u32 = 7;
+const TYPE_IPV6: u32 = 8;
+const TYPE_PROTOCOL: u32 = 12;
+const TYPE_PORT: u32 = 13;
+
+/// The whole table of a rule set.
+pub fn render(ruleset: &Ruleset, table: &str) -> Table {
+    Table { name: table.to_owned(), maps: maps(ruleset), chains: chains(ruleset) }
+}
+
+fn maps(ruleset: &Ruleset) -> BTreeMap<String, Map> {
+    let port = (TYPE_PROTOCOL << 6) | TYPE_PORT;
+    let map = |key_type, key_bytes| Map {
+        key_type,
+        key_bytes,
+        value_type: (TYPE_IPV4 << 6) | TYPE_PORT,
+        value_bytes: 8,
+        elements: BTreeMap::new(),
+    };
+    let mut maps = BTreeMap::from([
+        (ANY.to_owned(), map(port, 8)),
+        (BOUND.to_owned(), map((TYPE_IPV4 << 12) | port, 12)),
+        (RELAYED.to_owned(), map((TYPE_IPV6 << 12) | port, 24)),
+    ]);
+    for published in &ruleset.ports {
+        let name = match published.host_ip {
+            None => ANY,
+            Some(IpAddr::V4(_)) => BOUND,
+            Some(IpAddr::V6(_)) => RELAYED,
+        };
+        if let Some(map) = maps.get_mut(name) {
+            map.elements.insert(key(published), value(published));
+        }
+    }
+    maps
+}
+
+fn key(published: &PublishedPort) -> Vec<u8> {
+    let mut key = match published.host_ip {
+        None => Vec::new(),
+        Some(IpAddr::V4(address)) => address.octets().to_vec(),
+        Some(IpAddr::V6(address)) => address.octets().to_vec(),
+    };
+    key.extend([protocol_number(published.protocol), 0, 0, 0]);
+    key.extend(published.host_port.to_be_bytes());
+    key.extend([0, 0]);
+    key
+}
+
+fn value(published: &PublishedPort) -> Vec<u8> {
+    let mut value = published.address.octets().to_vec();
+    value.extend(published.target.to_be_bytes());
+    value.extend([0, 0]);
+    value
+}
+
+fn chains(ruleset: &Ruleset) -> Vec<Chain> {
+    let networks: Vec<&NetworkRules> = ruleset.networks.values().collect();
+    let to_ports = || rule(Expression::new().ipv4().to_local().jump(FORWARD_PORTS));
+    let ports =
+        vec![rule(Expression::new().forward_by_address_and_port(BOUND)), rule(Expression::new().forward_by_port(ANY))];
+    vec![
+        Chain { name: FORWARD_PORTS.to_owned(), hook: None, rules: ports },
+        base("raw", "filter", InetHookNumber::PreRouting, -300, raw(ruleset)),
+        base("prerouting", "nat", InetHookNumber::PreRouting, -100, vec![to_ports()]),
+        base("output", "nat", InetHookNumber::LocalOut, -100, vec![to_ports()]),
+        base("postrouting", "nat", InetHookNumber::PostRouting, 100, postrouting(&networks)),
+        base("forward", "filter", InetHookNumber::Forward, 0, forward(&networks)),
+    ]
+}
+
+fn base(name: &str, kind: &str, number: InetHookNumber, priority: i32, rules: Vec<Rule>) -> Chain {
+    Chain { name: name.to_owned(), hook: Some(Hook { kind: kind.to_owned(), number, priority }), rules }
+}
+
+fn rule(expressions: Vec<Expressions>) -> Rule {
+    Rule { expressions, comment: None }
+}
+
+/// Before connection tracking, so that destinations are as the sender wrote them: a packet for a container's address
+/// that comes from anywhere but its own bridge was never let in by a published port.
+fn raw(ruleset: &Ruleset) -> Vec<Rule> {
+    let loopback = IfName::new("lo");
+    let mut rules = vec![
+        rule(Expression::new().from_interface(&loopback).accept()),
+        // `route_localnet` on the bridges would let these in.
+        rule(Expression::new().ipv4().to_net(loopback_net()).drop()),
+    ];
+    rules.extend(ruleset.networks.iter().map(|(name, network)| Rule {
+        expressions: Expression::new().ipv4().not_from_interface(&network.bridge).to_net(network.subnet).drop(),
+        comment: Some(comment(name, network)),
+    }));
+    rules
+}
+
+/// What [`super::decode`] reads a network back from.
+fn comment(name: &NetworkName, network: &NetworkRules) -> String {
+    let NetworkRules { bridge, subnet, internal } = network;
+    format!("{bridge} {subnet} {} {name}", if *internal { INTERNAL } else { OPEN })
+}
+
+/// Word for a network without a way out.
+pub(super) const INTERNAL: &str = "internal";
+/// Word for a network with a way out.
+pub(super) const OPEN: &str = "open";
+
+fn postrouting(networks: &[&NetworkRules]) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for network in networks {
+        let NetworkRules { bridge, subnet, internal } = network;
+        if !internal {
+            rules.push(rule(Expression::new().ipv4().from_net(*subnet).not_to_interface(bridge).masquerade()));
+        }
+        // A container that reaches its neighbour by a port of the host must get the answer from the host.
+        rules.push(rule(Expression::new().ipv4().from_net(*subnet).to_interface(bridge).published().masquerade()));
+        // So must this host when it asks from 127.0.0.1: the container would answer itself.
+        rules.push(rule(Expression::new().ipv4().from_net(loopback_net()).to_interface(bridge).masquerade()));
+    }
+    rules
+}
+
+fn forward(networks: &[&NetworkRules]) -> Vec<Rule> {
+    let mut rules = vec![rule(Expression::new().known_connection().accept())];
+    for network in networks {
+        // Seen here only where br_netfilter hands bridged packets to these hooks.
+        rules.push(rule(Expression::new().from_interface(&network.bridge).to_interface(&network.bridge).accept()));
+    }
+    for network in networks.iter().filter(|network| network.internal) {
+        rules.push(rule(Expression::new().from_interface(&network.bridge).drop()));
+        rules.push(rule(Expression::new().to_interface(&network.bridge).drop()));
+    }
+    for network in networks.iter().filter(|network| !network.internal) {
+        rules.push(rule(Expression::new().to_interface(&network.bridge).published().accept()));
+        rules.push(rule(Expression::new().to_interface(&network.bridge).drop()));
+    }
+    rules
+}

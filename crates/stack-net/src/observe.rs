@@ -1,0 +1,187 @@
+//! Looking at the links, addresses and routes of the host.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use futures_util::TryStreamExt;
+use ipnet::Ipv4Net;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::{Handle, RouteMessageBuilder};
+use stack_model::{IfName, NetworkName, ObservedNetwork, ProjectName};
+
+use crate::error::NetError;
+
+/// What there is of a project's networks, and what the plan must stay clear of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetObserved {
+    /// Bridges of the project, found by their alias.
+    pub networks: BTreeMap<NetworkName, ObservedNetwork>,
+    /// Destinations of other routes and subnets of other addresses, without the default route.
+    pub routes: Vec<Ipv4Net>,
+    /// Interfaces that are ports of the project's bridges.
+    pub attached: BTreeSet<IfName>,
+}
+
+/// The alias that marks a bridge as the network of a project: `stack:<instance>:<project>:<network>`.
+pub fn alias(instance: &str, project: &ProjectName, network: &NetworkName) -> String {
+    format!("{}{network}", alias_prefix(instance, project))
+}
+
+/// What the aliases of all networks of a project begin with.
+pub(crate) fn alias_prefix(instance: &str, project: &ProjectName) -> String {
+    format!("{ALIAS_MARK}{instance}:{project}:")
+}
+
+/// What the alias of every bridge of every project begins with.
+pub(crate) const ALIAS_MARK: &str = "stack:";
+
+/// The part of a link that matters here.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) alias: String,
+    pub(crate) up: bool,
+    pub(crate) bridge: bool,
+    pub(crate) controller: Option<u32>,
+}
+
+impl Link {
+    pub(crate) fn new(message: &LinkMessage) -> Self {
+        let mut link = Self {
+            index: message.header.index,
+            name: String::new(),
+            alias: String::new(),
+            up: message.header.flags.contains(LinkFlags::Up),
+            bridge: false,
+            controller: None,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
+                LinkAttribute::Controller(index) => link.controller = Some(*index),
+                LinkAttribute::LinkInfo(infos) => link.bridge = infos.contains(&LinkInfo::Kind(InfoKind::Bridge)),
+                _ => {}
+            }
+        }
+        link
+    }
+}
+
+/// An address with the interface it belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HostAddress {
+    pub(crate) index: u32,
+    pub(crate) net: Ipv4Net,
+}
+
+/// A route to somewhere; `index` is the interface it leads to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HostRoute {
+    pub(crate) index: Option<u32>,
+    pub(crate) destination: Ipv4Net,
+}
+
+/// An rtnetlink error as the error number it carries.
+pub(crate) fn io_error(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other),
+    }
+}
+
+/// All links, without their counters.
+pub(crate) async fn links(handle: &Handle) -> Result<Vec<Link>, NetError> {
+    let request = handle.link().get().set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]);
+    let found = request.execute().map_ok(|message| Link::new(&message)).try_collect().await;
+    found.map_err(|error| NetError::Observe { what: "links", source: io_error(error) })
+}
+
+/// All IPv4 addresses.
+pub(crate) async fn addresses(handle: &Handle) -> Result<Vec<HostAddress>, NetError> {
+    let mut request = handle.address().get();
+    request.message_mut().header.family = AddressFamily::Inet;
+    let found: Vec<AddressMessage> = request
+        .execute()
+        .try_collect()
+        .await
+        .map_err(|error| NetError::Observe { what: "addresses", source: io_error(error) })?;
+    Ok(found.iter().filter_map(address).collect())
+}
+
+fn address(message: &AddressMessage) -> Option<HostAddress> {
+    let (mut local, mut peer) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(IpAddr::V4(found)) => local = Some(*found),
+            AddressAttribute::Address(IpAddr::V4(found)) => peer = Some(*found),
+            _ => {}
+        }
+    }
+    // On point-to-point links IFA_ADDRESS is the other end (rtnetlink(7)).
+    let net = Ipv4Net::new(local.or(peer)?, message.header.prefix_len).ok()?;
+    Some(HostAddress { index: message.header.index, net })
+}
+
+/// All IPv4 routes to other places, of every table, without default routes.
+pub(crate) async fn routes(handle: &Handle) -> Result<Vec<HostRoute>, NetError> {
+    let request = handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build());
+    let found: Vec<RouteMessage> = request
+        .execute()
+        .try_collect()
+        .await
+        .map_err(|error| NetError::Observe { what: "routes", source: io_error(error) })?;
+    Ok(found.iter().filter_map(route).collect())
+}
+
+fn route(message: &RouteMessage) -> Option<HostRoute> {
+    // Addresses of the host itself come from the list of addresses.
+    if matches!(message.header.kind, RouteType::Local | RouteType::Broadcast | RouteType::Multicast) {
+        return None;
+    }
+    let (mut address, mut index) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(found)) => address = Some(*found),
+            RouteAttribute::Oif(found) => index = Some(*found),
+            _ => {}
+        }
+    }
+    let destination = Ipv4Net::new(address?, message.header.destination_prefix_length).ok()?;
+    (destination.prefix_len() > 0).then_some(HostRoute { index, destination: destination.trunc() })
+}
+
+/// One look at everything: `prefix` begins the aliases of the project's bridges.
+pub(crate) async fn observe(handle: &Handle, prefix: &str) -> Result<NetObserved, NetError> {
+    let links = links(handle).await?;
+    let addresses = addresses(handle).await?;
+    let routes = routes(handle).await?;
+    let own: BTreeMap<u32, &Link> = links
+        .iter()
+        .filter(|link| link.bridge && link.alias.starts_with(prefix))
+        .map(|link| (link.index, link))
+        .collect();
+    let networks = own.values().map(|link| {
+        let gateway = addresses.iter().find(|address| address.index == link.index).map(|address| address.net);
+        let observed = ObservedNetwork { bridge: IfName::new(&*link.name), gateway, up: link.up };
+        (NetworkName::new(&link.alias[prefix.len()..]), observed)
+    });
+    let others =
+        addresses.iter().filter(|address| !own.contains_key(&address.index)).map(|address| address.net.trunc());
+    let elsewhere = routes
+        .iter()
+        .filter(|route| route.index.is_none_or(|index| !own.contains_key(&index)))
+        .map(|route| route.destination);
+    let taken: BTreeSet<Ipv4Net> = others.chain(elsewhere).collect();
+    let ports = links.iter().filter(|link| link.controller.is_some_and(|index| own.contains_key(&index)));
+    Ok(NetObserved {
+        networks: networks.collect(),
+        routes: taken.into_iter().collect(),
+        attached: ports.map(|link| IfName::new(&*link.name)).collect(),
+    })
+}
