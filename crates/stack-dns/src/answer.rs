@@ -1,227 +1,176 @@
-//! From a question to an answer, without a socket.
+//! One question, one answer (RFC 1035, RFC 6891). Nothing here reads a clock, a socket or a file.
 
 use std::net::Ipv4Addr;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, PTR};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use stack_model::Zone;
 
-/// Answers change with the next plan: nobody may remember them.
+/// Addresses change when a container is replaced, so nobody may remember them.
 const TTL_SECONDS: u32 = 0;
-/// What a UDP client takes that does not say otherwise (RFC 1035, 2.3.4).
-const UDP_BYTES_DEFAULT: u16 = 512;
-/// What we promise to take ourselves; larger datagrams get fragmented (DNS Flag Day 2020).
-const UDP_BYTES_MAX: u16 = 1232;
+/// What a client without EDNS can take (RFC 1035, 4.2.1).
+const PLAIN_BYTES: u16 = 512;
+/// The most we send over UDP, however much the client can take.
+const EDNS_BYTES: u16 = 4096;
+const HEADER_BYTES: usize = 12;
 
-/// How a question came in.
+/// How a question arrived; a UDP answer has a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// A datagram: the answer must fit what the client takes.
+    /// One datagram.
     Udp,
-    /// A stream: any length up to 64 KiB.
+    /// A stream.
     Tcp,
 }
 
-/// What to do with a question.
+/// What to do with a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// Send this.
+    /// Send this back.
     Reply(Vec<u8>),
     /// Ask the host's resolvers.
     Forward,
-    /// Say nothing: it was not a question.
+    /// Not a question; an answer could make two servers talk to each other for ever.
     Ignore,
 }
 
-/// Answers `packet` from `zone`. `turn` rotates the addresses of a name, so that clients spread over replicas.
+/// Answers a packet from a container's zone. `turn` moves the first of several addresses, so that clients spread.
 pub fn answer(zone: &Zone, packet: &[u8], transport: Transport, turn: usize) -> Answer {
-    let Ok(question) = Message::from_vec(packet) else { return malformed(packet) };
-    if question.metadata.message_type != MessageType::Query {
+    let Ok(query) = Message::from_vec(packet) else { return malformed(packet) };
+    if query.metadata.message_type != MessageType::Query {
         return Answer::Ignore;
     }
-    if question.metadata.op_code != OpCode::Query {
-        return reply(&question, ResponseCode::NotImp, Vec::new(), transport);
+    if query.metadata.op_code != OpCode::Query {
+        return reply(&query, ResponseCode::NotImp, Vec::new(), transport);
     }
-    let [query] = question.queries.as_slice() else {
-        return reply(&question, ResponseCode::FormErr, Vec::new(), transport);
+    let [question] = query.queries.as_slice() else {
+        return reply(&query, ResponseCode::FormErr, Vec::new(), transport);
     };
-    match look_up(zone, query, turn) {
-        Found::Records(records) => reply(&question, ResponseCode::NoError, records, transport),
-        Found::Nothing if zone.forward && !is_local(query.name()) => Answer::Forward,
-        Found::Nothing => reply(&question, ResponseCode::NXDomain, Vec::new(), transport),
+    if query.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
+        return reply(&query, ResponseCode::BADVERS, Vec::new(), transport);
+    }
+    if question.query_class() != DNSClass::IN && question.query_class() != DNSClass::ANY {
+        return reply(&query, ResponseCode::Refused, Vec::new(), transport);
+    }
+    match records(zone, question, turn) {
+        // No record of this type: a name that exists, and an empty list at once instead of a timeout.
+        Some(records) => reply(&query, ResponseCode::NoError, records, transport),
+        None if zone.forward && !stays_here(question) => Answer::Forward,
+        // "Refused" would be more honest, but some resolvers wait for another answer until they time out.
+        None => reply(&query, ResponseCode::NXDomain, Vec::new(), transport),
     }
 }
 
-enum Found {
-    /// The name is ours; no record of the wanted type is an answer too.
-    Records(Vec<Record>),
-    Nothing,
-}
-
-fn look_up(zone: &Zone, query: &Query, turn: usize) -> Found {
-    if query.query_type() == RecordType::PTR {
-        return look_up_address(zone, query);
+/// An answer that says no, to a packet that [`answer`] wants forwarded and nobody can be asked about.
+pub(crate) fn failure(packet: &[u8], code: ResponseCode, transport: Transport) -> Option<Vec<u8>> {
+    let query = Message::from_vec(packet).ok()?;
+    match reply(&query, code, Vec::new(), transport) {
+        Answer::Reply(bytes) => Some(bytes),
+        Answer::Forward | Answer::Ignore => None,
     }
-    let name = query.name().to_ascii().to_ascii_lowercase();
-    let Some(addresses) = zone.hosts.get(name.trim_end_matches('.')) else { return Found::Nothing };
-    if query.query_type() != RecordType::A || addresses.is_empty() {
-        return Found::Records(Vec::new());
+}
+
+/// `None` if the zone does not know the name.
+fn records(zone: &Zone, question: &Query, turn: usize) -> Option<Vec<Record>> {
+    let name = text(question.name())?;
+    if let Some(address) = reverse(&name) {
+        return pointer(zone, address).map(|target| match question.query_type() {
+            RecordType::PTR | RecordType::ANY => vec![record(question, RData::PTR(PTR(target)))],
+            _ => Vec::new(),
+        });
     }
-    let first = turn % addresses.len();
-    let rotated = addresses[first..].iter().chain(&addresses[..first]);
-    // The name is repeated as it was asked, so that clients that randomise its case recognise it.
-    Found::Records(rotated.map(|address| record(query.name(), RData::A(A(*address)))).collect())
+    let addresses = zone.hosts.get(&name)?;
+    if !matches!(question.query_type(), RecordType::A | RecordType::ANY) {
+        return Some(Vec::new());
+    }
+    let first = turn.checked_rem(addresses.len()).unwrap_or(0);
+    let turned = addresses.iter().cycle().skip(first).take(addresses.len());
+    Some(turned.map(|address| record(question, RData::A(A(*address)))).collect())
 }
 
-fn look_up_address(zone: &Zone, query: &Query) -> Found {
-    let Some(address) = reversed(query.name()) else { return Found::Nothing };
-    let owner = zone.hosts.iter().find(|(_, addresses)| addresses.contains(&address));
-    let Some(target) = owner.and_then(|(name, _)| Name::from_ascii(format!("{name}.")).ok()) else {
-        return Found::Nothing;
-    };
-    Found::Records(vec![record(query.name(), RData::PTR(PTR(target)))])
+/// An address that no resolver outside can know, so that asking would only tell it the names of services: a name of one
+/// label, which is a service of this project that is misspelt or on another network, or one of this host.
+fn stays_here(question: &Query) -> bool {
+    let name = question.name();
+    let local = name.iter().next_back().is_some_and(|label| label.eq_ignore_ascii_case(b"localhost"));
+    let address = matches!(question.query_type(), RecordType::A | RecordType::AAAA);
+    local || address && name.num_labels() == 1
 }
 
-/// The address in `4.3.2.1.in-addr.arpa`.
-fn reversed(name: &Name) -> Option<Ipv4Addr> {
-    let text = name.to_ascii().to_ascii_lowercase();
-    let digits = text.trim_end_matches('.').strip_suffix(".in-addr.arpa")?;
-    let mut octets: Vec<u8> = digits.split('.').map(str::parse).collect::<Result<_, _>>().ok()?;
-    octets.reverse();
-    <[u8; 4]>::try_from(octets).ok().map(Ipv4Addr::from)
+/// The name as the client wrote it, so that its check of upper and lower case holds.
+fn record(question: &Query, data: RData) -> Record {
+    Record::from_rdata(question.name().clone(), TTL_SECONDS, data)
 }
 
-/// A name that no resolver outside can know: asking would only leak it.
-fn is_local(name: &Name) -> bool {
-    name.num_labels() <= 1 || name.to_ascii().to_ascii_lowercase().trim_end_matches('.').ends_with(".localhost")
+/// A name as zones hold it. Labels with dots or with bytes that are no text are not ours.
+fn text(name: &Name) -> Option<String> {
+    let mut text = String::with_capacity(name.len());
+    for label in name.iter() {
+        let label = std::str::from_utf8(label).ok().filter(|label| !label.contains('.'))?;
+        if !text.is_empty() {
+            text.push('.');
+        }
+        text.push_str(label);
+    }
+    text.make_ascii_lowercase();
+    Some(text)
 }
 
-fn record(name: &Name, data: RData) -> Record {
-    Record::from_rdata(name.clone(), TTL_SECONDS, data)
+/// `2.0.89.10.in-addr.arpa` is 10.89.0.2.
+fn reverse(name: &str) -> Option<Ipv4Addr> {
+    let mut octets = [0; 4];
+    let mut labels = name.strip_suffix(".in-addr.arpa")?.split('.');
+    for octet in octets.iter_mut().rev() {
+        *octet = labels.next()?.parse().ok()?;
+    }
+    labels.next().is_none().then(|| Ipv4Addr::from(octets))
 }
 
-fn reply(question: &Message, code: ResponseCode, records: Vec<Record>, transport: Transport) -> Answer {
-    let mut message = Message::response(question.metadata.id, question.metadata.op_code);
-    message.metadata.recursion_desired = question.metadata.recursion_desired;
-    message.metadata.recursion_available = true;
-    message.metadata.authoritative = code == ResponseCode::NoError;
+/// The name that says most about an address: one that has no other address, is no identifier, and is long.
+fn pointer(zone: &Zone, address: Ipv4Addr) -> Option<Name> {
+    let identifier = |name: &str| name.len() == 12 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let candidates = zone.hosts.iter().filter(|(_, addresses)| addresses.contains(&address));
+    let best = candidates
+        .min_by_key(|(name, addresses)| (addresses.len(), identifier(name), std::cmp::Reverse(name.len()), *name))?;
+    Name::from_ascii(format!("{}.", best.0)).ok()
+}
+
+fn reply(query: &Message, code: ResponseCode, answers: Vec<Record>, transport: Transport) -> Answer {
+    let mut message = Message::response(query.metadata.id, query.metadata.op_code);
     message.metadata.response_code = code;
-    message.add_queries(question.queries.iter().cloned());
-    message.add_answers(records);
-    let limit = match (&question.edns, transport) {
-        (_, Transport::Tcp) => u16::MAX,
-        (Some(edns), Transport::Udp) => edns.max_payload().clamp(UDP_BYTES_DEFAULT, UDP_BYTES_MAX),
-        (None, Transport::Udp) => UDP_BYTES_DEFAULT,
-    };
-    if question.edns.is_some() {
-        let mut edns = Edns::new();
-        edns.set_max_payload(UDP_BYTES_MAX);
-        message.set_edns(edns);
+    message.metadata.authoritative = true;
+    message.metadata.recursion_desired = query.metadata.recursion_desired;
+    message.metadata.recursion_available = true;
+    message.queries.clone_from(&query.queries);
+    message.answers = answers;
+    let mut limit = PLAIN_BYTES;
+    if let Some(edns) = &query.edns {
+        limit = edns.max_payload().clamp(PLAIN_BYTES, EDNS_BYTES);
+        let mut own = Edns::new();
+        own.set_max_payload(EDNS_BYTES);
+        message.set_edns(own);
     }
-    match message.to_vec() {
-        Ok(bytes) if bytes.len() <= usize::from(limit) => Answer::Reply(bytes),
-        Ok(_) => message.truncate().to_vec().map_or(Answer::Ignore, Answer::Reply),
-        Err(_) => Answer::Ignore,
+    let Ok(bytes) = message.to_vec() else { return Answer::Ignore };
+    if transport == Transport::Tcp || bytes.len() <= usize::from(limit) {
+        return Answer::Reply(bytes);
     }
+    // The client comes back over TCP.
+    message.truncate().to_vec().map_or(Answer::Ignore, Answer::Reply)
 }
 
-/// A packet that cannot be read gets a format error if at least its identifier is there and it is no answer.
+/// A question that cannot be read gets its header back with an error; anything else gets nothing.
 fn malformed(packet: &[u8]) -> Answer {
-    let [first, second, flags, ..] = packet else { return Answer::Ignore };
-    if packet.len() < 12 || flags & 0x80 != 0 {
+    const IS_RESPONSE: u8 = 0x80;
+    const OP_CODE: u8 = 0x78;
+    let [id_high, id_low, flags, ..] = *packet else { return Answer::Ignore };
+    if packet.len() < HEADER_BYTES || flags & IS_RESPONSE != 0 {
         return Answer::Ignore;
     }
-    let id = u16::from_be_bytes([*first, *second]);
-    let message = Message::error_msg(id, OpCode::Query, ResponseCode::FormErr);
-    message.to_vec().map_or(Answer::Ignore, Answer::Reply)
+    let mut bytes = vec![id_high, id_low, IS_RESPONSE | (flags & OP_CODE), ResponseCode::FormErr.low()];
+    bytes.resize(HEADER_BYTES, 0);
+    Answer::Reply(bytes)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    fn zone(forward: bool) -> Zone {
-        let many = (1..=80).map(|n| Ipv4Addr::new(10, 89, 1, n)).collect();
-        let hosts = BTreeMap::from([
-            ("db".to_owned(), vec![Ipv4Addr::new(10, 89, 0, 2), Ipv4Addr::new(10, 89, 0, 3)]),
-            ("many".to_owned(), many),
-        ]);
-        Zone { hosts, forward }
-    }
-
-    fn question(name: &str, kind: RecordType) -> Vec<u8> {
-        let mut message = Message::query();
-        message.metadata.id = 77;
-        message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
-        message.to_vec().unwrap()
-    }
-
-    fn ask(zone: &Zone, name: &str, kind: RecordType, turn: usize) -> Message {
-        match answer(zone, &question(name, kind), Transport::Udp, turn) {
-            Answer::Reply(bytes) => Message::from_vec(&bytes).unwrap(),
-            other => panic!("{name}: {other:?}"),
-        }
-    }
-
-    fn addresses(message: &Message) -> Vec<String> {
-        message.answers.iter().map(|record| record.data.to_string()).collect()
-    }
-
-    #[test]
-    fn replicas_rotate_and_case_does_not_matter() {
-        let reply = ask(&zone(true), "DB.", RecordType::A, 0);
-        assert_eq!(addresses(&reply), ["10.89.0.2", "10.89.0.3"]);
-        assert_eq!(reply.metadata.id, 77);
-        assert_eq!(reply.answers[0].name.to_ascii(), "DB.");
-        assert_eq!(reply.answers[0].ttl, 0);
-        assert_eq!(addresses(&ask(&zone(true), "db.", RecordType::A, 1)), ["10.89.0.3", "10.89.0.2"]);
-    }
-
-    #[test]
-    fn a_known_name_without_that_type_has_no_data_and_is_not_forwarded() {
-        let reply = ask(&zone(true), "db.", RecordType::AAAA, 0);
-        assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::NoError, 0));
-    }
-
-    #[test]
-    fn project_names_never_leave_and_others_do_only_where_allowed() {
-        assert_eq!(ask(&zone(true), "dbb.", RecordType::A, 0).metadata.response_code, ResponseCode::NXDomain);
-        let outside = question("example.org.", RecordType::A);
-        assert_eq!(answer(&zone(true), &outside, Transport::Udp, 0), Answer::Forward);
-        assert_eq!(ask(&zone(false), "example.org.", RecordType::A, 0).metadata.response_code, ResponseCode::NXDomain);
-    }
-
-    #[test]
-    fn addresses_have_names() {
-        let reply = ask(&zone(true), "3.0.89.10.in-addr.arpa.", RecordType::PTR, 0);
-        assert_eq!(addresses(&reply), ["db."]);
-    }
-
-    #[test]
-    fn a_datagram_that_would_be_too_long_is_cut_and_a_stream_is_not() {
-        let packet = question("many.", RecordType::A);
-        let Answer::Reply(cut) = answer(&zone(true), &packet, Transport::Udp, 0) else { panic!("no reply") };
-        assert!(cut.len() <= 512);
-        assert!(Message::from_vec(&cut).unwrap().metadata.truncation);
-        let Answer::Reply(whole) = answer(&zone(true), &packet, Transport::Tcp, 0) else { panic!("no reply") };
-        assert_eq!(Message::from_vec(&whole).unwrap().answers.len(), 80);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_packet_makes_it_panic(packet in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600)) {
-            drop(answer(&zone(true), &packet, Transport::Udp, 3));
-        }
-
-        #[test]
-        fn no_mutation_of_a_question_makes_it_panic(at in 0usize..20, byte in 0u8..=255) {
-            let mut packet = question("db.", RecordType::A);
-            let at = at % packet.len();
-            packet[at] = byte;
-            drop(answer(&zone(false), &packet, Transport::Tcp, 1));
-        }
-    }
-}
+mod tests;

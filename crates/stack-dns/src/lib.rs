@@ -1,11 +1,11 @@
-//! Names of a project, answered on 127.0.0.11 inside each container.
+//! Names of a project, answered on 127.0.0.11 in each container.
 //!
-//! [`answer`] is pure: a zone and a packet in, a packet out. [`Server`] owns the sockets. How a zone is computed is
-//! the plan's business.
+//! [`answer`] is all of the protocol, pure: a packet and a zone in, a packet out. [`Server`] owns the sockets, one task
+//! for each container, and passes questions about the rest of the world on to the host's resolvers.
 
 mod answer;
+mod resolvers;
 mod server;
-mod upstream;
 
 pub use answer::{Answer, Transport, answer};
-pub use server::{Server, open_sockets};
+pub use server::{ADDRESS, Server, open_sockets};

@@ -1,174 +1,253 @@
-//! The sockets: one datagram socket and one listener in each container's network namespace, all served by one process.
+//! The sockets of all containers and the names they are answered from.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdTcpListener, UdpSocket as StdUdpSocket};
-use std::rc::Rc;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hickory_proto::op::ResponseCode;
 use stack_model::{ContainerId, Names, Zone};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
-use tokio::task::AbortHandle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
-use crate::answer::{Answer, Transport, answer};
-use crate::upstream;
+use crate::answer::{Answer, Transport, answer, failure};
+use crate::resolvers::Resolvers;
 
-/// Where containers find the server; the address docker uses, so that images which know it keep working.
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
-/// DNS.
-const PORT: u16 = 53;
-/// Questions are short: larger datagrams are none.
-const QUESTION_BYTES_MAX: usize = 1500;
-/// Questions that wait for the host's resolvers, over all containers. More are dropped, and clients ask again.
-const FORWARDED_MAX: usize = 256;
-/// An open stream without a question is closed after this long.
-const STREAM_IDLE: Duration = Duration::from_secs(5);
+/// Where a container finds its resolver. Docker's has the same address, so files that name it go on working.
+pub const ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 11), 53);
 
-/// Opens the two sockets. Call it on a thread that is inside the container's network namespace: a socket belongs to
-/// the namespace it was made in.
-///
-/// # Errors
-/// What socket(2) and bind(2) say; loopback must be up.
-pub fn open_sockets() -> std::io::Result<(StdUdpSocket, StdTcpListener)> {
-    let address = SocketAddr::from((ADDRESS, PORT));
-    let datagrams = StdUdpSocket::bind(address)?;
-    let streams = StdTcpListener::bind(address)?;
-    datagrams.set_nonblocking(true)?;
-    streams.set_nonblocking(true)?;
-    Ok((datagrams, streams))
+/// Questions that wait for a resolver or for names at one time, over all containers; more are dropped.
+const WAITING_MAX: usize = 128;
+/// TCP connections at one time, over all containers; more are closed.
+const STREAMS_MAX: usize = 64;
+/// Datagrams of one container answered in a row before others get their turn.
+const BURST: usize = 32;
+/// The longest question over UDP; longer ones are cut off and refused.
+const QUESTION_BYTES: usize = 2048;
+/// A TCP client that says nothing for this long is cut off.
+const STREAM_IDLE: Duration = Duration::from_secs(10);
+/// A container that asks before its names are known waits this long for them.
+const NAMES_PATIENCE: Duration = Duration::from_secs(2);
+/// Rest after the process ran out of descriptors.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Opens the two sockets of a container. Must be called inside its network namespace; they keep working, and keep it
+/// alive, from anywhere.
+pub fn open_sockets() -> io::Result<(std::net::UdpSocket, std::net::TcpListener)> {
+    let udp = std::net::UdpSocket::bind(ADDRESS)?;
+    let tcp = std::net::TcpListener::bind(ADDRESS)?;
+    udp.set_nonblocking(true)?;
+    tcp.set_nonblocking(true)?;
+    Ok((udp, tcp))
 }
 
-/// Answers the names of one project. Lives on one thread, within a tokio `LocalSet`.
-#[derive(Debug, Default)]
+/// Answers names inside containers. Must be used within a tokio runtime; clones are the same server.
+#[derive(Debug, Clone)]
 pub struct Server {
-    shared: Rc<Shared>,
-    serving: RefCell<BTreeMap<ContainerId, [AbortHandle; 2]>>,
+    shared: Arc<Shared>,
+    tasks: Arc<Mutex<BTreeMap<ContainerId, Task>>>,
+}
+
+/// A task that ends when it is dropped, and closes its sockets.
+#[derive(Debug)]
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 #[derive(Debug)]
 struct Shared {
-    names: RefCell<Rc<Names>>,
-    turn: Cell<usize>,
-    forwarded: Semaphore,
+    names: watch::Sender<Arc<Published>>,
+    resolvers: Resolvers,
+    waiting: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    /// Counts answers, so that the first of several addresses moves on.
+    turn: AtomicUsize,
 }
 
-impl Default for Shared {
+/// Names as they are kept: containers that see the same share one zone.
+#[derive(Debug, Default)]
+struct Published {
+    zones: BTreeMap<ContainerId, Arc<Zone>>,
+}
+
+impl Published {
+    fn new(names: Names) -> Self {
+        let mut distinct: Vec<Arc<Zone>> = Vec::new();
+        let mut zones = BTreeMap::new();
+        for (id, zone) in names.zones {
+            let same = distinct.iter().find(|other| ***other == zone).map(Arc::clone);
+            let shared = same.unwrap_or_else(|| {
+                distinct.push(Arc::new(zone));
+                Arc::clone(&distinct[distinct.len() - 1])
+            });
+            zones.insert(id, shared);
+        }
+        Self { zones }
+    }
+}
+
+impl Default for Server {
     fn default() -> Self {
-        Self { names: RefCell::default(), turn: Cell::new(0), forwarded: Semaphore::new(FORWARDED_MAX) }
+        Self::new()
     }
 }
 
 impl Server {
-    /// A server that knows no names and no containers.
+    /// A server without containers and names that asks the resolvers of `/etc/resolv.conf`.
     pub fn new() -> Self {
-        Self::default()
+        Self::with_resolv_conf(RESOLV_CONF)
     }
 
-    /// Swaps the names. A question in flight is answered from the old or the new ones, never from a mixture.
-    pub fn publish(&self, names: Names) {
-        *self.shared.names.borrow_mut() = Rc::new(names);
+    /// As [`Server::new`], with another file.
+    pub fn with_resolv_conf(path: impl Into<std::path::PathBuf>) -> Self {
+        let shared = Shared {
+            names: watch::Sender::default(),
+            resolvers: Resolvers::new(path),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            turn: AtomicUsize::new(0),
+        };
+        Self { shared: Arc::new(shared), tasks: Arc::default() }
     }
 
-    /// Begins to answer on sockets of [`open_sockets`], in the view of container `id`. Earlier sockets of the same
-    /// container are closed.
-    ///
-    /// # Errors
-    /// The sockets cannot be registered with the event loop.
-    pub fn serve(&self, id: ContainerId, (datagrams, streams): (StdUdpSocket, StdTcpListener)) -> std::io::Result<()> {
-        let datagrams = UdpSocket::from_std(datagrams)?;
-        let streams = TcpListener::from_std(streams)?;
-        let over_udp = tokio::task::spawn_local(serve_datagrams(Rc::clone(&self.shared), id.clone(), datagrams));
-        let over_tcp = tokio::task::spawn_local(serve_streams(Rc::clone(&self.shared), id.clone(), streams));
-        self.remove(&id);
-        self.serving.borrow_mut().insert(id, [over_udp.abort_handle(), over_tcp.abort_handle()]);
+    /// Begins to answer a container on its sockets; earlier ones of the same container are closed.
+    pub fn serve(&self, id: ContainerId, sockets: (std::net::UdpSocket, std::net::TcpListener)) -> io::Result<()> {
+        let (udp, tcp) = sockets;
+        udp.set_nonblocking(true)?;
+        tcp.set_nonblocking(true)?;
+        let (udp, tcp) = (UdpSocket::from_std(udp)?, TcpListener::from_std(tcp)?);
+        let client = Client { shared: Arc::clone(&self.shared), id: id.clone() };
+        let task = Task(tokio::spawn(serve(client, Arc::new(udp), tcp)));
+        drop(self.tasks.lock().unwrap_or_else(PoisonError::into_inner).insert(id, task));
         Ok(())
     }
 
-    /// Closes a container's sockets, which would keep its network namespace alive.
+    /// Closes the sockets of a container.
     pub fn remove(&self, id: &ContainerId) {
-        for task in self.serving.borrow_mut().remove(id).into_iter().flatten() {
-            task.abort();
+        drop(self.tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(id));
+    }
+
+    /// Answers from these names, all of them at once, from now on.
+    pub fn publish(&self, names: Names) {
+        self.shared.names.send_replace(Arc::new(Published::new(names)));
+    }
+
+    /// The names that are answered now.
+    pub fn names(&self) -> Names {
+        let published = Arc::clone(&self.shared.names.borrow());
+        Names { zones: published.zones.iter().map(|(id, zone)| (id.clone(), Zone::clone(zone))).collect() }
+    }
+}
+
+/// One container, as a task or a waiting question sees it.
+#[derive(Debug, Clone)]
+struct Client {
+    shared: Arc<Shared>,
+    id: ContainerId,
+}
+
+impl Client {
+    fn zone(&self) -> Option<Arc<Zone>> {
+        self.shared.names.borrow().zones.get(&self.id).map(Arc::clone)
+    }
+
+    /// The answer, if it can be given at once.
+    fn answer(&self, packet: &[u8], transport: Transport) -> Option<Answer> {
+        let zone = self.zone()?;
+        let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
+        Some(answer(&zone, packet, transport, turn))
+    }
+
+    /// The answer, however long it takes.
+    async fn answer_later(&self, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
+        let mut names = self.shared.names.subscribe();
+        let known = names.wait_for(|published| published.zones.contains_key(&self.id));
+        // The guard that comes back is let go at once: it would hold up the next publication.
+        let found = timeout(NAMES_PATIENCE, known).await.is_ok_and(|found| found.is_ok());
+        if !found {
+            return failure(packet, ResponseCode::ServFail, transport);
         }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        for task in self.serving.get_mut().values().flatten() {
-            task.abort();
-        }
-    }
-}
-
-impl Shared {
-    /// What to do with a question of container `id`.
-    fn answer(&self, id: &ContainerId, packet: &[u8], transport: Transport) -> Answer {
-        let names = Rc::clone(&self.names.borrow());
-        let unknown = Zone::default();
-        let zone = names.zones.get(id).unwrap_or(&unknown);
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
-        answer(zone, packet, transport, turn)
-    }
-}
-
-async fn serve_datagrams(shared: Rc<Shared>, id: ContainerId, socket: UdpSocket) {
-    let socket = Rc::new(socket);
-    loop {
-        if socket.readable().await.is_err() {
-            return;
-        }
-        // The buffer is not kept while nobody asks: a hundred idle containers would hold a hundred of them.
-        let mut packet = [0; QUESTION_BYTES_MAX];
-        let Ok((length, client)) = socket.try_recv_from(&mut packet) else { continue };
-        let packet = &packet[..length];
-        match shared.answer(&id, packet, Transport::Udp) {
-            // A reply that cannot be sent is one that the client asks for again.
-            Answer::Reply(reply) => drop(socket.try_send_to(&reply, client)),
-            Answer::Ignore => {}
-            Answer::Forward => {
-                let (shared, socket, packet) = (Rc::clone(&shared), Rc::clone(&socket), packet.to_vec());
-                tokio::task::spawn_local(async move {
-                    if let Some(reply) = forward(&shared, &packet, Transport::Udp).await {
-                        drop(socket.send_to(&reply, client).await);
-                    }
-                });
-            }
-        }
-    }
-}
-
-async fn forward(shared: &Shared, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
-    let _place = shared.forwarded.try_acquire().ok()?;
-    upstream::ask(packet, transport).await
-}
-
-async fn serve_streams(shared: Rc<Shared>, id: ContainerId, listener: TcpListener) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let (shared, id) = (Rc::clone(&shared), id.clone());
-        tokio::task::spawn_local(async move {
-            // A stream that breaks is the client's to open again.
-            drop(serve_stream(&shared, &id, stream).await);
-        });
-    }
-}
-
-/// Questions and answers, each behind its length (RFC 1035, 4.2.2).
-async fn serve_stream(shared: &Shared, id: &ContainerId, mut stream: TcpStream) -> std::io::Result<()> {
-    loop {
-        let Ok(length) = tokio::time::timeout(STREAM_IDLE, stream.read_u16()).await else { return Ok(()) };
-        let mut packet = vec![0; usize::from(length?)];
-        stream.read_exact(&mut packet).await?;
-        let reply = match shared.answer(id, &packet, Transport::Tcp) {
-            Answer::Reply(reply) => Some(reply),
-            Answer::Forward => forward(shared, &packet, Transport::Tcp).await,
+        match self.answer(packet, transport)? {
+            Answer::Reply(bytes) => Some(bytes),
             Answer::Ignore => None,
-        };
-        let Some(reply) = reply else { return Ok(()) };
-        let length = u16::try_from(reply.len()).map_err(std::io::Error::other)?;
-        stream.write_all(&length.to_be_bytes()).await?;
-        stream.write_all(&reply).await?;
+            Answer::Forward => match self.shared.resolvers.ask(packet, transport).await {
+                Some(bytes) => Some(bytes),
+                None => failure(packet, ResponseCode::ServFail, transport),
+            },
+        }
     }
+}
+
+/// The task of one container. It holds no buffer while it waits.
+async fn serve(client: Client, udp: Arc<UdpSocket>, tcp: TcpListener) {
+    loop {
+        tokio::select! {
+            ready = udp.readable() => match ready {
+                Ok(()) => answer_datagrams(&client, &udp),
+                Err(_) => tokio::time::sleep(ACCEPT_REST).await,
+            },
+            accepted = tcp.accept() => match accepted {
+                // Over the limit the client sees its connection closed; it comes back, or goes without.
+                Ok((stream, _)) => if let Ok(permit) = Arc::clone(&client.shared.streams).try_acquire_owned() {
+                    drop(tokio::spawn(answer_stream(client.clone(), stream, permit)));
+                },
+                Err(_) => tokio::time::sleep(ACCEPT_REST).await,
+            },
+        }
+    }
+}
+
+/// Answers what has arrived. What needs time goes to a task of its own.
+fn answer_datagrams(client: &Client, udp: &Arc<UdpSocket>) {
+    let mut buffer = [0; QUESTION_BYTES];
+    for _ in 0..BURST {
+        let Ok((length, from)) = udp.try_recv_from(&mut buffer) else { return };
+        let packet = &buffer[..length];
+        match client.answer(packet, Transport::Udp) {
+            // A full socket loses the answer, as the network might.
+            Some(Answer::Reply(bytes)) => drop(udp.try_send_to(&bytes, from)),
+            Some(Answer::Ignore) => {}
+            Some(Answer::Forward) | None => answer_datagram_later(client, udp, packet, from),
+        }
+    }
+}
+
+fn answer_datagram_later(client: &Client, udp: &Arc<UdpSocket>, packet: &[u8], from: SocketAddr) {
+    let Ok(permit) = Arc::clone(&client.shared.waiting).try_acquire_owned() else { return };
+    let (client, udp, packet) = (client.clone(), Arc::clone(udp), packet.to_vec());
+    tokio::spawn(async move {
+        if let Some(bytes) = client.answer_later(&packet, Transport::Udp).await {
+            drop(udp.send_to(&bytes, from).await);
+        }
+        drop(permit);
+    });
+}
+
+/// Questions on a stream, one after the other, each with its length before it (RFC 1035, 4.2.2).
+async fn answer_stream(client: Client, mut stream: TcpStream, permit: OwnedSemaphorePermit) {
+    while let Ok(Ok(packet)) = timeout(STREAM_IDLE, read_packet(&mut stream)).await {
+        let Some(bytes) = client.answer_later(&packet, Transport::Tcp).await else { break };
+        let Ok(length) = u16::try_from(bytes.len()) else { break };
+        let framed = [&length.to_be_bytes(), bytes.as_slice()].concat();
+        if !matches!(timeout(STREAM_IDLE, stream.write_all(&framed)).await, Ok(Ok(()))) {
+            break;
+        }
+    }
+    drop(permit);
+}
+
+async fn read_packet(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut packet = vec![0; usize::from(stream.read_u16().await?)];
+    stream.read_exact(&mut packet).await?;
+    Ok(packet)
 }
