@@ -73,10 +73,12 @@ async fn hold(socket: OwnedFd) {
 
 async fn accept(listener: TcpListener, target: Target, relayed: Arc<Semaphore>) {
     loop {
-        // The permit comes first: what cannot be served waits in the kernel's backlog.
-        let Ok(permit) = Arc::clone(&relayed).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((client, _)) => drop(tokio::spawn(connect(client, target.get(), permit))),
+            Ok((client, _)) => {
+                // One connection of each port waits here, the others in the kernel's backlog.
+                let Ok(permit) = Arc::clone(&relayed).acquire_owned().await else { return };
+                drop(tokio::spawn(connect(client, target.get(), permit)));
+            }
             Err(_) => sleep(ACCEPT_REST).await,
         }
     }
