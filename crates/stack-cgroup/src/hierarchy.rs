@@ -121,16 +121,20 @@ impl Hierarchy {
                 {
                     devices::restrict(mount.join(cgroup))?;
                 }
-                let procs = self.directories().map(|mount| mount.join(cgroup).join("cgroup.procs")).collect();
-                Ok(Join { procs, v2_dir: None })
+                Ok(Join { procs: self.procs(cgroup), v2_dir: None })
             }
             Kind::V2 => {
                 let path = self.mount("")?.join(cgroup);
                 let open =
                     fs::File::open(&path).map_err(|source| CgroupError::Directory { path: path.clone(), source })?;
-                Ok(Join { procs: vec![path.join("cgroup.procs")], v2_dir: Some(open.into_parts().0.into()) })
+                Ok(Join { procs: self.procs(cgroup), v2_dir: Some(open.into_parts().0.into()) })
             }
         }
+    }
+
+    /// The files that a process id is written to in order to join a cgroup.
+    pub fn procs(&self, cgroup: &Path) -> Vec<PathBuf> {
+        self.directories().map(|mount| mount.join(cgroup).join("cgroup.procs")).collect()
     }
 
     /// Makes a cgroup hold exactly `limits`, under the processes that are in it.

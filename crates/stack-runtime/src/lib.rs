@@ -1,1 +1,35 @@
-//! One container: create, start, exec, signal, remove.
+//! One container: create, start, exec, signal, remove. Knows no other container and no network beyond the namespace it
+//! is handed.
+
+mod attached;
+mod capabilities;
+mod enter;
+mod error;
+mod init;
+mod process;
+mod record;
+mod spawner;
+mod spec;
+mod users;
+
+use std::os::fd::OwnedFd;
+
+pub use attached::run_exec;
+pub use enter::{ExecOptions, exec_quietly};
+pub use error::{RuntimeError, StepFailure};
+pub use process::{exit_of, hears_signal, signal};
+pub use record::{
+    adopt, create_container, observe_containers, open_output, record_state, remove_container, sweep_half_made,
+    update_record,
+};
+pub use spawner::{SPAWNER_ARGUMENT, Spawner, Started, spawner_main};
+pub use spec::{GeneratedFile, StartSpec};
+
+/// A running container that was found.
+#[derive(Debug)]
+pub struct Adopted {
+    /// Refers to its process 1.
+    pub pidfd: OwnedFd,
+    /// The master of its terminal, if it has one.
+    pub terminal: Option<OwnedFd>,
+}

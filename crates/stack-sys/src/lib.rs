@@ -1,1 +1,24 @@
-//! Safe functions for the system calls that nix and rustix lack; the only unsafe code.
+//! Safe functions for the system calls that nix and rustix lack: the only unsafe code of the workspace.
+//!
+//! One function a system call, descriptors as `OwnedFd` in and out, close-on-exec from birth. No domain words, no
+//! policy, no retries.
+
+#![expect(unsafe_code, reason = "this crate is where it is allowed")]
+
+mod clone;
+mod exec;
+mod heap;
+mod info;
+mod keyring;
+mod mount;
+mod range;
+mod signal;
+
+pub use clone::{Cloned, Namespaces, SingleThreaded, clone_process};
+pub use exec::execute_descriptor;
+pub use heap::use_one_arena;
+pub use info::{PidfdExit, pidfd_exit};
+pub use keyring::join_session_keyring;
+pub use mount::{MountAttributes, set_mount_attributes};
+pub use range::{close_from, close_on_exec_from, duplicate_to, take_descriptor};
+pub use signal::reset_signal;

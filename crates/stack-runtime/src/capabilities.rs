@@ -1,0 +1,106 @@
+//! Capabilities: what root in a container may do (capabilities(7)).
+
+use caps::{CapSet, Capability, CapsHashSet};
+use serde::{Deserialize, Serialize};
+use stack_model::ContainerSpec;
+
+use crate::error::StepFailure;
+
+/// Podman's eleven: docker's fourteen without MKNOD, NET_RAW and AUDIT_WRITE.
+const DEFAULT: [Capability; 11] = [
+    Capability::CAP_CHOWN,
+    Capability::CAP_DAC_OVERRIDE,
+    Capability::CAP_FOWNER,
+    Capability::CAP_FSETID,
+    Capability::CAP_KILL,
+    Capability::CAP_NET_BIND_SERVICE,
+    Capability::CAP_SETFCAP,
+    Capability::CAP_SETGID,
+    Capability::CAP_SETPCAP,
+    Capability::CAP_SETUID,
+    Capability::CAP_SYS_CHROOT,
+];
+
+/// Capabilities as bits, in the numbering of the kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct CapabilitySet(u64);
+
+impl CapabilitySet {
+    fn of(all: impl IntoIterator<Item = Capability>) -> Self {
+        Self(all.into_iter().fold(0, |bits, capability| bits | capability.bitmask()))
+    }
+
+    fn to_caps(self) -> CapsHashSet {
+        caps::all().into_iter().filter(|capability| self.0 & capability.bitmask() != 0).collect()
+    }
+}
+
+/// Drops from the default, then adds; `ALL` means all.
+pub(crate) fn render(spec: &ContainerSpec) -> CapabilitySet {
+    let all = || CapabilitySet::of(caps::all());
+    if spec.privileged {
+        return all();
+    }
+    let mut set = CapabilitySet::of(DEFAULT);
+    for name in &spec.cap_drop {
+        set.0 &= !named(name).map_or_else(|| all().0, |one| one.0);
+    }
+    for name in &spec.cap_add {
+        set.0 |= named(name).map_or_else(|| all().0, |one| one.0);
+    }
+    set
+}
+
+/// `None` is `ALL`; a name that does not exist is none of them, and the loader has refused it.
+fn named(name: &str) -> Option<CapabilitySet> {
+    if name.eq_ignore_ascii_case("ALL") {
+        return None;
+    }
+    let upper = name.to_ascii_uppercase();
+    let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+    Some(full.parse::<Capability>().map_or_else(|_| CapabilitySet::default(), |one| CapabilitySet::of([one])))
+}
+
+/// Takes everything else out of the bounding set. Before the change of user: it takes CAP_SETPCAP.
+pub(crate) fn bound(set: CapabilitySet) -> Result<(), StepFailure> {
+    let failed = |error: caps::errors::CapsError| StepFailure::because("limit capabilities", "", error.to_string());
+    let held = caps::read(None, CapSet::Bounding).map_err(failed)?;
+    let kept = set.to_caps();
+    for capability in held.difference(&kept) {
+        caps::drop(None, CapSet::Bounding, *capability).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Sets what the process holds. Nothing is inheritable or ambient: a program gains nothing by executing another.
+pub(crate) fn hold(set: CapabilitySet, is_root: bool) -> Result<(), StepFailure> {
+    let failed = |error: caps::errors::CapsError| StepFailure::because("set capabilities", "", error.to_string());
+    let bounding = caps::read(None, CapSet::Bounding).map_err(failed)?;
+    let held: CapsHashSet =
+        if is_root { set.to_caps().intersection(&bounding).copied().collect() } else { CapsHashSet::new() };
+    caps::clear(None, CapSet::Ambient).map_err(failed)?;
+    caps::set(None, CapSet::Inheritable, &CapsHashSet::new()).map_err(failed)?;
+    caps::set(None, CapSet::Effective, &held).map_err(failed)?;
+    caps::set(None, CapSet::Permitted, &held).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(add: &[&str], drop: &[&str]) -> ContainerSpec {
+        let text = serde_json::json!({
+            "image": "a", "network": "none", "stop_grace": 10_000, "cap_add": add, "cap_drop": drop,
+        });
+        serde_json::from_value(text).unwrap()
+    }
+
+    #[test]
+    fn drop_comes_before_add() {
+        assert_eq!(render(&spec(&[], &[])).to_caps().len(), 11);
+        assert_eq!(render(&spec(&["NET_ADMIN"], &["ALL"])).to_caps(), CapsHashSet::from([Capability::CAP_NET_ADMIN]));
+        assert_eq!(render(&spec(&["ALL"], &[])), CapabilitySet::of(caps::all()));
+        assert!(!render(&spec(&[], &["CAP_CHOWN"])).to_caps().contains(&Capability::CAP_CHOWN));
+    }
+}

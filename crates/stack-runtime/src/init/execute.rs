@@ -1,0 +1,107 @@
+//! The last step: from our program to the container's.
+
+use std::ffi::CString;
+use std::io;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+
+use crate::error::StepFailure;
+
+/// Where programs are looked for when the environment does not say.
+const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What is read of a file to find out why it cannot be executed.
+const HEAD_BYTES: usize = 256;
+
+/// What every process of a container starts from: a session and a keyring of its own, and nobody who looks into it
+/// (CVE-2016-9962) while it still holds descriptors of ours.
+pub(crate) fn join_process_rules() -> Result<(), StepFailure> {
+    rustix::process::setsid().map_err(|error| StepFailure::new("start", "a session", error))?;
+    nix::sys::prctl::set_dumpable(false).map_err(|error| StepFailure::new("hide", "the process", error))?;
+    match stack_sys::join_session_keyring() {
+        Ok(()) => Ok(()),
+        // A kernel without keyrings has none to share.
+        Err(error) if error.raw_os_error() == Some(nix::libc::ENOSYS) => Ok(()),
+        Err(error) => Err(StepFailure::new("join", "a session keyring", error)),
+    }
+}
+
+/// Executes a program with exactly this environment. Returns only when that fails.
+pub(crate) fn execute(argv: &[String], environment: &[(String, String)]) -> StepFailure {
+    let Some(program) = argv.first().filter(|program| !program.is_empty()) else {
+        return StepFailure::because("execute", "", "neither the file nor the image says what to run");
+    };
+    if let Err(failure) = become_ordinary() {
+        return failure;
+    }
+    let Ok(arguments) = argv.iter().map(|word| CString::new(word.as_str())).collect::<Result<Vec<_>, _>>() else {
+        return StepFailure::because("execute", program, "an argument contains a NUL byte");
+    };
+    let variables = environment.iter().map(|(name, value)| CString::new(format!("{name}={value}")));
+    let Ok(variables) = variables.collect::<Result<Vec<_>, _>>() else {
+        return StepFailure::because("execute", program, "a variable contains a NUL byte");
+    };
+    let mut reason = Errno::ENOENT;
+    let mut tried = program.clone();
+    for candidate in candidates(program, environment) {
+        let Ok(path) = CString::new(candidate.as_str()) else { continue };
+        let Err(error) = nix::unistd::execve(&path, &arguments, &variables);
+        // As execvp(3): a file that may not be executed is remembered, one that is not there is passed over.
+        if !matches!(error, Errno::ENOENT | Errno::ENOTDIR) || Path::new(&candidate).exists() {
+            reason = error;
+            tried = candidate;
+        }
+    }
+    explain(&tried, reason)
+}
+
+/// Descriptors of ours end with the exec, signals are as a program expects them.
+fn become_ordinary() -> Result<(), StepFailure> {
+    stack_sys::close_on_exec_from(3).map_err(|error| StepFailure::new("close", "our descriptors", error))?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+        .map_err(|error| StepFailure::new("reset", "the signal mask", error))?;
+    // Rust ignores SIGPIPE, and what is ignored stays ignored across an exec.
+    stack_sys::reset_signal(Signal::SIGPIPE as i32);
+    Ok(())
+}
+
+fn candidates(program: &str, environment: &[(String, String)]) -> Vec<String> {
+    if program.contains('/') {
+        return vec![program.to_owned()];
+    }
+    let path = environment.iter().find(|(name, _)| name == "PATH").map_or(PATH_DEFAULT, |(_, value)| value.as_str());
+    path.split(':')
+        .map(|directory| format!("{}/{program}", if directory.is_empty() { "." } else { directory }))
+        .collect()
+}
+
+/// Says what errno leaves open: "no such file" is also what the kernel says about a missing interpreter.
+fn explain(program: &str, reason: Errno) -> StepFailure {
+    let because =
+        |detail: String| StepFailure { errno: reason as i32, ..StepFailure::because("execute", program, detail) };
+    let head = read_head(program).unwrap_or_default();
+    match reason {
+        Errno::ENOENT if head.starts_with(b"#!") => {
+            let line = head[2..].split(|byte| *byte == b'\n').next().unwrap_or_default();
+            let interpreter = String::from_utf8_lossy(line).trim().trim_end_matches('\r').to_owned();
+            because(format!("its interpreter `{interpreter}` is not in the image"))
+        }
+        Errno::ENOENT if head.starts_with(b"\x7fELF") => {
+            because("its dynamic loader is not in the image (a program for another C library?)".to_owned())
+        }
+        Errno::ENOEXEC if head.starts_with(b"\x7fELF") => {
+            because("it is a program for another architecture".to_owned())
+        }
+        Errno::ENOEXEC => because("it is neither a program nor a script with a first line `#!…`".to_owned()),
+        Errno::EACCES => because("it is not executable".to_owned()),
+        other => StepFailure::new("execute", program, io::Error::from_raw_os_error(other as i32)),
+    }
+}
+
+fn read_head(path: &str) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut head = Vec::with_capacity(HEAD_BYTES);
+    fs_err::File::open(path)?.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+    Ok(head)
+}

@@ -1,0 +1,78 @@
+//! Becoming who the container's process is.
+
+use std::path::Path;
+
+use rustix::fs::Mode;
+use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use crate::capabilities;
+use crate::error::StepFailure;
+use crate::spec::ProcessSpec;
+use crate::users::{self, Identity};
+
+/// Open files a program gets at first, as everywhere; programs that want more raise it.
+const FILES_SOFT: u64 = 1024;
+/// The most open files a program may ask for; systemd's and containerd's number.
+const FILES_HARD: u64 = 524_288;
+
+pub(super) fn look_up(process: &ProcessSpec) -> Result<Identity, StepFailure> {
+    users::look_up(Path::new("/"), &process.user)
+}
+
+/// The environment, with HOME where nobody set it.
+pub(crate) fn environment(process: &ProcessSpec, identity: &Identity) -> Vec<(String, String)> {
+    let mut environment = process.env.clone();
+    if !environment.iter().any(|(name, _)| name == "HOME") {
+        environment.push(("HOME".to_owned(), identity.home.clone()));
+    }
+    environment
+}
+
+/// Gives up what the container's process may not have. The order is fixed: the bounding set takes CAP_SETPCAP, the
+/// groups CAP_SETGID, the user CAP_SETUID.
+pub(crate) fn assume(process: &ProcessSpec, identity: &Identity) -> Result<(), StepFailure> {
+    let user = identity.uid.to_string();
+    let failed = |error: rustix::io::Errno| StepFailure::new("become user", &user, error);
+    limit_files();
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    capabilities::bound(process.capabilities)?;
+    if process.make_cwd {
+        make_directory(process)?;
+    }
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    let mut groups = vec![gid];
+    groups.extend(identity.groups.iter().map(|group| Gid::from_raw(*group)));
+    // The process is single-threaded, so the thread's identity is the process's.
+    set_thread_groups(&groups).map_err(failed)?;
+    set_thread_res_gid(gid, gid, gid).map_err(failed)?;
+    set_thread_res_uid(uid, uid, uid).map_err(failed)?;
+    capabilities::hold(process.capabilities, identity.uid == 0)
+}
+
+fn make_directory(process: &ProcessSpec) -> Result<(), StepFailure> {
+    fs_err::create_dir_all(&process.cwd)
+        .map_err(|error| StepFailure::new("make the working directory", &process.cwd, error))
+}
+
+/// Goes to the working directory and makes sure that it lies inside: a descriptor of the host would be a way out
+/// (CVE-2024-21626).
+pub(crate) fn enter_directory(process: &ProcessSpec) -> Result<(), StepFailure> {
+    let failed = |error: rustix::io::Errno| StepFailure::new("enter the working directory", &process.cwd, error);
+    rustix::process::chdir(process.cwd.as_str()).map_err(failed)?;
+    let path = rustix::process::getcwd(Vec::new()).map_err(failed)?;
+    // The kernel marks a directory outside the root with "(unreachable)" (getcwd(3)).
+    if path.to_bytes().starts_with(b"/") {
+        Ok(())
+    } else {
+        Err(StepFailure::because("enter the working directory", &process.cwd, "it is outside the container"))
+    }
+}
+
+/// The supervisor's own limit is high; few programs are ready for that (some loop over all descriptors).
+fn limit_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let hard = maximum.map_or(FILES_HARD, |maximum| maximum.min(FILES_HARD));
+    // Lowering never fails.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(FILES_SOFT.min(hard)), maximum: Some(hard) });
+}

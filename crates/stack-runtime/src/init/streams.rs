@@ -1,0 +1,54 @@
+//! Standard input, output and error.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Gid, Uid};
+
+use crate::error::StepFailure;
+use crate::record::open_pipe;
+use crate::spec::InitSpec;
+use crate::users::Identity;
+
+/// The three streams of a container without a terminal.
+#[derive(Debug)]
+pub(super) struct Streams {
+    input: OwnedFd,
+    output: OwnedFd,
+    error: OwnedFd,
+}
+
+/// Opens the container's ends. Each pipe is open for reading and writing, so that no one ever gets SIGPIPE or an end
+/// of file because a supervisor went away.
+pub(super) fn open(spec: &InitSpec) -> Result<Streams, StepFailure> {
+    let pipe = |name: &str| {
+        open_pipe(&spec.run.join(name), OFlags::empty()).map_err(|error| StepFailure::new("open", name, error))
+    };
+    let input = if spec.stdin_open && !spec.tty {
+        pipe("stdin")?
+    } else {
+        rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| StepFailure::new("open", "/dev/null", error))?
+    };
+    Ok(Streams { input, output: pipe("stdout")?, error: pipe("stderr")? })
+}
+
+impl Streams {
+    /// Programs open `/dev/stdout` again, by the rules of the pipe's owner.
+    pub(super) fn give_to(&self, identity: &Identity) -> Result<(), StepFailure> {
+        let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+        for stream in [&self.output, &self.error] {
+            rustix::fs::fchown(stream, Some(uid), Some(gid))
+                .map_err(|error| StepFailure::new("give the output to", identity.uid.to_string(), error))?;
+        }
+        Ok(())
+    }
+
+    /// Makes them descriptors 0, 1 and 2.
+    pub(super) fn take(&self) -> Result<(), StepFailure> {
+        let failed = |error: rustix::io::Errno| StepFailure::new("set up", "the standard streams", error);
+        rustix::stdio::dup2_stdin(self.input.as_fd()).map_err(failed)?;
+        rustix::stdio::dup2_stdout(self.output.as_fd()).map_err(failed)?;
+        rustix::stdio::dup2_stderr(self.error.as_fd()).map_err(failed)
+    }
+}

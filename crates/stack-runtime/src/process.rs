@@ -1,0 +1,74 @@
+//! Processes of containers, seen from outside: always through a pidfd, so that a reused id is never signalled.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, Signal, WaitId, WaitIdOptions, pidfd_getfd, waitid};
+use stack_model::Exit;
+use stack_sys::PidfdExit;
+
+use crate::RuntimeError;
+
+/// Where our process 1 keeps the master of the container's terminal.
+pub(crate) const TERMINAL_DESCRIPTOR: i32 = 3;
+
+/// When a process started, in clock ticks since boot: field 22 of `/proc/<pid>/stat` (proc_pid_stat(5)).
+pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
+    let text = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in parentheses and may contain anything.
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    if fields.next() == Some("Z") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+pub(crate) fn open(pid: u32) -> Option<OwnedFd> {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)?;
+    rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+/// The master of the terminal that our process 1 holds for a container.
+pub(crate) fn terminal_of(pidfd: BorrowedFd<'_>) -> Option<OwnedFd> {
+    pidfd_getfd(pidfd, TERMINAL_DESCRIPTOR, PidfdGetfdFlags::empty()).ok()
+}
+
+/// Sends a signal.
+///
+/// # Errors
+/// The signal does not exist, or the process may not be signalled. A process that has ended is no error.
+pub fn signal(pidfd: BorrowedFd<'_>, number: i32) -> Result<(), RuntimeError> {
+    let invalid = || RuntimeError::Spawner(std::io::Error::from_raw_os_error(nix::libc::EINVAL));
+    let signal = Signal::from_named_raw(number).ok_or_else(invalid)?;
+    match rustix::process::pidfd_send_signal(pidfd, signal) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(RuntimeError::Spawner(error.into())),
+    }
+}
+
+/// Whether a signal can reach process 1 of a container. The kernel drops what such a process has no handler for
+/// (pid_namespaces(7)); one that it blocks may be waited for with sigwait(3) or a signalfd.
+pub fn hears_signal(pid: u32, number: i32) -> bool {
+    let Ok(status) = fs_err::read_to_string(format!("/proc/{pid}/status")) else { return true };
+    let mask = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|mask| u64::from_str_radix(mask.trim_start_matches(':').trim(), 16).ok()).unwrap_or(0)
+    };
+    let bit = 1_u64 << (number - 1).clamp(0, 63);
+    (mask("SigCgt") | mask("SigBlk")) & bit != 0
+}
+
+/// How a process ended; call it once its pidfd is readable. A child is reaped. For others the kernel is asked
+/// (`PIDFD_GET_INFO`), which may not know.
+pub fn exit_of(pidfd: BorrowedFd<'_>) -> Exit {
+    match waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
+        Ok(Some(status)) => Exit { code: status.exit_status(), signal: status.terminating_signal(), ..Exit::default() },
+        Ok(None) | Err(_) => match stack_sys::pidfd_exit(pidfd.as_fd()) {
+            Ok(Some(PidfdExit(status))) => {
+                let (code, signal) = ((status >> 8) & 0xff, status & 0x7f);
+                Exit { code: (signal == 0).then_some(code), signal: (signal != 0).then_some(signal), ..Exit::default() }
+            }
+            Ok(None) | Err(_) => Exit::default(),
+        },
+    }
+}

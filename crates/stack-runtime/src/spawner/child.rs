@@ -1,0 +1,103 @@
+//! The spawner itself, and what it turns into.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+
+use stack_sys::{Cloned, Namespaces, SingleThreaded, clone_process};
+
+use super::wire::{self, Answer, EnterOrders, Request, StartOrders};
+use crate::error::StepFailure;
+use crate::{enter, init};
+
+/// Where the spawner finds its requests.
+pub(super) const REQUESTS_DESCRIPTOR: i32 = 3;
+
+/// Serves requests until the supervisor is gone.
+pub fn spawner_main() -> ExitCode {
+    let Some(whole) = SingleThreaded::prove() else { return ExitCode::FAILURE };
+    let _ = rustix::thread::set_name(c"stack:spawner");
+    let Ok(requests) = stack_sys::take_descriptor(REQUESTS_DESCRIPTOR) else { return ExitCode::FAILURE };
+    loop {
+        match wire::receive::<Request>(requests.as_fd()) {
+            Ok(Some((request, descriptors))) => serve(request, descriptors, whole),
+            Ok(None) => return ExitCode::SUCCESS,
+            Err(_) => return ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Serves one request; what goes wrong is told to whoever asked.
+fn serve(request: Request, descriptors: Vec<OwnedFd>, whole: SingleThreaded) {
+    let mut descriptors = descriptors.into_iter();
+    let (Some(orders), Some(answers)) = (descriptors.next(), descriptors.next()) else { return };
+    let further: Vec<OwnedFd> = descriptors.collect();
+    let done = match request {
+        Request::Start => start(&orders, &answers, further, whole),
+        Request::Enter => pass(&orders, &answers, further, whole),
+    };
+    if let Err(error) = done {
+        fail(&answers, StepFailure::new("clone", "a process", error));
+    }
+}
+
+fn fail(answers: &OwnedFd, failure: StepFailure) {
+    // A supervisor that is gone does not want to know.
+    drop(wire::send(answers.as_fd(), &Answer::Failed(failure), &[]));
+}
+
+fn start(orders: &OwnedFd, answers: &OwnedFd, further: Vec<OwnedFd>, whole: SingleThreaded) -> io::Result<()> {
+    let StartOrders { init, into_cgroup, netns } = wire::unpack(orders)?;
+    let mut further = further.into_iter();
+    let netns = if netns { further.next() } else { None };
+    let cgroup = if into_cgroup { further.next() } else { None };
+    let namespaces = Namespaces { pid: true, mount: true, uts: netns.is_some(), ipc: true };
+    match clone_process(whole, namespaces, true, cgroup.as_ref().map(AsFd::as_fd))? {
+        Cloned::Parent { pid, pidfd } => wire::send(answers.as_fd(), &Answer::Spawned(pid), &[pidfd.as_fd()]),
+        Cloned::Child => {
+            let failure = init::run(&init, netns.as_ref(), whole);
+            fail(answers, failure);
+            std::process::exit(1)
+        }
+    }
+}
+
+/// A process that joins another process namespace stays outside of it; its children are inside (setns(2)). So one
+/// process goes in and a second one, its sibling, is the wanted one.
+fn pass(orders: &OwnedFd, answers: &OwnedFd, further: Vec<OwnedFd>, whole: SingleThreaded) -> io::Result<()> {
+    let orders: EnterOrders = wire::unpack(orders)?;
+    let mut further = further.into_iter();
+    let (Some(container), Some(output)) = (further.next(), further.next()) else {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    };
+    match clone_process(whole, Namespaces::default(), true, None)? {
+        Cloned::Parent { pid, pidfd } => wire::send(answers.as_fd(), &Answer::Passing(pid), &[pidfd.as_fd()]),
+        Cloned::Child => {
+            if let Err(failure) = go_in(&orders, answers, &container, &output, whole) {
+                fail(answers, failure);
+            }
+            std::process::exit(0)
+        }
+    }
+}
+
+fn go_in(
+    orders: &EnterOrders,
+    answers: &OwnedFd,
+    container: &OwnedFd,
+    output: &OwnedFd,
+    whole: SingleThreaded,
+) -> Result<(), StepFailure> {
+    enter::join(container.as_fd(), &orders.cgroup_procs)?;
+    let cloned = clone_process(whole, Namespaces::default(), true, None)
+        .map_err(|error| StepFailure::new("clone", "a process", error))?;
+    match cloned {
+        Cloned::Parent { pid, pidfd } => wire::send(answers.as_fd(), &Answer::Spawned(pid), &[pidfd.as_fd()])
+            .map_err(|error| StepFailure::new("tell", "the supervisor", error)),
+        Cloned::Child => {
+            let failure = enter::become_program(&orders.process, Some(output.as_fd()));
+            fail(answers, failure);
+            std::process::exit(126)
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The supervisor's side of the spawner.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+use stack_sys::{Cloned, Namespaces, SingleThreaded, clone_process};
+
+use super::wire::{self, Answer, EnterOrders, Request, StartOrders};
+use super::{SPAWNER_ARGUMENT, sealed};
+use crate::error::StepFailure;
+use crate::spec::{self, ProcessSpec, StartSpec};
+use crate::{RuntimeError, process, record};
+
+/// A handle of the spawner, for any thread. The spawner ends when the last one is dropped.
+#[derive(Debug, Clone)]
+pub struct Spawner {
+    /// One request is one packet, so threads may send at the same time.
+    requests: Arc<OwnedFd>,
+}
+
+/// A process that has executed its program.
+#[derive(Debug)]
+pub struct Started {
+    /// Its id in the host's namespace.
+    pub pid: u32,
+    /// Refers to it for good.
+    pub pidfd: OwnedFd,
+    /// The master of its terminal, if it has one.
+    pub terminal: Option<OwnedFd>,
+}
+
+impl Spawner {
+    /// Starts a spawner from a sealed copy of `program`. Call it while this process has one thread.
+    ///
+    /// # Errors
+    /// The process has several threads, or the copy cannot be made or executed.
+    pub fn start(program: &Path) -> Result<Self, RuntimeError> {
+        let start = || -> io::Result<OwnedFd> {
+            let whole = SingleThreaded::prove().ok_or_else(|| io::Error::other("the process has several threads"))?;
+            let (ours, theirs) = wire::pair()?;
+            let copy = sealed::open(program)?;
+            match clone_process(whole, Namespaces::default(), false, None)? {
+                Cloned::Parent { .. } => Ok(ours),
+                Cloned::Child => {
+                    // Descriptor 3 is the one that crosses the exec.
+                    let failed = stack_sys::duplicate_to(theirs.as_fd(), super::child::REQUESTS_DESCRIPTOR)
+                        .err()
+                        .unwrap_or_else(|| sealed::execute(&copy, &["stack", SPAWNER_ARGUMENT]));
+                    // The parent sees the end of the socket at its first request.
+                    drop(failed);
+                    std::process::abort();
+                }
+            }
+        };
+        let requests = start().map_err(RuntimeError::Spawner)?;
+        Ok(Self { requests: Arc::new(requests) })
+    }
+
+    /// Starts a container's process and returns once it has executed its program.
+    ///
+    /// # Errors
+    /// The step that failed, with its path and reason.
+    pub fn start_container(&self, spec: &StartSpec<'_>) -> Result<Started, RuntimeError> {
+        let container = spec.container;
+        let join = spec.hierarchy.create(&spec.cgroup, &container.spec.limits, container.spec.privileged)?;
+        // Born in its cgroup, the process has nothing left to join.
+        let procs = if join.v2_dir.is_some() { Vec::new() } else { join.procs };
+        let orders = StartOrders {
+            init: spec::render(spec, procs),
+            into_cgroup: join.v2_dir.is_some(),
+            netns: spec.netns.is_some(),
+        };
+        let memory = wire::pack(&orders).map_err(RuntimeError::Spawner)?;
+        let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
+        descriptors.extend(spec.netns);
+        descriptors.extend(join.v2_dir.as_ref().map(AsFd::as_fd));
+        let (pid, pidfd) = self.ask(Request::Start, &memory, &descriptors)?;
+        let start_ticks = process::start_ticks(pid).unwrap_or(0);
+        let has_terminal = container.spec.tty;
+        let facts = (pid, start_ticks, has_terminal);
+        record::record_started(spec.layout, spec.project, &container.id, facts)?;
+        let terminal = if has_terminal { process::terminal_of(pidfd.as_fd()) } else { None };
+        Ok(Started { pid, pidfd, terminal })
+    }
+
+    /// Runs a program inside a running container, its output to `output`.
+    pub(crate) fn enter(
+        &self,
+        container: BorrowedFd<'_>,
+        process: ProcessSpec,
+        cgroup_procs: Vec<PathBuf>,
+        output: BorrowedFd<'_>,
+    ) -> Result<Started, RuntimeError> {
+        let memory = wire::pack(&EnterOrders { cgroup_procs, process }).map_err(RuntimeError::Spawner)?;
+        let (pid, pidfd) = self.ask(Request::Enter, &memory, &[container, output])?;
+        Ok(Started { pid, pidfd, terminal: None })
+    }
+
+    /// Sends a request and collects its answers until the last holder of the socket has executed or given up.
+    fn ask(
+        &self,
+        request: Request,
+        orders: &OwnedFd,
+        further: &[BorrowedFd<'_>],
+    ) -> Result<(u32, OwnedFd), RuntimeError> {
+        let (answers, theirs) = wire::pair().map_err(RuntimeError::Spawner)?;
+        let mut descriptors = vec![orders.as_fd(), theirs.as_fd()];
+        descriptors.extend_from_slice(further);
+        wire::send(self.requests.as_fd(), &request, &descriptors).map_err(RuntimeError::Spawner)?;
+        drop(theirs);
+        let mut spawned = None;
+        let mut failure: Option<StepFailure> = None;
+        while let Some((answer, mut attached)) =
+            wire::receive::<Answer>(answers.as_fd()).map_err(RuntimeError::Spawner)?
+        {
+            match (answer, attached.pop()) {
+                (Answer::Spawned(pid), Some(pidfd)) => spawned = Some((pid, pidfd)),
+                (Answer::Passing(_), Some(pidfd)) => {
+                    // It ends at once, and it is our child.
+                    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+                }
+                (Answer::Failed(said), _) => failure = Some(said),
+                (Answer::Spawned(_) | Answer::Passing(_), None) => {}
+            }
+        }
+        match (spawned, failure) {
+            (Some(process), None) => Ok(process),
+            (spawned, failure) => {
+                if let Some((_, pidfd)) = spawned {
+                    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+                }
+                let ended = || RuntimeError::Spawner(io::Error::from(io::ErrorKind::UnexpectedEof));
+                Err(failure.map_or_else(ended, RuntimeError::Init))
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What the new process is told: rendered data, nothing to look up or to decide.
+
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use stack_cgroup::{Hierarchy, Kind};
+use stack_model::{Container, Layout, ProjectName, ResolvedSource};
+
+use crate::capabilities::{self, CapabilitySet};
+
+/// A file of the host that the container sees in place of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GeneratedFile {
+    /// Where it is.
+    pub source: PathBuf,
+    /// Absolute path inside the container.
+    pub target: String,
+    /// Without write permission.
+    pub read_only: bool,
+}
+
+/// What to start and with what.
+#[derive(Debug)]
+pub struct StartSpec<'a> {
+    /// Where things lie.
+    pub layout: &'a Layout,
+    /// The project.
+    pub project: &'a ProjectName,
+    /// What was decided.
+    pub container: &'a Container,
+    /// Layers, the lowest first.
+    pub layers: Vec<PathBuf>,
+    /// The network namespace to be in; `None` is the host's.
+    pub netns: Option<BorrowedFd<'a>>,
+    /// Files of the run directory.
+    pub files: Vec<GeneratedFile>,
+    /// Where limits are written.
+    pub hierarchy: &'a Hierarchy,
+    /// The container's cgroup, relative to the hierarchies.
+    pub cgroup: PathBuf,
+}
+
+/// The orders of the new process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InitSpec {
+    /// Files to write its own process id to.
+    pub(crate) cgroup_procs: Vec<PathBuf>,
+    pub(crate) cgroup_view: CgroupView,
+    pub(crate) root: RootSpec,
+    pub(crate) mounts: Vec<MountSpec>,
+    pub(crate) hostname: String,
+    pub(crate) privileged: bool,
+    pub(crate) read_only: bool,
+    pub(crate) run: PathBuf,
+    pub(crate) stdin_open: bool,
+    pub(crate) tty: bool,
+    pub(crate) init: bool,
+    pub(crate) process: ProcessSpec,
+}
+
+/// How `/sys/fs/cgroup` looks inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum CgroupView {
+    /// These controllers, each a directory.
+    V1(Vec<String>),
+    V2,
+}
+
+/// The overlay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RootSpec {
+    /// The highest first, as overlayfs wants them.
+    pub(crate) lower: Vec<PathBuf>,
+    pub(crate) upper: PathBuf,
+    pub(crate) work: PathBuf,
+    /// Where it is mounted, in the new mount namespace only.
+    pub(crate) mountpoint: PathBuf,
+}
+
+/// One mount into the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MountSpec {
+    pub(crate) target: String,
+    pub(crate) read_only: bool,
+    pub(crate) source: MountKind,
+}
+
+/// What a [`MountSpec`] shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum MountKind {
+    Bind { path: PathBuf, create: bool },
+    Volume { path: PathBuf, copy: bool },
+    Tmpfs { size: Option<u64>, mode: u32 },
+}
+
+/// What is executed and as whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProcessSpec {
+    pub(crate) argv: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) cwd: String,
+    /// Missing working directories are made at the start, and an error for `exec`.
+    pub(crate) make_cwd: bool,
+    pub(crate) user: String,
+    pub(crate) capabilities: CapabilitySet,
+}
+
+/// Renders the orders of a container's first process.
+pub(crate) fn render(spec: &StartSpec<'_>, cgroup_procs: Vec<PathBuf>) -> InitSpec {
+    let StartSpec { layout, project, container, layers, files, hierarchy, .. } = spec;
+    let directory = layout.container(project, &container.id);
+    InitSpec {
+        cgroup_procs,
+        cgroup_view: match hierarchy.kind() {
+            Kind::V1 => CgroupView::V1(["memory", "cpu", "cpuacct", "pids"].map(str::to_owned).to_vec()),
+            Kind::V2 => CgroupView::V2,
+        },
+        root: RootSpec {
+            lower: layers.iter().rev().cloned().collect(),
+            upper: directory.join("upper"),
+            work: directory.join("work"),
+            mountpoint: directory.join("rootfs"),
+        },
+        mounts: render_mounts(layout, container, files),
+        hostname: container.process.hostname.clone(),
+        privileged: container.spec.privileged,
+        read_only: container.spec.read_only,
+        run: layout.container_run(project, &container.id),
+        stdin_open: container.spec.stdin_open,
+        tty: container.spec.tty,
+        init: container.spec.init,
+        process: render_process(container),
+    }
+}
+
+/// What a container runs when it starts.
+pub(crate) fn render_process(container: &Container) -> ProcessSpec {
+    let mut env = container.process.env.clone();
+    if container.spec.tty && !env.iter().any(|(name, _)| name == "TERM") {
+        env.push(("TERM".to_owned(), "xterm".to_owned()));
+    }
+    if !env.iter().any(|(name, _)| name == "HOSTNAME") {
+        env.push(("HOSTNAME".to_owned(), container.process.hostname.clone()));
+    }
+    ProcessSpec {
+        argv: container.process.argv.clone(),
+        env,
+        cwd: container.process.cwd.clone(),
+        make_cwd: true,
+        user: container.process.user.clone(),
+        capabilities: capabilities::render(&container.spec),
+    }
+}
+
+/// Outer targets before inner ones, generated files in front of equals: a volume over `/etc` hides them, one on
+/// `/etc/hosts` replaces ours.
+fn render_mounts(layout: &Layout, container: &Container, files: &[GeneratedFile]) -> Vec<MountSpec> {
+    let generated = files.iter().map(|file| MountSpec {
+        target: file.target.clone(),
+        read_only: file.read_only,
+        source: MountKind::Bind { path: file.source.clone(), create: false },
+    });
+    let asked = container.mounts.iter().map(|mount| MountSpec {
+        target: mount.target.clone(),
+        read_only: mount.read_only,
+        source: match &mount.source {
+            ResolvedSource::Volume { name, copy } => MountKind::Volume { path: layout.volume_data(name), copy: *copy },
+            ResolvedSource::Bind { path, create } => MountKind::Bind { path: path.clone(), create: *create },
+            ResolvedSource::Tmpfs { size, mode } => MountKind::Tmpfs { size: size.map(|size| size.0), mode: *mode },
+        },
+    });
+    let mut mounts: Vec<MountSpec> = generated.chain(asked).collect();
+    let depth = |mount: &MountSpec| Path::new(&mount.target).components().count();
+    mounts.sort_by_key(depth);
+    mounts
+}
