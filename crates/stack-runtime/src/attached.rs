@@ -49,7 +49,7 @@ pub fn run_exec(
             drop(reports);
             let joined = enter::join(adopted.pidfd.as_fd(), &procs);
             let code = joined.and_then(|()| lead(&process, options.tty, &theirs, whole));
-            std::process::exit(code.unwrap_or_else(|failure| {
+            stack_sys::end_process(code.unwrap_or_else(|failure| {
                 drop(wire::send(theirs.as_fd(), &Report::Failed(failure), &[]));
                 126
             }))
@@ -77,7 +77,7 @@ fn lead(process: &ProcessSpec, tty: bool, reports: &OwnedFd, whole: SingleThread
                 Err(failure) => failure,
             };
             drop(wire::send(reports.as_fd(), &Report::Failed(failure), &[]));
-            std::process::exit(126)
+            stack_sys::end_process(126)
         }
         Cloned::Parent { pid, .. } => {
             drop(terminal);

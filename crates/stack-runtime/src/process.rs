@@ -47,7 +47,8 @@ pub fn signal(pidfd: BorrowedFd<'_>, number: i32) -> Result<(), RuntimeError> {
 }
 
 /// Whether a signal can reach process 1 of a container. The kernel drops what such a process has no handler for
-/// (pid_namespaces(7)); one that it blocks may be waited for with sigwait(3) or a signalfd.
+/// (pid_namespaces(7)); one that it blocks may be read from a signalfd, and one that it waits for with sigwait(3) is
+/// seen by the system call only: while it waits, the kernel shows the signal as not blocked.
 pub fn hears_signal(pid: u32, number: i32) -> bool {
     let Ok(status) = fs_err::read_to_string(format!("/proc/{pid}/status")) else { return true };
     let mask = |name: &str| {
@@ -55,7 +56,20 @@ pub fn hears_signal(pid: u32, number: i32) -> bool {
         line.and_then(|mask| u64::from_str_radix(mask.trim_start_matches(':').trim(), 16).ok()).unwrap_or(0)
     };
     let bit = 1_u64 << (number - 1).clamp(0, 63);
-    (mask("SigCgt") | mask("SigBlk")) & bit != 0
+    (mask("SigCgt") | mask("SigBlk")) & bit != 0 || waits_for_signals(pid)
+}
+
+/// Whether a thread of the process is in rt_sigtimedwait(2). A kernel that does not tell is taken to say yes: a stop
+/// that waits for nothing is better than a kill that was not needed.
+fn waits_for_signals(pid: u32) -> bool {
+    let Ok(tasks) = fs_err::read_dir(format!("/proc/{pid}/task")) else { return false };
+    tasks.flatten().any(|task| match fs_err::read_to_string(task.path().join("syscall")) {
+        Ok(call) => {
+            let number = call.split(' ').next().and_then(|number| number.parse::<i64>().ok());
+            number == Some(nix::libc::SYS_rt_sigtimedwait)
+        }
+        Err(_) => true,
+    })
 }
 
 /// How a process ended; call it once its pidfd is readable. A child is reaped. For others the kernel is asked

@@ -15,7 +15,7 @@ mod range;
 mod signal;
 
 pub use clone::{Cloned, Namespaces, SingleThreaded, clone_process};
-pub use exec::execute_descriptor;
+pub use exec::{end_process, execute_descriptor};
 pub use heap::use_one_arena;
 pub use info::{PidfdExit, pidfd_exit};
 pub use keyring::join_session_keyring;

@@ -1,11 +1,13 @@
 //! Becoming who the container's process is.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
+use super::paths::{self, Kind, Links};
 use crate::capabilities;
 use crate::error::StepFailure;
 use crate::spec::ProcessSpec;
@@ -50,23 +52,35 @@ pub(crate) fn assume(process: &ProcessSpec, identity: &Identity) -> Result<(), S
     capabilities::hold(process.capabilities, identity.uid == 0)
 }
 
+/// Makes what is missing of the working directory. No step of it leads through a descriptor in `/proc`: one of ours
+/// could be a way out (CVE-2024-21626).
 fn make_directory(process: &ProcessSpec) -> Result<(), StepFailure> {
-    fs_err::create_dir_all(&process.cwd)
-        .map_err(|error| StepFailure::new("make the working directory", &process.cwd, error))
+    let make = || -> std::io::Result<()> {
+        let root = root()?;
+        paths::ensure(root.as_fd(), &process.cwd, Kind::Directory, Links::Follow).map(drop)
+    };
+    make().map_err(|error| StepFailure::new("make the working directory", &process.cwd, error))
 }
 
-/// Goes to the working directory and makes sure that it lies inside: a descriptor of the host would be a way out
-/// (CVE-2024-21626).
+/// Goes to the working directory, by the same rules, and makes sure that it lies inside.
 pub(crate) fn enter_directory(process: &ProcessSpec) -> Result<(), StepFailure> {
-    let failed = |error: rustix::io::Errno| StepFailure::new("enter the working directory", &process.cwd, error);
-    rustix::process::chdir(process.cwd.as_str()).map_err(failed)?;
-    let path = rustix::process::getcwd(Vec::new()).map_err(failed)?;
+    let enter = || -> std::io::Result<Vec<u8>> {
+        let root = root()?;
+        let directory = paths::open(root.as_fd(), &process.cwd, Links::Follow)?;
+        rustix::process::fchdir(&directory)?;
+        Ok(rustix::process::getcwd(Vec::new())?.into_bytes())
+    };
+    let path = enter().map_err(|error| StepFailure::new("enter the working directory", &process.cwd, error))?;
     // The kernel marks a directory outside the root with "(unreachable)" (getcwd(3)).
-    if path.to_bytes().starts_with(b"/") {
+    if path.starts_with(b"/") {
         Ok(())
     } else {
         Err(StepFailure::because("enter the working directory", &process.cwd, "it is outside the container"))
     }
+}
+
+fn root() -> std::io::Result<OwnedFd> {
+    Ok(rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// The supervisor's own limit is high; few programs are ready for that (some loop over all descriptors).

@@ -42,7 +42,7 @@ pub(super) fn stay_in_front(spec: &InitSpec, streams: &Streams, whole: SingleThr
             let kept = if spec.tty { TERMINAL_DESCRIPTOR + 1 } else { TERMINAL_DESCRIPTOR };
             let _ = nix::sys::prctl::set_name(c"stack:init");
             stack_sys::close_from(kept);
-            std::process::exit(reap(child))
+            stack_sys::end_process(reap(child))
         }
     }
 }

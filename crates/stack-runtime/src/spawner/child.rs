@@ -57,7 +57,7 @@ fn start(orders: &OwnedFd, answers: &OwnedFd, further: Vec<OwnedFd>, whole: Sing
         Cloned::Child => {
             let failure = init::run(&init, netns.as_ref(), whole);
             fail(answers, failure);
-            std::process::exit(1)
+            stack_sys::end_process(1)
         }
     }
 }
@@ -76,7 +76,7 @@ fn pass(orders: &OwnedFd, answers: &OwnedFd, further: Vec<OwnedFd>, whole: Singl
             if let Err(failure) = go_in(&orders, answers, &container, &output, whole) {
                 fail(answers, failure);
             }
-            std::process::exit(0)
+            stack_sys::end_process(0)
         }
     }
 }
@@ -97,7 +97,7 @@ fn go_in(
         Cloned::Child => {
             let failure = enter::become_program(&orders.process, Some(output.as_fd()));
             fail(answers, failure);
-            std::process::exit(126)
+            stack_sys::end_process(126)
         }
     }
 }
