@@ -111,15 +111,8 @@ async fn a_removed_container_has_its_sockets_closed() {
 }
 
 /// A resolver on the loopback interface that knows one name.
-async fn resolver(address: &str) -> Option<tokio::task::JoinHandle<()>> {
-    let socket = match UdpSocket::bind(address).await {
-        Ok(socket) => socket,
-        Err(error) => {
-            println!("SKIP cannot listen on {address}: {error}");
-            return None;
-        }
-    };
-    Some(tokio::spawn(async move {
+fn resolver(socket: UdpSocket) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
         let mut buffer = [0; 4096];
         loop {
             let (length, client) = socket.recv_from(&mut buffer).await.unwrap();
@@ -134,12 +127,16 @@ async fn resolver(address: &str) -> Option<tokio::task::JoinHandle<()>> {
             socket.send_to(&forged, client).await.unwrap();
             socket.send_to(&message.to_vec().unwrap(), client).await.unwrap();
         }
-    }))
+    })
 }
 
 #[tokio::test]
 async fn other_names_are_asked_of_the_hosts_resolver_unless_the_network_is_internal() {
-    let Some(resolver) = resolver("127.0.0.77:53").await else { return };
+    let socket = match UdpSocket::bind("127.0.0.77:53").await {
+        Ok(socket) => socket,
+        Err(error) => return println!("SKIP cannot listen on 127.0.0.77:53: {error}"),
+    };
+    let resolver = resolver(socket);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("resolv.conf");
     std::fs::File::create(&path)

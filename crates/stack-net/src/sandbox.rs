@@ -23,7 +23,7 @@ use nix::libc::{EEXIST, ENODEV};
 use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
-use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use stack_model::{Endpoint, IfName};
 
 use crate::bridge::address_message;
@@ -145,16 +145,16 @@ fn bridge_index(endpoint: &Endpoint) -> Result<u32, NetError> {
     })
 }
 
-/// Creates a veth pair in one message. The end inside stays down until [`configure`], so that the end outside has no
+/// Creates a veth pair, attached to its bridge, in one message. The end inside stays down until [`configure`], so that the end outside has no
 /// carrier, and sends nothing, before it is told not to.
 fn create_pair(outside: &mut Wire, namespace: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<(), NetError> {
     let message = pair(namespace, endpoint, bridge_index(endpoint)?);
     let failed = |source| NetError::Interface { interface: endpoint.host_interface.clone(), step: "create", source };
-    let mut result = add(outside, &message);
+    let mut result = add(outside, &message, &endpoint.host_interface);
     if is_taken(&result) {
         wait_for_removal(&endpoint.host_interface)?;
         for _ in 0..CREATE_TRIES {
-            result = add(outside, &message);
+            result = add(outside, &message, &endpoint.host_interface);
             if !is_taken(&result) {
                 break;
             }
@@ -172,8 +172,16 @@ fn is_taken(result: &Result<(), WireError>) -> bool {
     result.as_ref().is_err_and(|error| error.errno() == Some(EEXIST))
 }
 
-fn add(wire: &mut Wire, message: &LinkMessage) -> Result<(), WireError> {
-    wire.transact(vec![request(RouteNetlinkMessage::NewLink(message.clone()), NLM_F_CREATE | NLM_F_EXCL)], 0)
+fn add(wire: &mut Wire, pair: &LinkMessage, port: &IfName) -> Result<(), WireError> {
+    let pair = request(RouteNetlinkMessage::NewLink(pair.clone()), NLM_F_CREATE | NLM_F_EXCL);
+    wire.transact(vec![pair, hairpin(port)], 1)
+}
+
+/// Lets a container reach itself by a port that it publishes: the packet leaves the bridge by the port it came in.
+/// The kernel takes this for ports that exist only, so it follows the message that makes one.
+fn hairpin(port: &IfName) -> Message {
+    let message = LinkBridgePort::new(0).name(port.as_str()).hairpin(true).build();
+    request(RouteNetlinkMessage::NewLink(message), 0)
 }
 
 fn pair(namespace: BorrowedFd<'_>, endpoint: &Endpoint, bridge: u32) -> LinkMessage {
@@ -196,7 +204,8 @@ fn ensure_port(outside: &mut Wire, endpoint: &Endpoint, port: &Link) -> Result<b
         return Ok(false);
     }
     let message = LinkUnspec::new_with_index(port.index).controller(bridge).up().build();
-    let done = outside.transact(vec![request(RouteNetlinkMessage::SetLink(message), 0)], 0);
+    let messages = vec![request(RouteNetlinkMessage::SetLink(message), 0), hairpin(&endpoint.host_interface)];
+    let done = outside.transact(messages, 1);
     done.map_err(|source| NetError::Interface {
         interface: endpoint.host_interface.clone(),
         step: "attach to its bridge",

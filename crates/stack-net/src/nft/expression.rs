@@ -44,37 +44,37 @@ impl Expression {
     }
 
     /// `iifname "…"`.
-    pub(super) fn from_interface(self, name: &IfName) -> Self {
+    pub(super) fn arriving_on(self, name: &IfName) -> Self {
         self.meta(MetaKey::Iifname).compare(Operator::Equal, interface(name))
     }
 
     /// `iifname != "…"`.
-    pub(super) fn not_from_interface(self, name: &IfName) -> Self {
+    pub(super) fn not_arriving_on(self, name: &IfName) -> Self {
         self.meta(MetaKey::Iifname).compare(Operator::NotEqual, interface(name))
     }
 
     /// `oifname "…"`.
-    pub(super) fn to_interface(self, name: &IfName) -> Self {
+    pub(super) fn leaving_by(self, name: &IfName) -> Self {
         self.meta(MetaKey::Oifname).compare(Operator::Equal, interface(name))
     }
 
     /// `oifname != "…"`.
-    pub(super) fn not_to_interface(self, name: &IfName) -> Self {
+    pub(super) fn not_leaving_by(self, name: &IfName) -> Self {
         self.meta(MetaKey::Oifname).compare(Operator::NotEqual, interface(name))
     }
 
     /// `ip saddr …`.
-    pub(super) fn from_net(self, net: Ipv4Net) -> Self {
+    pub(super) fn sent_from(self, net: Ipv4Net) -> Self {
         self.address(IPV4_SOURCE, net)
     }
 
     /// `ip daddr …`.
-    pub(super) fn to_net(self, net: Ipv4Net) -> Self {
+    pub(super) fn sent_to(self, net: Ipv4Net) -> Self {
         self.address(IPV4_DESTINATION, net)
     }
 
     /// `fib daddr type local`: the packet is for an address of this host.
-    pub(super) fn to_local(mut self) -> Self {
+    pub(super) fn sent_to_this_host(mut self) -> Self {
         const RESULT_ADDRESS_TYPE: u32 = 3;
         const FLAG_DESTINATION: u32 = 1 << 1;
         let attributes =

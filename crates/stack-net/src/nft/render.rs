@@ -86,7 +86,7 @@ fn value(published: &PublishedPort) -> Vec<u8> {
 
 fn chains(ruleset: &Ruleset) -> Vec<Chain> {
     let networks: Vec<&NetworkRules> = ruleset.networks.values().collect();
-    let to_ports = || rule(Expression::new().ipv4().to_local().jump(FORWARD_PORTS));
+    let to_ports = || rule(Expression::new().ipv4().sent_to_this_host().jump(FORWARD_PORTS));
     let ports =
         vec![rule(Expression::new().forward_by_address_and_port(BOUND)), rule(Expression::new().forward_by_port(ANY))];
     vec![
@@ -112,12 +112,12 @@ fn rule(expressions: Vec<Expressions>) -> Rule {
 fn raw(ruleset: &Ruleset) -> Vec<Rule> {
     let loopback = IfName::new("lo");
     let mut rules = vec![
-        rule(Expression::new().from_interface(&loopback).accept()),
+        rule(Expression::new().arriving_on(&loopback).accept()),
         // `route_localnet` on the bridges would let these in.
-        rule(Expression::new().ipv4().to_net(loopback_net()).drop()),
+        rule(Expression::new().ipv4().sent_to(loopback_net()).drop()),
     ];
     rules.extend(ruleset.networks.iter().map(|(name, network)| Rule {
-        expressions: Expression::new().ipv4().not_from_interface(&network.bridge).to_net(network.subnet).drop(),
+        expressions: Expression::new().ipv4().not_arriving_on(&network.bridge).sent_to(network.subnet).drop(),
         comment: Some(comment(name, network)),
     }));
     rules
@@ -139,12 +139,12 @@ fn postrouting(networks: &[&NetworkRules]) -> Vec<Rule> {
     for network in networks {
         let NetworkRules { bridge, subnet, internal } = network;
         if !internal {
-            rules.push(rule(Expression::new().ipv4().from_net(*subnet).not_to_interface(bridge).masquerade()));
+            rules.push(rule(Expression::new().ipv4().sent_from(*subnet).not_leaving_by(bridge).masquerade()));
         }
         // A container that reaches its neighbour by a port of the host must get the answer from the host.
-        rules.push(rule(Expression::new().ipv4().from_net(*subnet).to_interface(bridge).published().masquerade()));
+        rules.push(rule(Expression::new().ipv4().sent_from(*subnet).leaving_by(bridge).published().masquerade()));
         // So must this host when it asks from 127.0.0.1: the container would answer itself.
-        rules.push(rule(Expression::new().ipv4().from_net(loopback_net()).to_interface(bridge).masquerade()));
+        rules.push(rule(Expression::new().ipv4().sent_from(loopback_net()).leaving_by(bridge).masquerade()));
     }
     rules
 }
@@ -153,15 +153,15 @@ fn forward(networks: &[&NetworkRules]) -> Vec<Rule> {
     let mut rules = vec![rule(Expression::new().known_connection().accept())];
     for network in networks {
         // Seen here only where br_netfilter hands bridged packets to these hooks.
-        rules.push(rule(Expression::new().from_interface(&network.bridge).to_interface(&network.bridge).accept()));
+        rules.push(rule(Expression::new().arriving_on(&network.bridge).leaving_by(&network.bridge).accept()));
     }
     for network in networks.iter().filter(|network| network.internal) {
-        rules.push(rule(Expression::new().from_interface(&network.bridge).drop()));
-        rules.push(rule(Expression::new().to_interface(&network.bridge).drop()));
+        rules.push(rule(Expression::new().arriving_on(&network.bridge).drop()));
+        rules.push(rule(Expression::new().leaving_by(&network.bridge).drop()));
     }
     for network in networks.iter().filter(|network| !network.internal) {
-        rules.push(rule(Expression::new().to_interface(&network.bridge).published().accept()));
-        rules.push(rule(Expression::new().to_interface(&network.bridge).drop()));
+        rules.push(rule(Expression::new().leaving_by(&network.bridge).published().accept()));
+        rules.push(rule(Expression::new().leaving_by(&network.bridge).drop()));
     }
     rules
 }

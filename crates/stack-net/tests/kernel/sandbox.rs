@@ -1,0 +1,142 @@
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use stack_model::IfName;
+use stack_net::NetError;
+
+use crate::world::{INSTANCE, World, endpoint, eventually, link_names, plan, rules};
+
+#[test]
+fn containers_of_a_network_reach_each_other() {
+    let Some(world) = World::new() else { return };
+    let front = world.network("front", "10.89.0.1/26", false);
+    let one = world.net.create_sandbox(&[endpoint(&front, 2)]).unwrap();
+    let two = world.net.create_sandbox(&[endpoint(&front, 3)]).unwrap();
+    let _server = world.server(&two, 80);
+    assert_eq!(world.seen(&one, "10.89.0.3:80").as_deref(), Some("10.89.0.2"));
+    let names = world.inside(&one, link_names);
+    assert!(names.contains("eth0") && names.contains("lo"), "{names:?}");
+    let mac = world.inside(&one, || fs_err::read_to_string("/proc/thread-self/net/arp").unwrap());
+    assert!(mac.contains("02:42:0a:59:00:03"), "{mac}");
+    let route = world.inside(&one, || fs_err::read_to_string("/proc/thread-self/net/route").unwrap());
+    assert!(route.contains("eth0\t00000000\t0100590A"), "{route}");
+    let observed = world.net.observe(INSTANCE, &world.project).unwrap();
+    assert_eq!(observed.attached, ["stk-front.2".into(), "stk-front.3".into()].into());
+}
+
+#[test]
+fn a_sandbox_without_networks_has_loopback_and_the_settings_of_docker() {
+    let Some(world) = World::new() else { return };
+    let sandbox = world.net.create_sandbox(&[]).unwrap();
+    let _server = world.server(&sandbox, 80);
+    assert_eq!(world.seen(&sandbox, "127.0.0.1:80").as_deref(), Some("127.0.0.1"));
+    world.inside(&sandbox, || {
+        let setting = |name: &str| fs_err::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap();
+        assert_eq!(setting("ip_unprivileged_port_start").trim(), "0");
+        assert_eq!(setting("ping_group_range").trim(), "0\t2147483647");
+    });
+}
+
+#[test]
+fn a_container_may_be_on_several_networks() {
+    let Some(world) = World::new() else { return };
+    let front = world.network("front", "10.89.0.1/26", false);
+    let back = world.network("back", "10.89.1.1/26", true);
+    let second = stack_model::Endpoint { interface: "eth1".into(), gateway: None, ..endpoint(&back, 2) };
+    let both = world.net.create_sandbox(&[endpoint(&front, 2), second]).unwrap();
+    let db = world.net.create_sandbox(&[endpoint(&back, 3)]).unwrap();
+    let _server = world.server(&db, 5432);
+    assert_eq!(world.seen(&both, "10.89.1.3:5432").as_deref(), Some("10.89.1.2"));
+}
+
+#[test]
+fn lost_interfaces_come_back() {
+    let Some(world) = World::new() else { return };
+    let front = world.network("front", "10.89.0.1/26", false);
+    let endpoints = [endpoint(&front, 2)];
+    let one = world.net.create_sandbox(&endpoints).unwrap();
+    let two = world.net.create_sandbox(&[endpoint(&front, 3)]).unwrap();
+    let _server = world.server(&two, 80);
+    assert!(!world.net.attach(one.as_fd(), &endpoints).unwrap());
+
+    // The bridge goes away and leaves its ports behind.
+    assert!(world.net.remove_network(&front.bridge).unwrap());
+    assert!(matches!(world.net.attach(one.as_fd(), &endpoints), Err(NetError::BridgeMissing { .. })));
+    world.net.ensure_network(&front, &world.alias("front")).unwrap();
+    assert!(world.net.observe(INSTANCE, &world.project).unwrap().attached.is_empty());
+    assert!(world.net.attach(one.as_fd(), &endpoints).unwrap());
+    assert!(world.net.attach(two.as_fd(), &[endpoint(&front, 3)]).unwrap());
+    assert_eq!(world.seen(&one, "10.89.0.3:80").as_deref(), Some("10.89.0.2"));
+
+    // A pair is deleted by hand: here by taking its name for another container, which is what a collision ends in.
+    let thief = stack_model::Endpoint { host_interface: IfName::new("stk-front.2"), ..endpoint(&front, 9) };
+    let stolen = world.net.create_sandbox(std::slice::from_ref(&thief)).unwrap();
+    assert!(!world.inside(&one, link_names).contains("eth0"));
+    drop(stolen);
+    eventually(|| !link_names().contains("stk-front.2"));
+    assert!(world.net.attach(one.as_fd(), &endpoints).unwrap());
+    assert_eq!(world.seen(&one, "10.89.0.3:80").as_deref(), Some("10.89.0.2"));
+    assert!(!world.net.attach(one.as_fd(), &endpoints).unwrap());
+}
+
+#[test]
+fn a_name_that_a_dying_namespace_still_holds_is_waited_for() {
+    let Some(world) = World::new() else { return };
+    let front = world.network("front", "10.89.0.1/26", false);
+    for _ in 0..5 {
+        let sandbox = world.net.create_sandbox(&[endpoint(&front, 2)]).unwrap();
+        assert!(link_names().contains("stk-front.2"));
+        drop(sandbox);
+    }
+}
+
+#[test]
+fn a_missing_bridge_is_named_and_nothing_is_left() {
+    let Some(world) = World::new() else { return };
+    let before = link_names();
+    let error = world.net.create_sandbox(&[endpoint(&plan("front", "10.89.0.1/26", false), 2)]).unwrap_err();
+    assert_eq!(error.to_string(), "bridge stk-front of stk-front.2 does not exist");
+    assert_eq!(link_names(), before);
+}
+
+/// Buckets of powers of two in microseconds.
+fn histogram(times: &[Duration]) -> String {
+    let mut buckets: BTreeMap<u128, usize> = BTreeMap::new();
+    for time in times {
+        *buckets.entry(time.as_micros().next_power_of_two()).or_default() += 1;
+    }
+    buckets.iter().map(|(micros, count)| format!(" <{micros}us:{count}")).collect()
+}
+
+#[test]
+fn a_hundred_sandboxes_come_and_go_without_a_trace() {
+    const SANDBOXES: u8 = 100;
+    let Some(world) = World::new() else { return };
+    let before = link_names();
+    let front = world.network("front", "10.89.0.1/24", false);
+    world.apply(&rules(&[&front], &[]));
+    let began = Instant::now();
+    let mut times = Vec::new();
+    let mut sandboxes = Vec::new();
+    for number in 2..2 + SANDBOXES {
+        let start = Instant::now();
+        sandboxes.push(world.net.create_sandbox(&[endpoint(&front, number)]).unwrap());
+        times.push(start.elapsed());
+    }
+    let created = began.elapsed();
+    let start = Instant::now();
+    let attached = world.net.observe(INSTANCE, &world.project).unwrap().attached;
+    let observed = start.elapsed();
+    assert_eq!(attached.len(), usize::from(SANDBOXES));
+    let start = Instant::now();
+    drop(sandboxes);
+    eventually(|| world.net.observe(INSTANCE, &world.project).unwrap().attached.is_empty());
+    println!("create 100: {created:?} {}; observe: {observed:?}; gone after {:?}", histogram(&times), start.elapsed());
+    // Moving an interface into the namespace takes 16 ms each time; being born there does not.
+    let slow = times.iter().filter(|time| **time > Duration::from_millis(14)).count();
+    assert!(slow < usize::from(SANDBOXES) / 10, "{slow} sandboxes took more than 14 ms");
+    world.apply(&rules(&[], &[]));
+    world.net.remove_network(&front.bridge).unwrap();
+    assert_eq!(link_names(), before);
+}
