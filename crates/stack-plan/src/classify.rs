@@ -1,0 +1,221 @@
+//! What a change of each field costs. Every structure is taken apart without `..`: a new field does not compile until
+//! someone decides its class here.
+
+use stack_model::{Attachment, ContainerSpec, Effect, FileKind, Limits, NetworkMode};
+
+use crate::words;
+
+/// A field whose value differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The file's key, down to the leaf where there is one: `environment.DEBUG`.
+    pub field: String,
+    /// What changing it costs.
+    pub effect: Effect,
+    /// Value before.
+    pub old: String,
+    /// Value now.
+    pub new: String,
+}
+
+/// All fields in which two specifications differ in meaning, in the order of the structure.
+pub fn compare(old: &ContainerSpec, new: &ContainerSpec) -> Vec<Change> {
+    if old == new {
+        return Vec::new();
+    }
+    let mut changes = Vec::new();
+    compare_process(old, new, &mut changes);
+    compare_surroundings(old, new, &mut changes);
+    changes
+}
+
+/// The change that costs most; the first of several equal ones.
+pub fn most_severe(changes: &[Change]) -> Option<&Change> {
+    changes.iter().reduce(|worst, change| if change.effect > worst.effect { change } else { worst })
+}
+
+/// Notes a change if there is one.
+fn note(changes: &mut Vec<Change>, field: &str, effect: Effect, values: [String; 2]) {
+    let [old, new] = values;
+    changes.push(Change { field: field.to_owned(), effect, old, new });
+}
+
+fn compare_process(old: &ContainerSpec, new: &ContainerSpec, changes: &mut Vec<Change>) {
+    // The other half of the fields is named here only so that the pattern is complete; see `compare_surroundings`.
+    let ContainerSpec {
+        image,
+        pull_policy,
+        container_name,
+        command,
+        entrypoint,
+        environment,
+        working_dir,
+        user,
+        hostname,
+        init,
+        tty,
+        stdin_open,
+        read_only,
+        privileged,
+        cap_add,
+        cap_drop,
+        limits: _,
+        mounts: _,
+        files: _,
+        network: _,
+        ports: _,
+        labels: _,
+        restart: _,
+        stop_signal: _,
+        stop_grace: _,
+        healthcheck: _,
+    } = old;
+    if *image != new.image {
+        note(changes, "image", Effect::Replace, [words::short(image.as_str()), words::short(new.image.as_str())]);
+    }
+    if *pull_policy != new.pull_policy {
+        let values = [words::pull_policy(*pull_policy), words::pull_policy(new.pull_policy)];
+        note(changes, "pull_policy", Effect::Live, values);
+    }
+    let texts = [
+        ("container_name", container_name, &new.container_name),
+        ("working_dir", working_dir, &new.working_dir),
+        ("user", user, &new.user),
+        ("hostname", hostname, &new.hostname),
+    ];
+    for (field, old, new) in texts.into_iter().filter(|(_, old, new)| old != new) {
+        note(changes, field, Effect::Replace, [words::optional(old.as_ref()), words::optional(new.as_ref())]);
+    }
+    for (field, old, new) in [("command", command, &new.command), ("entrypoint", entrypoint, &new.entrypoint)] {
+        if old != new {
+            note(changes, field, Effect::Replace, [words::arguments(old.as_ref()), words::arguments(new.as_ref())]);
+        }
+    }
+    let names = environment.keys().chain(new.environment.keys().filter(|name| !environment.contains_key(*name)));
+    for name in names {
+        let (before, after) = (environment.get(name), new.environment.get(name));
+        if before != after {
+            let values = [words::variable(name, before), words::variable(name, after)];
+            note(changes, &format!("environment.{name}"), Effect::Replace, values);
+        }
+    }
+    let switches = [
+        ("init", *init, new.init),
+        ("tty", *tty, new.tty),
+        ("stdin_open", *stdin_open, new.stdin_open),
+        ("read_only", *read_only, new.read_only),
+        ("privileged", *privileged, new.privileged),
+    ];
+    for (field, old, new) in switches.into_iter().filter(|(_, old, new)| old != new) {
+        note(changes, field, Effect::Replace, [old.to_string(), new.to_string()]);
+    }
+    for (field, old, new) in [("cap_add", cap_add, &new.cap_add), ("cap_drop", cap_drop, &new.cap_drop)] {
+        if old != new {
+            note(changes, field, Effect::Replace, [words::set(old), words::set(new)]);
+        }
+    }
+}
+
+fn compare_surroundings(old: &ContainerSpec, new: &ContainerSpec, changes: &mut Vec<Change>) {
+    compare_limits(&old.limits, &new.limits, changes);
+    compare_mounts(old, new, changes);
+    compare_network(&old.network, &new.network, changes);
+    // Which order ports stand in means nothing.
+    let sorted = |spec: &ContainerSpec| {
+        let mut ports = spec.ports.clone();
+        ports.sort();
+        ports.dedup();
+        ports
+    };
+    if old.ports != new.ports && sorted(old) != sorted(new) {
+        note(changes, "ports", Effect::Live, [words::ports(&old.ports), words::ports(&new.ports)]);
+    }
+    let keys = old.labels.keys().chain(new.labels.keys().filter(|key| !old.labels.contains_key(*key)));
+    for key in keys {
+        if old.labels.get(key) != new.labels.get(key) {
+            let values = [words::entry(&old.labels, key), words::entry(&new.labels, key)];
+            note(changes, &format!("labels.{key}"), Effect::Live, values);
+        }
+    }
+    if old.restart != new.restart {
+        note(changes, "restart", Effect::Live, [words::restart(old.restart), words::restart(new.restart)]);
+    }
+    if old.stop_signal != new.stop_signal {
+        let values = [words::optional(old.stop_signal.as_ref()), words::optional(new.stop_signal.as_ref())];
+        note(changes, "stop_signal", Effect::Live, values);
+    }
+    if old.stop_grace != new.stop_grace {
+        note(changes, "stop_grace_period", Effect::Live, [old.stop_grace.to_string(), new.stop_grace.to_string()]);
+    }
+    if old.healthcheck != new.healthcheck {
+        let values = [words::healthcheck(old.healthcheck.as_ref()), words::healthcheck(new.healthcheck.as_ref())];
+        note(changes, "healthcheck", Effect::Live, values);
+    }
+}
+
+fn compare_limits(old: &Limits, new: &Limits, changes: &mut Vec<Change>) {
+    let Limits { memory, memory_and_swap, memory_reservation, cpus, pids } = old;
+    let bytes = [
+        ("mem_limit", memory, &new.memory),
+        ("memswap_limit", memory_and_swap, &new.memory_and_swap),
+        ("mem_reservation", memory_reservation, &new.memory_reservation),
+    ];
+    for (field, old, new) in bytes.into_iter().filter(|(_, old, new)| old != new) {
+        note(changes, field, Effect::Live, [words::optional(old.as_ref()), words::optional(new.as_ref())]);
+    }
+    if *cpus != new.cpus {
+        note(changes, "cpus", Effect::Live, [words::optional(cpus.as_ref()), words::optional(new.cpus.as_ref())]);
+    }
+    if *pids != new.pids {
+        note(changes, "pids_limit", Effect::Live, [words::optional(pids.as_ref()), words::optional(new.pids.as_ref())]);
+    }
+}
+
+fn compare_mounts(old: &ContainerSpec, new: &ContainerSpec, changes: &mut Vec<Change>) {
+    if old.mounts != new.mounts {
+        // Targets are unique and parents are mounted first, so the file's order means nothing.
+        let by_target = |spec: &ContainerSpec| {
+            let mut mounts = spec.mounts.clone();
+            mounts.sort_by(|a, b| a.target.cmp(&b.target));
+            mounts
+        };
+        if by_target(old) != by_target(new) {
+            note(changes, "volumes", Effect::Replace, [words::mounts(&old.mounts), words::mounts(&new.mounts)]);
+        }
+    }
+    for (field, kind) in [("secrets", FileKind::Secret), ("configs", FileKind::Config)] {
+        let of_kind = |spec: &ContainerSpec| {
+            let mut files: Vec<_> = spec.files.iter().filter(|file| file.kind == kind).cloned().collect();
+            files.sort_by(|a, b| a.target.cmp(&b.target));
+            files
+        };
+        let (before, after) = (of_kind(old), of_kind(new));
+        if before != after {
+            note(changes, field, Effect::Replace, [words::files(&before), words::files(&after)]);
+        }
+    }
+}
+
+fn compare_network(old: &NetworkMode, new: &NetworkMode, changes: &mut Vec<Change>) {
+    let (NetworkMode::Attached(before), NetworkMode::Attached(after)) = (old, new) else {
+        if old != new {
+            note(changes, "network_mode", Effect::Replace, [words::network(old), words::network(new)]);
+        }
+        return;
+    };
+    if !before.keys().eq(after.keys()) {
+        note(changes, "networks", Effect::Replace, [words::network(old), words::network(new)]);
+    }
+    for (name, attachment) in before {
+        let Some(other) = after.get(name) else { continue };
+        let Attachment { aliases, ipv4 } = attachment;
+        if *ipv4 != other.ipv4 {
+            let values = [words::optional(ipv4.as_ref()), words::optional(other.ipv4.as_ref())];
+            note(changes, &format!("networks.{name}.ipv4_address"), Effect::Replace, values);
+        }
+        if *aliases != other.aliases {
+            let values = [words::set(aliases), words::set(&other.aliases)];
+            note(changes, &format!("networks.{name}.aliases"), Effect::Live, values);
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! A bridge and a subnet for every network: stable once chosen, clear of what the host uses.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use stack_model::{
+    Cause, Endpoint, Failure, Fault, IfName, Network, NetworkMode, NetworkName, NetworkPlan, ObservedNetwork, short_hex,
+};
+
+use crate::draft::Frame;
+
+/// Where subnets come from: 10.89.0.0/16, then 10.90.0.0/16, and so on to 10.255.0.0/16.
+const POOL: std::ops::RangeInclusive<u8> = 89..=255;
+/// Length of the prefix of a usual network: 61 containers.
+const USUAL_PREFIX: u8 = 26;
+/// Length of the prefix of the largest network.
+const LARGEST_PREFIX: u8 = 16;
+
+/// A network with every choice made, and how far it is from existing.
+#[derive(Debug)]
+pub(crate) struct Segment<'a> {
+    pub(crate) wanted: &'a Network,
+    pub(crate) plan: NetworkPlan,
+    pub(crate) standing: Standing,
+}
+
+/// How far a network is from existing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is there.
+    Ready,
+    /// It must be made or mended.
+    Lacking(Cause),
+    /// It is there with another subnet and must go first.
+    Outdated,
+    /// As `Outdated`, but something on it cannot be replaced now.
+    Held,
+    /// It cannot be made.
+    Refused(Failure),
+}
+
+impl Segment<'_> {
+    /// An interface that was made for another shape of this network.
+    pub(crate) fn is_stale(&self, endpoint: &Endpoint) -> bool {
+        if matches!(self.standing, Standing::Refused(_)) {
+            return false;
+        }
+        let NetworkPlan { network: _, name: _, bridge, gateway, internal } = &self.plan;
+        endpoint.address.trunc() != gateway.trunc()
+            || endpoint.internal != *internal
+            || endpoint.bridge != *bridge
+            || endpoint.gateway.is_some_and(|address| address != gateway.addr())
+    }
+}
+
+/// What the interfaces of existing containers say about their network.
+#[derive(Debug, Clone, Copy)]
+struct Trace<'a> {
+    subnet: Ipv4Net,
+    gateway: Option<Ipv4Addr>,
+    bridge: &'a IfName,
+    running: bool,
+}
+
+/// Decides all networks.
+pub(crate) fn settle<'a>(frame: Frame<'a>) -> BTreeMap<&'a NetworkName, Segment<'a>> {
+    if frame.desired.networks.is_empty() {
+        return BTreeMap::new();
+    }
+    let traces = traces(frame);
+    let mut segments = BTreeMap::new();
+    let mut taken: Vec<(Ipv4Net, String)> = Vec::new();
+    for (name, network) in &frame.desired.networks {
+        let trace = traces.get(name).copied();
+        let Some(gateway) = known_gateway(frame, name, network, trace) else { continue };
+        let segment = segment(frame, name, network, trace, gateway, &taken);
+        if !matches!(segment.standing, Standing::Refused(_)) {
+            taken.push((segment.plan.gateway.trunc(), format!("network {name}")));
+        }
+        segments.insert(name, segment);
+    }
+    for (name, network) in &frame.desired.networks {
+        if segments.contains_key(name) {
+            continue;
+        }
+        let gateway = free_gateway(frame, name, network, &taken);
+        let standing = match gateway {
+            Some(_) => lacking(frame.observed.networks.get(name), traces.get(name).copied()),
+            None => Standing::Refused(
+                Failure::new(Fault::Conflict, format!("network {name}: no free subnet is left"))
+                    .hint("give the network a `subnet` under `ipam`"),
+            ),
+        };
+        let gateway = gateway.unwrap_or_default();
+        taken.push((gateway.trunc(), format!("network {name}")));
+        segments.insert(name, Segment { wanted: network, plan: network_plan(frame, name, None, gateway), standing });
+    }
+    segments
+}
+
+fn traces<'a>(frame: Frame<'a>) -> BTreeMap<&'a NetworkName, Trace<'a>> {
+    let mut traces: BTreeMap<&NetworkName, Trace<'_>> = BTreeMap::new();
+    for container in frame.observed.containers.values() {
+        let running = container.is_running();
+        for endpoint in &container.container.endpoints {
+            let Endpoint { network, bridge, address, gateway, .. } = endpoint;
+            let trace = Trace { subnet: address.trunc(), gateway: *gateway, bridge, running };
+            // A running process knows best; a container that is only written down may be older.
+            match traces.get_mut(network) {
+                Some(known) if known.running && !running => {}
+                Some(known) if known.running == running && known.gateway.is_some() => {}
+                Some(known) => *known = trace,
+                None => drop(traces.insert(network, trace)),
+            }
+        }
+    }
+    traces
+}
+
+/// The bridge's address where the file, a container, the bridge or the rule set fixes it.
+fn known_gateway(frame: Frame<'_>, name: &NetworkName, network: &Network, trace: Option<Trace<'_>>) -> Option<Ipv4Net> {
+    let seen = frame.observed.networks.get(name).and_then(|seen| seen.gateway);
+    let ruled = || frame.observed.ruleset.as_ref()?.networks.get(name).map(|rules| rules.subnet);
+    let subnet = network
+        .subnet
+        .map(|subnet| subnet.trunc())
+        .or_else(|| trace.map(|trace| trace.subnet))
+        .or_else(|| seen.map(|seen| seen.trunc()))
+        .or_else(ruled)?;
+    let address = network
+        .gateway
+        .or_else(|| trace.filter(|trace| trace.subnet == subnet).and_then(|trace| trace.gateway))
+        .or_else(|| seen.filter(|seen| network.subnet.is_none() && seen.trunc() == subnet).map(|seen| seen.addr()))
+        .or_else(|| subnet.hosts().next())?;
+    Ipv4Net::new(address, subnet.prefix_len()).ok()
+}
+
+fn segment<'a>(
+    frame: Frame<'a>,
+    name: &'a NetworkName,
+    network: &'a Network,
+    trace: Option<Trace<'a>>,
+    gateway: Ipv4Net,
+    taken: &[(Ipv4Net, String)],
+) -> Segment<'a> {
+    let plan = network_plan(frame, name, trace, gateway);
+    let seen = frame.observed.networks.get(name);
+    let standing = match seen.and_then(|seen| seen.gateway) {
+        Some(address) if address == gateway && seen.is_some_and(|seen| seen.up) => Standing::Ready,
+        // The containers agree with the file: it is the bridge that was changed, by someone else's hand.
+        Some(address) if address != gateway && trace.is_none_or(|trace| trace.subnet != gateway.trunc()) => {
+            refusal(frame, name, network, gateway, taken).map_or(Standing::Outdated, Standing::Refused)
+        }
+        Some(_) | None => {
+            let lacking = lacking(seen, trace);
+            refusal(frame, name, network, gateway, taken).map_or(lacking, Standing::Refused)
+        }
+    };
+    Segment { wanted: network, plan, standing }
+}
+
+fn lacking(seen: Option<&ObservedNetwork>, trace: Option<Trace<'_>>) -> Standing {
+    let drift = |text: &str| Standing::Lacking(Cause::Drift(text.to_owned()));
+    match seen {
+        None if trace.is_some_and(|trace| trace.running) => drift("bridge is gone"),
+        None => Standing::Lacking(Cause::Missing),
+        Some(ObservedNetwork { gateway: None, .. }) => drift("address is missing"),
+        Some(ObservedNetwork { up: false, .. }) => drift("bridge is down"),
+        Some(ObservedNetwork { gateway: Some(address), .. }) => drift(&format!("address is {address}")),
+    }
+}
+
+/// Why a subnet that the file asks for cannot be had. What the plan itself chose earlier is not questioned again.
+fn refusal(
+    frame: Frame<'_>,
+    name: &NetworkName,
+    network: &Network,
+    gateway: Ipv4Net,
+    taken: &[(Ipv4Net, String)],
+) -> Option<Failure> {
+    let subnet = gateway.trunc();
+    if !network.subnet.is_some_and(|wanted| wanted.trunc() == subnet) {
+        return None;
+    }
+    if network.gateway.is_some_and(|address| !subnet.contains(&address)) {
+        let text = format!("network {name}: gateway {} is not in subnet {subnet}", gateway.addr());
+        return Some(Failure::new(Fault::User, text).hint("choose a gateway inside the subnet"));
+    }
+    let routes = frame.observed.host.routes.iter().map(|route| (route, "the host's route"));
+    let others = taken.iter().map(|(other, owner)| (other, owner.as_str()));
+    let (other, owner) = routes.chain(others).find(|(other, _)| overlap(**other, subnet))?;
+    let text = format!("network {name}: subnet {subnet} overlaps {owner} {other}");
+    Some(Failure::new(Fault::Conflict, text).hint("choose another `subnet`, or leave it out and one is chosen"))
+}
+
+fn network_plan(frame: Frame<'_>, name: &NetworkName, trace: Option<Trace<'_>>, gateway: Ipv4Net) -> NetworkPlan {
+    let network = &frame.desired.networks[name];
+    let seen = frame.observed.networks.get(name).map(|seen| &seen.bridge);
+    let bridge = seen.or(trace.map(|trace| trace.bridge)).cloned().unwrap_or_else(|| {
+        let parts = [frame.desired.instance.as_str(), frame.desired.project.as_str(), name.as_str()];
+        IfName::new(format!("stk-{}", short_hex(&parts, 8)))
+    });
+    NetworkPlan { network: name.clone(), name: network.name.clone(), bridge, gateway, internal: network.internal }
+}
+
+/// The lowest subnet of the pool that is clear of everything known, with room for half as many containers again.
+fn free_gateway(
+    frame: Frame<'_>,
+    name: &NetworkName,
+    network: &Network,
+    taken: &[(Ipv4Net, String)],
+) -> Option<Ipv4Net> {
+    let members: u64 = frame
+        .desired
+        .services
+        .values()
+        .filter(|service| match &service.container.network {
+            NetworkMode::Attached(map) => map.contains_key(name),
+            NetworkMode::None | NetworkMode::Host => false,
+        })
+        .map(|service| u64::from(service.replicas))
+        .sum();
+    let prefix = prefix_for(members);
+    // What was there before the file asked for another subnet is still there until it is removed.
+    let present: Vec<Ipv4Net> = frame.observed.networks.values().filter_map(|seen| seen.gateway).collect();
+    let is_clear = |subnet: Ipv4Net| {
+        !frame.observed.host.routes.iter().chain(&present).any(|other| overlap(*other, subnet))
+            && !taken.iter().any(|(other, _)| overlap(*other, subnet))
+    };
+    let subnet = POOL
+        .filter_map(|second| Ipv4Net::new(Ipv4Addr::new(10, second, 0, 0), LARGEST_PREFIX).ok())
+        .filter_map(|pool| pool.subnets(prefix).ok())
+        .flatten()
+        .find(|subnet| is_clear(*subnet))?;
+    let address = network.gateway.filter(|address| subnet.contains(address)).or_else(|| subnet.hosts().next())?;
+    Ipv4Net::new(address, prefix).ok()
+}
+
+fn prefix_for(members: u64) -> u8 {
+    let room = members + members / 2 + 1;
+    (LARGEST_PREFIX..=USUAL_PREFIX).rev().find(|prefix| (1_u64 << (32 - prefix)) - 2 >= room).unwrap_or(LARGEST_PREFIX)
+}
+
+fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
+    a.contains(&b.network()) || b.contains(&a.network())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subnet_has_room_to_grow() {
+        assert_eq!([0, 1, 40, 41, 100, 200, 1_000_000].map(prefix_for), [26, 26, 26, 25, 24, 23, 16]);
+    }
+}

@@ -1,0 +1,59 @@
+//! The whole of planning, in the order in which things are decided.
+
+use std::collections::BTreeMap;
+
+use stack_model::{Desired, History, Now, Observed, Plan};
+
+use crate::arrive::{Arrivals, Arrive};
+use crate::draft::{Draft, Frame};
+use crate::graph::Dependencies;
+use crate::leave::leave;
+use crate::start::Start;
+use crate::surface::Surface;
+use crate::{network, resolve, survey};
+
+/// Decides what is to be done so that `observed` becomes `desired`. Equal arguments give equal plans; a plan without
+/// steps and without blocked lines means that nothing is left to do.
+pub fn plan(desired: &Desired, observed: &Observed, history: &History, now: Now) -> Plan {
+    let frame = Frame { desired, observed, history, now };
+    let graph = Dependencies::new(desired);
+    let mut draft = Draft::new(frame);
+    for cycle in graph.cycles() {
+        draft.warn(cycle.clone());
+    }
+    let mut segments = network::settle(frame);
+    let mut survey = survey::survey(frame, &segments);
+    resolve::resolve_all(frame, &mut survey, &segments);
+    survey::hold_networks(&mut survey, &mut segments);
+    survey::follow(&mut survey, desired, &graph);
+
+    let departures = leave(&mut draft, frame, &survey, &graph);
+    let arrivals = Arrive {
+        draft: &mut draft,
+        frame,
+        segments: &segments,
+        departures: &departures,
+        arrivals: Arrivals::default(),
+    }
+    .arrive(&survey);
+    let expected = Start::new(&mut draft, frame, &survey, &graph, (&departures, &arrivals)).start();
+    let surface =
+        Surface { frame, survey: &survey, segments: &segments, departures: &departures, arrivals: &arrivals, expected };
+    surface.publish(&mut draft);
+    let plan = draft.finish();
+    debug_assert_eq!(crate::lint::lint(&plan, observed), Vec::<String>::new(), "a plan breaks its own rules:\n{plan}");
+    plan
+}
+
+/// What `down` wants: nothing. The services stay with no replica, because their dependencies say in which order they
+/// are stopped.
+#[must_use]
+pub fn emptied(desired: &Desired) -> Desired {
+    let mut empty = desired.clone();
+    empty.networks = BTreeMap::new();
+    empty.volumes = BTreeMap::new();
+    for service in empty.services.values_mut() {
+        service.replicas = 0;
+    }
+    empty
+}

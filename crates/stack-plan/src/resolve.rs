@@ -1,0 +1,391 @@
+//! What a new container is: specification and image configuration merged, every choice made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use stack_model::{
+    Attachment, Container, ContainerId, ContainerSpec, Endpoint, Failure, Fault, Healthcheck, IfName, ImageConfig,
+    ImageFacts, Key, Mount, MountSource, NetworkMode, NetworkName, Probe, Process, PublishedPort, ResolvedMount,
+    ResolvedSource, Until, VolumeName, short_hex,
+};
+
+use crate::RECORD_SCHEMA;
+use crate::allot::{Addresses, Ports, Slot};
+use crate::draft::Frame;
+use crate::network::{Segment, Standing};
+use crate::survey::{Fresh, Replica, Survey, Verdict, lacking_image};
+
+/// Where programs are looked for when neither the file nor the image says so; the value is docker's.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// SIGTERM, signal(7).
+const SIGTERM: i32 = 15;
+/// Permission bits of a temporary filesystem's root.
+const TMPFS_MODE: u32 = 0o1777;
+/// One character tells the interfaces of a container apart on the host's side.
+const MOST_NETWORKS: usize = 36;
+
+type Segments<'a> = BTreeMap<&'a NetworkName, Segment<'a>>;
+
+/// Resolves every container that is to be created, and the ports of those whose ports changed.
+pub(crate) fn resolve_all<'a>(frame: Frame<'a>, survey: &mut Survey<'a>, segments: &Segments<'a>) {
+    let mut allot = Allot::new(frame, survey, segments);
+    for replica in survey.replicas.values_mut() {
+        let creates = match replica.verdict {
+            Verdict::Create => true,
+            Verdict::Replace(_) => replica.service.power == stack_model::Power::On,
+            Verdict::Keep | Verdict::Restart(_) | Verdict::Off => false,
+        };
+        if creates {
+            replica.fresh = Some(fresh(frame, replica, segments, &mut allot));
+        } else if let Verdict::Keep | Verdict::Restart(_) = replica.verdict {
+            replica.record = revise(frame, replica, &mut allot);
+            if let Some(Err(_)) = replica.record {
+                // A restart that cannot be written down would be asked for again and again.
+                replica.verdict = Verdict::Keep;
+            }
+        }
+    }
+}
+
+/// What is handed out, and who keeps what.
+struct Allot<'a> {
+    addresses: Addresses<'a>,
+    ports: Ports,
+    staying: BTreeSet<&'a ContainerId>,
+}
+
+impl<'a> Allot<'a> {
+    fn new(frame: Frame<'a>, survey: &Survey<'a>, segments: &Segments<'a>) -> Self {
+        let mut addresses = Addresses::new(segments);
+        let mut ports = Ports::new(&frame.observed.host.busy_ports);
+        let mut staying = BTreeSet::new();
+        for container in frame.observed.containers.values() {
+            for endpoint in &container.container.endpoints {
+                addresses.hold(&endpoint.network, endpoint.address.addr(), &container.container.id);
+            }
+        }
+        for (slot, replica) in &survey.replicas {
+            if let NetworkMode::Attached(map) = &replica.service.container.network {
+                let fixed = map.iter().filter_map(|(name, attachment)| Some((name, attachment.ipv4?)));
+                fixed.for_each(|(name, address)| addresses.reserve(name, address, *slot));
+            }
+            let Some(current) = replica.current else { continue };
+            if matches!(replica.verdict, Verdict::Keep | Verdict::Restart(_) | Verdict::Off) {
+                staying.insert(&current.container.id);
+                if !replica.changes.iter().any(|change| change.field == "ports") {
+                    let owner = format!("{}/{}", slot.0, slot.1);
+                    current.container.ports.iter().for_each(|port| ports.take(port, owner.clone()));
+                }
+            }
+        }
+        Self { addresses, ports, staying }
+    }
+}
+
+fn fresh<'a>(
+    frame: Frame<'a>,
+    replica: &Replica<'a>,
+    segments: &Segments<'a>,
+    allot: &mut Allot<'a>,
+) -> Result<Fresh, Until> {
+    let spec = &replica.service.container;
+    let Some(facts) = frame.observed.images.get(&spec.image) else { return Err(lacking_image(replica.service)) };
+    check_volumes(frame, replica.slot, spec)?;
+    let id = new_id(frame, replica.slot);
+    let process = process(spec, &facts.config, &id).map_err(Until::Failed)?;
+    let (endpoints, holders) = endpoints(replica, &id, container_name(frame, replica).as_str(), segments, allot)?;
+    let previous = replica.current.map(|current| &current.container.ports).cloned().unwrap_or_default();
+    let ports = decide_ports(spec, replica.slot, &endpoints, &previous, &mut allot.ports).map_err(Until::Failed)?;
+    let container = Container {
+        schema: RECORD_SCHEMA,
+        name: container_name(frame, replica),
+        service: replica.slot.0.clone(),
+        index: replica.slot.1,
+        spec: spec.clone(),
+        restart_request: replica.service.restart_request,
+        image: facts.id.clone(),
+        layers: facts.layers.clone(),
+        process,
+        healthcheck: healthcheck(spec, Some(facts)),
+        mounts: mounts(frame, replica.slot, spec, &facts.config),
+        endpoints,
+        ports,
+        created: frame.now,
+        id,
+    };
+    Ok(Fresh { container, holders })
+}
+
+/// The name that people use.
+fn container_name(frame: Frame<'_>, replica: &Replica<'_>) -> String {
+    let (service, index) = replica.slot;
+    let own = replica.service.container.container_name.clone();
+    own.unwrap_or_else(|| format!("{}-{service}-{index}", frame.desired.project))
+}
+
+/// An identifier that no container of the project has or had: the sequence grows with every container created.
+fn new_id(frame: Frame<'_>, (service, index): Slot<'_>) -> ContainerId {
+    let (index, mut sequence) = (index.to_string(), frame.history.sequence);
+    loop {
+        let number = sequence.to_string();
+        let parts = [&frame.desired.instance, frame.desired.project.as_str(), service.as_str(), &index, &number];
+        let id = ContainerId::new(short_hex(&parts, 16));
+        if !frame.observed.containers.contains_key(&id) {
+            return id;
+        }
+        // A lost journal begins to count anew while containers of before are still there.
+        sequence = sequence.wrapping_add(1);
+    }
+}
+
+fn check_volumes(frame: Frame<'_>, (service, index): Slot<'_>, spec: &ContainerSpec) -> Result<(), Until> {
+    let named = spec.mounts.iter().filter_map(|mount| match &mount.source {
+        MountSource::Volume { name, .. } => Some(name),
+        MountSource::Anonymous | MountSource::Bind { .. } | MountSource::Tmpfs { .. } => None,
+    });
+    for name in named {
+        let external = frame.desired.volumes.get(name).is_some_and(|volume| volume.external);
+        if external && !frame.observed.volumes.contains(name) {
+            let text = format!("{service}/{index}: volume {name} is external and does not exist");
+            return Err(Until::Failed(Failure::new(Fault::Missing, text).hint("make the volume, or drop `external`")));
+        }
+    }
+    Ok(())
+}
+
+/// What a container runs: docker's rules of merging a specification with an image configuration.
+pub(crate) fn process(spec: &ContainerSpec, image: &ImageConfig, id: &ContainerId) -> Result<Process, Failure> {
+    let mut argv = spec.entrypoint.clone().unwrap_or_else(|| image.entrypoint.clone());
+    match (&spec.command, &spec.entrypoint) {
+        (Some(command), _) => argv.extend(command.iter().cloned()),
+        (None, None) => argv.extend(image.cmd.iter().cloned()),
+        // The image's arguments belong to the image's program.
+        (None, Some(_)) => {}
+    }
+    if argv.is_empty() {
+        let text = format!("image {} has no program and none is given", spec.image);
+        return Err(Failure::new(Fault::User, text).hint("add a `command`"));
+    }
+    let hostname = spec.hostname.clone().unwrap_or_else(|| id.short().to_owned());
+    let image_cwd = Some(&image.working_dir).filter(|path| !path.is_empty()).cloned();
+    Ok(Process {
+        argv,
+        env: environment(spec, image, &hostname),
+        cwd: spec.working_dir.clone().or(image_cwd).unwrap_or_else(|| "/".to_owned()),
+        user: spec.user.clone().unwrap_or_else(|| image.user.clone()),
+        hostname,
+        stop_signal: stop_signal(spec, Some(image)),
+    })
+}
+
+fn stop_signal(spec: &ContainerSpec, image: Option<&ImageConfig>) -> i32 {
+    spec.stop_signal.or_else(|| image.and_then(|image| image.stop_signal)).unwrap_or(SIGTERM)
+}
+
+/// Variables in order: docker's own, the image's, the file's. A later value takes the place of an earlier one.
+fn environment(spec: &ContainerSpec, image: &ImageConfig, hostname: &str) -> Vec<(String, String)> {
+    let mut list: Vec<(String, String)> = Vec::with_capacity(image.env.len() + spec.environment.len() + 3);
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    let mut set = |name: &str, value: &str| match places.get(name) {
+        Some(&place) => value.clone_into(&mut list[place].1),
+        None => {
+            places.insert(name.to_owned(), list.len());
+            list.push((name.to_owned(), value.to_owned()));
+        }
+    };
+    set("PATH", DEFAULT_PATH);
+    set("HOSTNAME", hostname);
+    if spec.tty {
+        set("TERM", "xterm");
+    }
+    image.env.iter().for_each(|(name, value)| set(name, value));
+    for (name, value) in &spec.environment {
+        if let Some(value) = value {
+            set(name, value);
+        }
+    }
+    list.retain(|(name, _)| !matches!(spec.environment.get(name), Some(None)));
+    list
+}
+
+/// The health check in force.
+fn healthcheck(spec: &ContainerSpec, facts: Option<&ImageFacts>) -> Option<Healthcheck> {
+    let check = spec.healthcheck.as_ref().or_else(|| facts.and_then(|facts| facts.config.healthcheck.as_ref()));
+    check.filter(|check| check.probe != Probe::None).cloned()
+}
+
+/// Mounts with every name resolved, parents before what lies below them.
+fn mounts(frame: Frame<'_>, slot: Slot<'_>, spec: &ContainerSpec, image: &ImageConfig) -> Vec<ResolvedMount> {
+    let anonymous = |target: &str| ResolvedSource::Volume { name: anonymous_name(frame, slot, target), copy: true };
+    let mut mounts: Vec<ResolvedMount> = spec.mounts.iter().map(|mount| resolve_mount(mount, anonymous)).collect();
+    for target in &image.volumes {
+        let target = normal(target);
+        let covered = spec.mounts.iter().any(|mount| normal(&mount.target) == target);
+        if !covered && !mounts.iter().any(|mount| mount.target == target) {
+            let source = anonymous(target);
+            mounts.push(ResolvedMount { source, target: target.to_owned(), read_only: false });
+        }
+    }
+    mounts.sort_by_key(|mount| normal(&mount.target).split('/').count());
+    mounts
+}
+
+fn resolve_mount(mount: &Mount, anonymous: impl Fn(&str) -> ResolvedSource) -> ResolvedMount {
+    let source = match &mount.source {
+        MountSource::Volume { name, no_copy } => ResolvedSource::Volume { name: name.clone(), copy: !no_copy },
+        MountSource::Anonymous => anonymous(normal(&mount.target)),
+        MountSource::Bind { path, create } => ResolvedSource::Bind { path: path.clone(), create: *create },
+        MountSource::Tmpfs { size, mode } => ResolvedSource::Tmpfs { size: *size, mode: mode.unwrap_or(TMPFS_MODE) },
+    };
+    ResolvedMount { source, target: mount.target.clone(), read_only: mount.read_only }
+}
+
+fn normal(path: &str) -> &str {
+    let trimmed = path.trim_end_matches('/');
+    if trimmed.is_empty() { "/" } else { trimmed }
+}
+
+/// The name of a volume without one. It follows from the replica and not from the container, so that the next container
+/// of the replica finds what the last one wrote.
+fn anonymous_name(frame: Frame<'_>, (service, index): Slot<'_>, target: &str) -> VolumeName {
+    let index = index.to_string();
+    let Frame { desired, .. } = frame;
+    let part = |salt: &str| {
+        let parts = [&desired.instance, desired.project.as_str(), service.as_str(), &index, target, salt];
+        short_hex(&parts, 16)
+    };
+    VolumeName::new([part("a"), part("b"), part("c"), part("d")].concat())
+}
+
+/// A name that [`anonymous_name`] may have given: 64 hexadecimal digits.
+pub(crate) fn is_anonymous(name: &VolumeName) -> bool {
+    let text = name.as_str();
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+type Attached = (Vec<Endpoint>, Vec<ContainerId>);
+
+fn endpoints<'a>(
+    replica: &Replica<'a>,
+    id: &ContainerId,
+    name: &str,
+    segments: &Segments<'a>,
+    allot: &mut Allot<'a>,
+) -> Result<Attached, Until> {
+    let NetworkMode::Attached(attachments) = &replica.service.container.network else { return Ok(Attached::default()) };
+    let (service, index) = replica.slot;
+    if attachments.len() > MOST_NETWORKS {
+        let text = format!("{service}/{index} is on more than {MOST_NETWORKS} networks");
+        return Err(Until::Failed(Failure::new(Fault::User, text)));
+    }
+    let (mut endpoints, mut holders): Attached = (Vec::with_capacity(attachments.len()), Vec::new());
+    let mut has_gateway = false;
+    for (place, (network, attachment)) in attachments.iter().enumerate() {
+        let Some(segment) = segments.get(network) else {
+            let text = format!("{service}/{index}: network {network} is not declared");
+            return Err(Until::Failed(Failure::new(Fault::User, text).hint("declare it under `networks`")));
+        };
+        if let Standing::Refused(_) = segment.standing {
+            return Err(Until::Done(Key::Network(network.clone())));
+        }
+        let before = replica.current.map(|current| &current.container);
+        let previous = before.and_then(|before| before.endpoints.iter().find(|endpoint| endpoint.network == *network));
+        let granted = match attachment.ipv4 {
+            Some(fixed) => {
+                let before = before.map(|before| &before.id);
+                allot.addresses.fixed(network, fixed, replica.slot, before, &allot.staying)
+            }
+            None => allot.addresses.any(network, replica.slot, previous.map(|endpoint| endpoint.address.addr())),
+        };
+        let granted = granted.map_err(Until::Failed)?;
+        holders.extend(granted.holder);
+        let leads_out = !segment.plan.internal && !has_gateway;
+        has_gateway |= leads_out;
+        let [a, b, c, d] = granted.address.addr().octets();
+        endpoints.push(Endpoint {
+            network: network.clone(),
+            bridge: segment.plan.bridge.clone(),
+            host_interface: host_interface(id, place),
+            interface: IfName::new(format!("eth{place}")),
+            address: granted.address,
+            gateway: leads_out.then(|| segment.plan.gateway.addr()),
+            mac: [0x02, 0x42, a, b, c, d],
+            names: names(replica.slot.0.as_str(), name, id, attachment),
+            internal: segment.plan.internal,
+        });
+    }
+    Ok((endpoints, holders))
+}
+
+/// `stkv`, ten digits of the identifier and one that counts: 15 bytes, as many as the kernel takes.
+fn host_interface(id: &ContainerId, place: usize) -> IfName {
+    let digits = id.as_str().get(..10).unwrap_or(id.as_str());
+    let place = u32::try_from(place).ok().and_then(|place| char::from_digit(place, 36)).unwrap_or('z');
+    IfName::new(format!("stkv{digits}{place}"))
+}
+
+fn names(service: &str, name: &str, id: &ContainerId, attachment: &Attachment) -> BTreeSet<String> {
+    let own = [service, name, id.short()].into_iter().map(str::to_owned);
+    own.chain(attachment.aliases.iter().cloned()).collect()
+}
+
+/// The address that published ports lead to: on the network with the way out, as docker has it.
+fn published_address(endpoints: &[Endpoint]) -> Option<Ipv4Addr> {
+    endpoints.iter().find(|endpoint| endpoint.gateway.is_some()).map(|endpoint| endpoint.address.addr())
+}
+
+fn decide_ports(
+    spec: &ContainerSpec,
+    slot: Slot<'_>,
+    endpoints: &[Endpoint],
+    previous: &BTreeSet<PublishedPort>,
+    ports: &mut Ports,
+) -> Result<BTreeSet<PublishedPort>, Failure> {
+    match published_address(endpoints) {
+        Some(address) => ports.decide(&spec.ports, slot, address, previous),
+        None => Ok(BTreeSet::new()),
+    }
+}
+
+/// The record that a container should have which stays: the new specification and what follows from its live fields.
+fn revise<'a>(
+    frame: Frame<'a>,
+    replica: &Replica<'a>,
+    allot: &mut Allot<'a>,
+) -> Option<Result<Box<Container>, Failure>> {
+    let current = &replica.current?.container;
+    let service = replica.service;
+    let restarted = service.restart_request > current.restart_request;
+    if replica.changes.is_empty() && !restarted {
+        return None;
+    }
+    let spec = &service.container;
+    let facts = frame.observed.images.get(&spec.image);
+    let mut record = Box::new(current.clone());
+    record.spec = spec.clone();
+    record.restart_request = service.restart_request.max(current.restart_request);
+    if spec.stop_signal != current.spec.stop_signal {
+        record.process.stop_signal = stop_signal(spec, facts.map(|facts| &facts.config));
+    }
+    if spec.healthcheck != current.spec.healthcheck {
+        record.healthcheck = healthcheck(spec, facts);
+    }
+    if let NetworkMode::Attached(attachments) = &spec.network {
+        for endpoint in &mut record.endpoints {
+            if let Some(attachment) = attachments.get(&endpoint.network) {
+                endpoint.names = names(replica.slot.0.as_str(), &current.name, &current.id, attachment);
+            }
+        }
+    }
+    if replica.changes.iter().any(|change| change.field == "ports") {
+        match decide_ports(spec, replica.slot, &record.endpoints, &current.ports, &mut allot.ports) {
+            Ok(ports) => record.ports = ports,
+            Err(failure) => {
+                let owner = format!("{}/{}", replica.slot.0, replica.slot.1);
+                current.ports.iter().for_each(|port| allot.ports.take(port, owner.clone()));
+                return Some(Err(failure));
+            }
+        }
+    }
+    Some(Ok(record))
+}

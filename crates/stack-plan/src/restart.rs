@@ -1,0 +1,89 @@
+//! What follows when a process has ended.
+
+use stack_model::{Cause, Exit, Millis, Now, ObservedContainer, RestartPolicy, Restarts, State};
+
+/// The first pause of a crash loop.
+const FIRST_PAUSE: Millis = Millis(100);
+/// The longest pause, for crash loops and failed operations alike.
+const LONGEST_PAUSE: Millis = Millis(30_000);
+/// A run of this length ends a crash loop.
+const STABLE_RUN: Millis = Millis(10_000);
+/// SIGKILL, signal(7).
+const SIGKILL: i32 = 9;
+
+/// The pause before attempt `count` + 1: 100 ms, doubling, at most 30 s.
+pub fn backoff(count: u32) -> Millis {
+    let pause = 1_u64.checked_shl(count.min(32)).and_then(|factor| FIRST_PAUSE.0.checked_mul(factor));
+    Millis(pause.map_or(LONGEST_PAUSE.0, |pause| pause.min(LONGEST_PAUSE.0)))
+}
+
+/// What to do about a container whose process has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AfterExit {
+    /// Leave it; the text is a warning.
+    Stay(Option<String>),
+    /// Start it.
+    Start(Cause),
+    /// Start it at that time.
+    Wait(Now, String),
+}
+
+/// Restarts of the crash loop that a container is in: none after a stable run, nor for a container that is younger.
+pub(crate) fn loop_count(restarts: Option<&Restarts>, container: &ObservedContainer) -> u32 {
+    let Some(restarts) = restarts else { return 0 };
+    let stable = match container.state {
+        State::Exited { started, finished, .. } => finished.since(started) >= STABLE_RUN,
+        State::Creating | State::Created | State::Running { .. } | State::Removing => false,
+    };
+    if stable || restarts.last < container.container.created { 0 } else { restarts.count }
+}
+
+/// Decides under `policy`, given that the container should run.
+pub(crate) fn after_exit(
+    policy: RestartPolicy,
+    container: &ObservedContainer,
+    restarts: Option<&Restarts>,
+    now: Now,
+) -> AfterExit {
+    let State::Exited { exit, finished, .. } = container.state else { return AfterExit::Stay(None) };
+    if exit.requested {
+        return AfterExit::Start(Cause::Requested("start".to_owned()));
+    }
+    let count = loop_count(restarts, container);
+    if exit.signal == Some(SIGKILL) && !exit.out_of_memory {
+        // Once is an accident and is mended at once; again and again is a loop.
+        let pause = if count == 0 { Millis(0) } else { backoff(count - 1) };
+        return after_pause(Cause::Drift("killed from outside".to_owned()), finished.plus(pause), exit, now);
+    }
+    let again = match policy {
+        RestartPolicy::No => false,
+        RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
+        RestartPolicy::OnFailure(_) if exit.code == Some(0) => false,
+        RestartPolicy::OnFailure(most) => most.is_none_or(|most| count < most),
+    };
+    if again {
+        return after_pause(Cause::Policy(exit.to_string()), finished.plus(backoff(count)), exit, now);
+    }
+    let name = format!("{}/{}", container.container.service, container.container.index);
+    AfterExit::Stay((exit.code != Some(0)).then(|| match policy {
+        RestartPolicy::OnFailure(_) => format!("{name} stays down after {count} restarts: {exit}"),
+        RestartPolicy::No | RestartPolicy::Always | RestartPolicy::UnlessStopped => {
+            format!("{name} has ended ({exit}) and its restart policy is `no`")
+        }
+    }))
+}
+
+fn after_pause(cause: Cause, at: Now, exit: Exit, now: Now) -> AfterExit {
+    if now >= at { AfterExit::Start(cause) } else { AfterExit::Wait(at, format!("back-off after {exit}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_half_a_minute() {
+        let pauses: Vec<u64> = [0, 1, 2, 3, 8, 9, 31, 32, u32::MAX].map(|count| backoff(count).0).to_vec();
+        assert_eq!(pauses, [100, 200, 400, 800, 25_600, 30_000, 30_000, 30_000, 30_000]);
+    }
+}

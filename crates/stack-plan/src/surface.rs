@@ -1,0 +1,172 @@
+//! What the project shows to its network as a whole, rendered from all containers that run or are about to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use stack_model::{
+    Action, Cause, Container, Effect, Key, Names, NetworkName, NetworkRules, PublishedPort, Ruleset, State, Zone,
+};
+
+use crate::allot::{Slot, addresses_overlap};
+use crate::arrive::Arrivals;
+use crate::draft::{Draft, Frame, Handle, Reason};
+use crate::leave::Departures;
+use crate::network::{Segment, Standing};
+use crate::survey::Survey;
+
+/// A container that is there when the plan is done, and whether it runs now.
+struct Present<'p> {
+    container: &'p Container,
+    runs: bool,
+}
+
+type Hosts = BTreeMap<String, Vec<Ipv4Addr>>;
+
+pub(crate) struct Surface<'d, 'a> {
+    pub(crate) frame: Frame<'a>,
+    pub(crate) survey: &'d Survey<'a>,
+    pub(crate) segments: &'d BTreeMap<&'a NetworkName, Segment<'a>>,
+    pub(crate) departures: &'d Departures<'a>,
+    pub(crate) arrivals: &'d Arrivals<'a>,
+    pub(crate) expected: BTreeSet<Slot<'a>>,
+}
+
+impl<'a> Surface<'_, 'a> {
+    pub(crate) fn publish(&self, draft: &mut Draft<'a>) {
+        let present = self.present();
+        self.publish_rules(draft, &present);
+        self.publish_names(draft, &present);
+    }
+
+    fn present(&self) -> Vec<Present<'_>> {
+        let mut present = Vec::with_capacity(self.frame.observed.containers.len());
+        for (slot, replica) in &self.survey.replicas {
+            match (&replica.fresh, replica.current) {
+                (Some(Ok(fresh)), _) if self.arrivals.created.contains_key(slot) => {
+                    present.push(Present { container: &fresh.container, runs: false });
+                }
+                (_, Some(current)) if current.is_running() || self.expected.contains(slot) => {
+                    let renewed = match &replica.record {
+                        Some(Ok(record)) if self.arrivals.updated.contains_key(slot) => Some(&**record),
+                        Some(Ok(_) | Err(_)) | None => None,
+                    };
+                    let container = renewed.unwrap_or(&current.container);
+                    present.push(Present { container, runs: current.is_running() });
+                }
+                (Some(Ok(_) | Err(_)) | None, Some(_) | None) => {}
+            }
+        }
+        let others = self.survey.replicas.values().flat_map(|replica| &replica.surplus).chain(&self.survey.unwanted);
+        let running = others.filter(|container| matches!(container.state, State::Running { .. }));
+        present.extend(running.map(|container| Present { container: &container.container, runs: true }));
+        present.retain(|it| !self.departures.removed.contains_key(&it.container.id));
+        present
+    }
+
+    fn publish_rules(&self, draft: &mut Draft<'a>, present: &[Present<'_>]) {
+        let mut needs: Vec<Handle> = Vec::new();
+        let mut rules = Ruleset::default();
+        for (name, segment) in self.segments {
+            if let (Some(handle), false) =
+                (self.arrivals.networks.get(name), matches!(segment.standing, Standing::Refused(_) | Standing::Held))
+            {
+                needs.extend(handle);
+                let plan = &segment.plan;
+                let (bridge, subnet) = (plan.bridge.clone(), plan.gateway.trunc());
+                rules.networks.insert((*name).clone(), NetworkRules { bridge, subnet, internal: plan.internal });
+            }
+        }
+        let seen = self.frame.observed.ruleset.as_ref();
+        for name in self.frame.observed.networks.keys() {
+            // What is about to go, or cannot change yet, keeps its rules: something may still talk on it.
+            if !rules.networks.contains_key(name) && !self.arrivals.removed_networks.contains(name) {
+                let old = seen.and_then(|seen| seen.networks.get(name)).cloned();
+                rules.networks.extend(old.map(|old| (name.clone(), old)));
+            }
+        }
+        rules.ports = ports(present);
+        let reason = reason(seen.is_none() || seen.is_some_and(Ruleset::is_empty), rules.is_empty());
+        match seen {
+            Some(seen) if *seen == rules => {}
+            None if rules.is_empty() => {}
+            Some(_) | None => drop(draft.push(Key::Ruleset, Action::ApplyRuleset(rules), reason, needs)),
+        }
+    }
+
+    fn publish_names(&self, draft: &mut Draft<'a>, present: &[Present<'_>]) {
+        let with_network: Vec<&Container> =
+            present.iter().map(|it| it.container).filter(|container| !container.endpoints.is_empty()).collect();
+        let by_network = by_network(&with_network);
+        // Containers on the same networks see the same names: they are merged once for all of them.
+        let mut merged: BTreeMap<Vec<&NetworkName>, Hosts> = BTreeMap::new();
+        let mut zones = Vec::with_capacity(with_network.len());
+        for container in with_network {
+            let networks: Vec<&NetworkName> = container.endpoints.iter().map(|endpoint| &endpoint.network).collect();
+            merged.entry(networks.clone()).or_insert_with(|| merge(&by_network, &networks));
+            let forward = container.endpoints.iter().any(|endpoint| !endpoint.internal);
+            zones.push((&container.id, networks, forward));
+        }
+        let seen = self.frame.observed.names.as_ref();
+        let is_same = seen.map_or(zones.is_empty(), |seen| {
+            seen.zones.len() == zones.len()
+                && zones.iter().all(|(id, networks, forward)| {
+                    seen.zones.get(*id).is_some_and(|zone| zone.forward == *forward && zone.hosts == merged[networks])
+                })
+        });
+        if is_same {
+            return;
+        }
+        let zones: BTreeMap<_, _> = zones
+            .into_iter()
+            .map(|(id, networks, forward)| (id.clone(), Zone { hosts: merged[&networks].clone(), forward }))
+            .collect();
+        let reason = reason(seen.is_none_or(|seen| seen.zones.is_empty()), zones.is_empty());
+        draft.push(Key::Names, Action::PublishNames(Names { zones }), reason, []);
+    }
+}
+
+fn reason(was_empty: bool, is_empty: bool) -> Reason {
+    match (was_empty, is_empty) {
+        (true, _) => Reason::new(Effect::New, Cause::Missing),
+        (false, true) => Reason::new(Effect::Remove, Cause::NotWanted),
+        (false, false) => Reason::new(Effect::Live, Cause::Drift("containers or networks have changed".to_owned())),
+    }
+}
+
+/// Ports without clashes: where an old container still holds what a new one will have, the one that runs goes first.
+fn ports(present: &[Present<'_>]) -> BTreeSet<PublishedPort> {
+    let mut list: Vec<_> =
+        present.iter().flat_map(|it| it.container.ports.iter().map(|port| (!it.runs, port))).collect();
+    list.sort();
+    let mut taken: BTreeMap<_, Vec<&PublishedPort>> = BTreeMap::new();
+    for (_, port) in list {
+        let same = taken.entry((port.protocol, port.host_port)).or_default();
+        if !same.iter().any(|other| addresses_overlap(other.host_ip, port.host_ip)) {
+            same.push(port);
+        }
+    }
+    taken.into_values().flatten().cloned().collect()
+}
+
+fn by_network<'p>(containers: &[&'p Container]) -> BTreeMap<&'p NetworkName, Hosts> {
+    let mut by_network: BTreeMap<&NetworkName, Hosts> = BTreeMap::new();
+    for container in containers {
+        for endpoint in &container.endpoints {
+            let hosts = by_network.entry(&endpoint.network).or_default();
+            let names: BTreeSet<String> = endpoint.names.iter().map(|name| name.to_ascii_lowercase()).collect();
+            for name in names {
+                hosts.entry(name).or_default().push(endpoint.address.addr());
+            }
+        }
+    }
+    by_network
+}
+
+fn merge(by_network: &BTreeMap<&NetworkName, Hosts>, networks: &[&NetworkName]) -> Hosts {
+    let mut all = networks.iter().filter_map(|network| by_network.get(*network));
+    let Some(mut merged) = all.next().cloned() else { return Hosts::new() };
+    for (name, addresses) in all.flatten() {
+        merged.entry(name.clone()).or_default().extend(addresses);
+    }
+    merged
+}

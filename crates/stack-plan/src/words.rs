@@ -1,0 +1,149 @@
+//! Values in the words of the file, short enough for a plan line.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+use stack_model::{
+    FileMount, Healthcheck, HostPort, Mount, MountSource, NetworkMode, PortSpec, Probe, Protocol, PullPolicy,
+    RestartPolicy,
+};
+
+/// Longest value in a plan line, in characters.
+const LONGEST: usize = 48;
+
+/// Parts of a variable's name that make its value a secret.
+const SECRET_WORDS: [&str; 5] = ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "KEY"];
+
+/// Cuts a long text and shows that it was cut.
+pub(crate) fn short(text: &str) -> String {
+    if text.chars().count() <= LONGEST {
+        return text.to_owned();
+    }
+    text.chars().take(LONGEST - 1).chain(std::iter::once('…')).collect()
+}
+
+/// A value or `none`.
+pub(crate) fn optional<T: Display>(value: Option<&T>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| short(&value.to_string()))
+}
+
+/// Program arguments as a list.
+pub(crate) fn arguments(list: Option<&Vec<String>>) -> String {
+    list.map_or_else(|| "none".to_owned(), |list| short(&format!("{list:?}")))
+}
+
+/// The value of a variable. Plans are printed and logged, so what looks like a secret is not shown.
+pub(crate) fn variable(name: &str, value: Option<&Option<String>>) -> String {
+    let upper = name.to_ascii_uppercase();
+    match value {
+        None => "none".to_owned(),
+        Some(None) => "unset".to_owned(),
+        Some(Some(_)) if SECRET_WORDS.iter().any(|word| upper.contains(word)) => "***".to_owned(),
+        Some(Some(value)) if value.is_empty() => "\"\"".to_owned(),
+        Some(Some(value)) => short(value),
+    }
+}
+
+/// A set as a list.
+pub(crate) fn set(values: &BTreeSet<String>) -> String {
+    let list: Vec<&str> = values.iter().map(String::as_str).collect();
+    short(&format!("[{}]", list.join(", ")))
+}
+
+/// Published ports in the short form.
+pub(crate) fn ports(list: &[PortSpec]) -> String {
+    let mut list: Vec<String> = list.iter().map(port).collect();
+    list.sort();
+    short(&format!("[{}]", list.join(", ")))
+}
+
+/// One published port in the short form: `127.0.0.1:8080:80/udp`.
+pub(crate) fn port(port: &PortSpec) -> String {
+    let address = port.host_ip.map_or_else(String::new, |ip| format!("{ip}:"));
+    let host = match port.published {
+        HostPort::Any => String::new(),
+        HostPort::Range(first, last) if first == last => format!("{first}:"),
+        HostPort::Range(first, last) => format!("{first}-{last}:"),
+    };
+    format!("{address}{host}{}{}", port.target, protocol_suffix(port.protocol))
+}
+
+/// `/udp` where it is not TCP.
+pub(crate) fn protocol_suffix(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "",
+        Protocol::Udp => "/udp",
+    }
+}
+
+/// Mounts in the short form.
+pub(crate) fn mounts(list: &[Mount]) -> String {
+    let list: Vec<String> = list.iter().map(mount).collect();
+    short(&format!("[{}]", list.join(", ")))
+}
+
+fn mount(mount: &Mount) -> String {
+    let source = match &mount.source {
+        MountSource::Volume { name, .. } => format!("{name}:"),
+        MountSource::Anonymous => String::new(),
+        MountSource::Bind { path, .. } => format!("{}:", path.display()),
+        MountSource::Tmpfs { .. } => "tmpfs:".to_owned(),
+    };
+    format!("{source}{}{}", mount.target, if mount.read_only { ":ro" } else { "" })
+}
+
+/// Secrets and configs: target and the hash of the content.
+pub(crate) fn files(list: &[FileMount]) -> String {
+    let list: Vec<String> = list.iter().map(|file| format!("{}@{}", file.target, file.content)).collect();
+    short(&format!("[{}]", list.join(", ")))
+}
+
+/// Networks by name.
+pub(crate) fn network(mode: &NetworkMode) -> String {
+    match mode {
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Host => "host".to_owned(),
+        NetworkMode::Attached(map) => {
+            let list: Vec<&str> = map.keys().map(stack_model::NetworkName::as_str).collect();
+            short(&format!("[{}]", list.join(", ")))
+        }
+    }
+}
+
+/// The value of one label.
+pub(crate) fn entry(map: &BTreeMap<String, String>, key: &str) -> String {
+    map.get(key).map_or_else(|| "none".to_owned(), |value| short(value))
+}
+
+/// A restart policy as the file writes it.
+pub(crate) fn restart(policy: RestartPolicy) -> String {
+    match policy {
+        RestartPolicy::No => "no".to_owned(),
+        RestartPolicy::Always => "always".to_owned(),
+        RestartPolicy::OnFailure(None) => "on-failure".to_owned(),
+        RestartPolicy::OnFailure(Some(times)) => format!("on-failure:{times}"),
+        RestartPolicy::UnlessStopped => "unless-stopped".to_owned(),
+    }
+}
+
+/// A pull policy as the file writes it.
+pub(crate) fn pull_policy(policy: PullPolicy) -> String {
+    match policy {
+        PullPolicy::Missing => "missing".to_owned(),
+        PullPolicy::Always => "always".to_owned(),
+        PullPolicy::Never => "never".to_owned(),
+    }
+}
+
+/// A health check: its probe and its times.
+pub(crate) fn healthcheck(check: Option<&Healthcheck>) -> String {
+    let Some(check) = check else { return "none".to_owned() };
+    let Healthcheck { probe, interval, timeout, retries, start_period, start_interval } = check;
+    let probe = match probe {
+        Probe::None => return "disabled".to_owned(),
+        Probe::Exec(arguments) => arguments.join(" "),
+        Probe::Shell(line) => line.clone(),
+    };
+    // Times first: the probe may be long and is then cut.
+    short(&format!("{interval}/{timeout}/{retries}/{start_period}/{start_interval} {probe}"))
+}
