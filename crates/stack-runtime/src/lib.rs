@@ -6,10 +6,12 @@ mod capabilities;
 mod enter;
 mod error;
 mod init;
+pub mod log;
 mod process;
 mod record;
 mod spawner;
 mod spec;
+mod tree;
 mod users;
 
 use std::os::fd::OwnedFd;
