@@ -70,7 +70,7 @@ struct Shared {
     resolvers: Resolvers,
     waiting: Arc<Semaphore>,
     streams: Arc<Semaphore>,
-    /// Counts answers, so that the first of several addresses moves on.
+    /// Counts answers with several addresses, so that the first of them moves on.
     turn: AtomicUsize,
 }
 
@@ -164,8 +164,13 @@ impl Client {
     /// The answer, if it can be given at once.
     fn answer(&self, packet: &[u8], transport: Transport) -> Option<Answer> {
         let zone = self.zone()?;
-        let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
-        Some(answer(&zone, packet, transport, turn))
+        let turn = &self.shared.turn;
+        let given = answer(&zone, packet, transport, turn.load(Ordering::Relaxed));
+        // Clients ask for A and AAAA in pairs. Counting both would give every client the same of two addresses first.
+        if matches!(&given, Answer::Reply(bytes) if bytes.get(6..8).is_some_and(|count| count > &[0, 1][..])) {
+            turn.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(given)
     }
 
     /// The answer, however long it takes.

@@ -28,15 +28,19 @@ fn names(id: &str, hosts: &[(&str, u8)], forward: bool) -> Names {
     Names { zones: [(ContainerId::new(id), Zone { hosts, forward })].into() }
 }
 
-fn query(name: &str) -> Vec<u8> {
+fn query(name: &str, kind: RecordType) -> Vec<u8> {
     let mut message = Message::query();
-    message.add_query(Query::query(Name::from_ascii(name).unwrap(), RecordType::A));
+    message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
     message.to_vec().unwrap()
 }
 
 async fn ask(server: SocketAddr, name: &str) -> Message {
+    ask_for(server, name, RecordType::A).await
+}
+
+async fn ask_for(server: SocketAddr, name: &str, kind: RecordType) -> Message {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    socket.send_to(&query(name), server).await.unwrap();
+    socket.send_to(&query(name, kind), server).await.unwrap();
     let mut buffer = [0; 4096];
     let length = tokio::time::timeout(DEADLINE, socket.recv(&mut buffer)).await.unwrap().unwrap();
     Message::from_vec(&buffer[..length]).unwrap()
@@ -65,6 +69,22 @@ async fn each_container_sees_its_own_names_and_a_new_set_replaces_them() {
 }
 
 #[tokio::test]
+async fn replicas_take_turns_although_clients_ask_in_pairs() {
+    let server = Server::new();
+    let (sockets, address) = sockets();
+    server.serve("one".into(), sockets).unwrap();
+    let mut two = names("one", &[("api", 2)], false);
+    two.zones.get_mut("one").unwrap().hosts.get_mut("api").unwrap().push(Ipv4Addr::new(10, 89, 0, 3));
+    server.publish(two);
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        seen.push(first(&ask(address, "api.").await));
+        assert_eq!(first(&ask_for(address, "api.", RecordType::AAAA).await), "");
+    }
+    assert_eq!(seen, ["10.89.0.2", "10.89.0.3", "10.89.0.2", "10.89.0.3"]);
+}
+
+#[tokio::test]
 async fn a_stream_carries_several_questions() {
     let server = Server::new();
     let (sockets, address) = sockets();
@@ -72,7 +92,7 @@ async fn a_stream_carries_several_questions() {
     server.publish(names("one", &[("db", 2)], false));
     let mut stream = TcpStream::connect(address).await.unwrap();
     for _ in 0..3 {
-        let packet = query("db.");
+        let packet = query("db.", RecordType::A);
         stream.write_u16(packet.len() as u16).await.unwrap();
         stream.write_all(&packet).await.unwrap();
         let mut reply = vec![0; usize::from(stream.read_u16().await.unwrap())];

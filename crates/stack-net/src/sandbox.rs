@@ -120,7 +120,7 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> Message {
 fn find(wire: &mut Wire, name: &IfName) -> Result<Option<Link>, NetError> {
     let message = LinkUnspec::new_with_name(name.as_str()).build();
     match wire.query(request(RouteNetlinkMessage::GetLink(message), 0)) {
-        Ok(replies) => Ok(replies.iter().find_map(|reply| match reply {
+        Ok(replies) => Ok(replies.iter().find_map(|reply: &RouteNetlinkMessage| match reply {
             RouteNetlinkMessage::NewLink(link) => Some(Link::new(link)),
             _ => None,
         })),

@@ -34,7 +34,7 @@ pub enum WireError {
     #[error("netlink socket")]
     Socket(#[source] io::Error),
     /// The kernel said no.
-    #[error("the kernel refused request {index}{}", reason(.text))]
+    #[error("the kernel refused{}", reason(.text))]
     Refused {
         /// Which request of the batch, from 0.
         index: usize,
@@ -132,9 +132,10 @@ impl Wire {
     }
 
     /// Asks for one thing.
-    pub(crate) fn query<M>(&mut self, message: NetlinkMessage<M>) -> Result<Vec<M>, WireError>
+    pub(crate) fn query<M, R>(&mut self, message: NetlinkMessage<M>) -> Result<Vec<R>, WireError>
     where
-        M: NetlinkSerializable + NetlinkDeserializable,
+        M: NetlinkSerializable,
+        R: NetlinkDeserializable,
     {
         let mut message = message;
         message.header.flags |= NLM_F_ACK;
@@ -143,9 +144,10 @@ impl Wire {
     }
 
     /// Asks for a list of everything.
-    pub(crate) fn dump<M>(&mut self, message: NetlinkMessage<M>) -> Result<Vec<M>, WireError>
+    pub(crate) fn dump<M, R>(&mut self, message: NetlinkMessage<M>) -> Result<Vec<R>, WireError>
     where
-        M: NetlinkSerializable + NetlinkDeserializable + Clone,
+        M: NetlinkSerializable + Clone,
+        R: NetlinkDeserializable,
     {
         for _ in 0..DUMP_TRIES {
             let mut request = message.clone();
@@ -287,7 +289,7 @@ mod tests {
         let frame = frames(&bytes).next().unwrap();
         let error = verdict(&frame, 4).unwrap_err();
         assert_eq!(error.errno(), Some(17));
-        assert_eq!(error.to_string(), "the kernel refused request 4 (busy)");
+        assert_eq!(error.to_string(), "the kernel refused (busy)");
     }
 
     #[test]

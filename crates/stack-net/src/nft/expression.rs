@@ -7,10 +7,10 @@
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use netlink_packet_core::DefaultNla;
+use netlink_packet_core::{DefaultNla, Emitable};
 use netlink_packet_netfilter::nftables::{
-    Bitwise, Cmp, DataAttribute, Expressions, Immediate, Lookup, Meta, MetaKey, Operator, Payload, Register, Verdict,
-    VerdictAttribute,
+    Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute, Lookup, Meta, MetaKey,
+    Operator, Payload, Register, Verdict, VerdictAttribute,
 };
 use stack_model::{IfName, Protocol};
 
@@ -96,14 +96,14 @@ impl Expression {
     }
 
     /// `dnat ip to meta l4proto . th dport map @…`; no match is the end of the rule.
-    pub(super) fn forward_by_port(mut self, map: &str) -> Vec<Expressions> {
+    pub(super) fn forward_by_port(mut self, map: &str) -> Vec<u8> {
         self.0.push(load_meta(MetaKey::L4Proto, Register::Reg1));
         self.0.push(load(PAYLOAD_TRANSPORT, PORT_DESTINATION, 2, Register::Reg32_01));
         self.forward(map)
     }
 
     /// `dnat ip to ip daddr . meta l4proto . th dport map @…`; no match is the end of the rule.
-    pub(super) fn forward_by_address_and_port(mut self, map: &str) -> Vec<Expressions> {
+    pub(super) fn forward_by_address_and_port(mut self, map: &str) -> Vec<u8> {
         self.0.push(load(PAYLOAD_NETWORK, IPV4_DESTINATION, 4, Register::Reg1));
         self.0.push(load_meta(MetaKey::L4Proto, Register::Reg32_01));
         self.0.push(load(PAYLOAD_TRANSPORT, PORT_DESTINATION, 2, Register::Reg32_02));
@@ -111,23 +111,23 @@ impl Expression {
     }
 
     /// `masquerade`.
-    pub(super) fn masquerade(mut self) -> Vec<Expressions> {
+    pub(super) fn masquerade(mut self) -> Vec<u8> {
         self.0.push(Expressions::Other { expression_type: "masq".to_owned(), attributes: Vec::new() });
-        self.0
+        list(self.0)
     }
 
     /// `accept`.
-    pub(super) fn accept(self) -> Vec<Expressions> {
+    pub(super) fn accept(self) -> Vec<u8> {
         self.verdict(vec![VerdictAttribute::Code(Verdict::Other(1))])
     }
 
     /// `drop`.
-    pub(super) fn drop(self) -> Vec<Expressions> {
+    pub(super) fn drop(self) -> Vec<u8> {
         self.verdict(vec![VerdictAttribute::Code(Verdict::Other(0))])
     }
 
     /// `jump …`.
-    pub(super) fn jump(self, chain: &str) -> Vec<Expressions> {
+    pub(super) fn jump(self, chain: &str) -> Vec<u8> {
         self.verdict(vec![VerdictAttribute::Code(Verdict::Jump), VerdictAttribute::Chain(chain.to_owned())])
     }
 
@@ -168,7 +168,7 @@ impl Expression {
         self
     }
 
-    fn forward(mut self, map: &str) -> Vec<Expressions> {
+    fn forward(mut self, map: &str) -> Vec<u8> {
         const NAT_DESTINATION: u32 = 1;
         self.0.push(Expressions::Lookup(vec![
             Lookup::Set(map.to_owned()),
@@ -182,15 +182,15 @@ impl Expression {
             word(5, u32::from(Register::Reg32_01)),
         ];
         self.0.push(Expressions::Other { expression_type: "nat".to_owned(), attributes });
-        self.0
+        list(self.0)
     }
 
-    fn verdict(mut self, verdict: Vec<VerdictAttribute>) -> Vec<Expressions> {
+    fn verdict(mut self, verdict: Vec<VerdictAttribute>) -> Vec<u8> {
         self.0.push(Expressions::Immediate(vec![
             Immediate::DestinationRegister(Register::Verdict),
             Immediate::Data(DataAttribute::Verdict(verdict)),
         ]));
-        self.0
+        list(self.0)
     }
 }
 
@@ -219,24 +219,12 @@ fn interface(name: &IfName) -> Vec<u8> {
     bytes
 }
 
-/// Whether an instruction read from the kernel is this one. The kernel adds attributes for defaults.
-pub(super) fn is_held_by(one: &Expressions, other: &Expressions) -> bool {
-    fn subset<T: PartialEq>(some: &[T], all: &[T]) -> bool {
-        some.iter().all(|attribute| all.contains(attribute))
-    }
-    match (one, other) {
-        (Expressions::Bitwise(one), Expressions::Bitwise(other)) => subset(one, other),
-        (Expressions::Cmp(one), Expressions::Cmp(other)) => subset(one, other),
-        (Expressions::Immediate(one), Expressions::Immediate(other)) => subset(one, other),
-        (Expressions::Lookup(one), Expressions::Lookup(other)) => subset(one, other),
-        (Expressions::Meta(one), Expressions::Meta(other)) => subset(one, other),
-        (Expressions::Payload(one), Expressions::Payload(other)) => subset(one, other),
-        (
-            Expressions::Other { expression_type: one, attributes: some },
-            Expressions::Other { expression_type: other, attributes: all },
-        ) => one == other && subset(some, all),
-        _ => false,
-    }
+/// Instructions as the list of attributes that a rule carries (`NFTA_RULE_EXPRESSIONS`).
+fn list(expressions: Vec<Expressions>) -> Vec<u8> {
+    let list: Vec<ListAttribute<ExpressionAttribute>> = expressions.into_iter().map(ListAttribute::from).collect();
+    let mut bytes = vec![0; list.as_slice().buffer_len()];
+    list.as_slice().emit(&mut bytes);
+    bytes
 }
 
 /// The number of a protocol in an IP header.

@@ -1,18 +1,15 @@
-//! A table on the wire: requests that make it, answers that describe it.
+//! The requests that make a table.
 
-use std::collections::BTreeMap;
-
-use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NetlinkMessage};
+use netlink_packet_core::{DefaultNla, NLA_F_NESTED, NLM_F_APPEND, NLM_F_CREATE, NetlinkMessage};
 use netlink_packet_netfilter::nftables::{
-    ChainAttribute, ChainMessage, DataAttribute, ExpressionAttribute, Expressions, GenAttribute, GenMessage,
-    Hook as HookAttribute, HookNumber, ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute,
-    SetElementAttribute, SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute, TableMessage,
+    ChainAttribute, ChainMessage, DataAttribute, Hook as HookAttribute, HookNumber, ListAttribute, NfTablesMessage,
+    RuleAttribute, RuleMessage, SetAttribute, SetElementAttribute, SetElementList, SetElementMessage, SetFlags,
+    SetMessage, TableAttribute, TableMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 
-use super::table::{Chain, Hook, Map, Rule, Table};
-use crate::wire::{Wire, WireError};
+use super::table::{Chain, Map, Rule, Table};
 
 pub(super) type Message = NetlinkMessage<NetfilterMessage>;
 
@@ -20,9 +17,11 @@ pub(super) type Message = NetlinkMessage<NetfilterMessage>;
 const ELEMENTS_MAX: usize = 512;
 /// Batches name the subsystem that they are for (`NFNL_SUBSYS_NFTABLES`).
 const SUBSYSTEM: u16 = 10;
-const POLICY_ACCEPT: u32 = 1;
+pub(super) const POLICY_ACCEPT: u32 = 1;
+/// The list of a rule's instructions (`NFTA_RULE_EXPRESSIONS`).
+pub(super) const EXPRESSIONS: u16 = 4;
 /// A comment in the private bytes of a rule, as the nft command writes it (`NFTNL_UDATA_RULE_COMMENT`).
-const USERDATA_COMMENT: u8 = 0;
+pub(super) const USERDATA_COMMENT: u8 = 0;
 
 fn message(inner: impl Into<NetfilterMessageInner>, resource: u16, flags: u16) -> Message {
     let header = NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, resource);
@@ -31,7 +30,7 @@ fn message(inner: impl Into<NetfilterMessageInner>, resource: u16, flags: u16) -
     message
 }
 
-fn request(inner: NfTablesMessage, flags: u16) -> Message {
+pub(super) fn request(inner: NfTablesMessage, flags: u16) -> Message {
     message(inner, 0, flags)
 }
 
@@ -116,11 +115,10 @@ fn new_chain(table: &str, chain: &Chain) -> Message {
 }
 
 fn new_rule(table: &str, chain: &str, rule: &Rule) -> Message {
-    let expressions = rule.expressions.iter().cloned().map(ListAttribute::from).collect();
     let mut attributes = vec![
         RuleAttribute::Table(table.to_owned()),
         RuleAttribute::Chain(chain.to_owned()),
-        RuleAttribute::Expressions(expressions),
+        RuleAttribute::Other(DefaultNla::new(EXPRESSIONS | NLA_F_NESTED, rule.expressions.clone())),
     ];
     if let Some(comment) = &rule.comment {
         attributes.push(RuleAttribute::UserData(userdata(comment)));
@@ -135,182 +133,4 @@ fn userdata(comment: &str) -> Vec<u8> {
     bytes.extend(comment.bytes().take(usize::from(length) - 1));
     bytes.push(0);
     bytes
-}
-
-fn comment(userdata: &[u8]) -> Option<String> {
-    let [USERDATA_COMMENT, _, text @ .., 0] = userdata else { return None };
-    Some(String::from_utf8_lossy(text).into_owned())
-}
-
-/// The number that grows with every change of any rule on the machine.
-pub(super) fn read_generation(wire: &mut Wire) -> Result<Option<u32>, WireError> {
-    let replies: Vec<NetfilterMessage> =
-        wire.query(request(NfTablesMessage::GetGen(GenMessage { attributes: Vec::new() }), 0))?;
-    Ok(inner(replies).find_map(|message| match message {
-        NfTablesMessage::NewGen(generation) => generation.attributes.iter().find_map(|attribute| match attribute {
-            GenAttribute::Id(id) => Some(*id),
-            _ => None,
-        }),
-        _ => None,
-    }))
-}
-
-/// Reads a table with everything in it; `None` if there is none.
-pub(super) fn read_table(wire: &mut Wire, name: &str) -> Result<Option<Table>, WireError> {
-    let attributes = vec![TableAttribute::Name(name.to_owned())];
-    let found = wire.query::<NetfilterMessage>(request(NfTablesMessage::GetTable(TableMessage { attributes }), 0));
-    match found {
-        Err(WireError::Refused { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => drop(other?),
-    }
-    let mut table = Table { name: name.to_owned(), maps: read_maps(wire, name)?, chains: read_chains(wire, name)? };
-    let rules = NfTablesMessage::GetRule(RuleMessage { attributes: vec![RuleAttribute::Table(name.to_owned())] });
-    for message in inner(wire.dump(request(rules, 0))?) {
-        if let NfTablesMessage::NewRule(rule) = message
-            && rule.attributes.contains(&RuleAttribute::Table(name.to_owned()))
-        {
-            take_rule(&mut table, rule);
-        }
-    }
-    Ok(Some(table))
-}
-
-fn inner(replies: Vec<NetfilterMessage>) -> impl Iterator<Item = NfTablesMessage> {
-    replies.into_iter().filter_map(|reply| match reply.inner {
-        NetfilterMessageInner::NfTables(message) => Some(message),
-        _ => None,
-    })
-}
-
-/// A rule that cannot be read becomes one without expressions, which equals no rule of ours.
-fn take_rule(table: &mut Table, message: RuleMessage) {
-    let (mut chain, mut rule) = (String::new(), Rule { expressions: Vec::new(), comment: None });
-    for attribute in message.attributes {
-        match attribute {
-            RuleAttribute::Chain(name) => chain = name,
-            RuleAttribute::Expressions(list) => rule.expressions = list.into_iter().filter_map(expression).collect(),
-            RuleAttribute::UserData(bytes) => rule.comment = comment(&bytes),
-            _ => {}
-        }
-    }
-    if let Some(chain) = table.chains.iter_mut().find(|other| other.name == chain) {
-        chain.rules.push(rule);
-    }
-}
-
-fn expression(element: ListAttribute<ExpressionAttribute>) -> Option<Expressions> {
-    let ListAttribute::Element(attributes) = element else { return None };
-    let (mut name, mut body) = (String::new(), None);
-    for attribute in attributes {
-        match attribute {
-            ExpressionAttribute::Name(found) => name = found,
-            ExpressionAttribute::Data(found) => body = Some(found),
-            _ => {}
-        }
-    }
-    // An instruction without parameters, such as `masq`, may come without a body.
-    Some(body.unwrap_or(Expressions::Other { expression_type: name, attributes: Vec::new() }))
-}
-
-fn read_chains(wire: &mut Wire, table: &str) -> Result<Vec<Chain>, WireError> {
-    let request = request(NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() }), 0);
-    let replies = inner(wire.dump(request)?);
-    Ok(replies
-        .filter_map(|message| match message {
-            NfTablesMessage::NewChain(chain) if chain.attributes.contains(&ChainAttribute::Table(table.to_owned())) => {
-                Some(take_chain(chain))
-            }
-            _ => None,
-        })
-        .collect())
-}
-
-fn take_chain(message: ChainMessage) -> Chain {
-    let (mut name, mut kind, mut place, mut accepts) = (String::new(), String::new(), None, true);
-    for attribute in message.attributes {
-        match attribute {
-            ChainAttribute::Name(found) => name = found,
-            ChainAttribute::Type(found) => kind = found,
-            ChainAttribute::Hook(found) => place = Some(found),
-            ChainAttribute::Policy(policy) => accepts = policy == POLICY_ACCEPT,
-            _ => {}
-        }
-    }
-    // Another policy is a change like any other: it shows as a kind that we never render.
-    let kind = if accepts { kind } else { format!("{kind} policy drop") };
-    let hook = place.and_then(|place| take_hook(kind, &place));
-    Chain { name, hook, rules: Vec::new() }
-}
-
-fn take_hook(kind: String, place: &[HookAttribute]) -> Option<Hook> {
-    let (mut number, mut priority) = (None, None);
-    for attribute in place {
-        match attribute {
-            HookAttribute::Number(HookNumber::Inet(found)) => number = Some(*found),
-            HookAttribute::Priority(found) => priority = Some(found.cast_signed()),
-            _ => {}
-        }
-    }
-    Some(Hook { kind, number: number?, priority: priority? })
-}
-
-fn read_maps(wire: &mut Wire, table: &str) -> Result<BTreeMap<String, Map>, WireError> {
-    let attributes = vec![SetAttribute::Table(table.to_owned())];
-    let replies: Vec<_> = inner(wire.dump(request(NfTablesMessage::GetSet(SetMessage { attributes }), 0))?).collect();
-    let mut maps = BTreeMap::new();
-    for message in replies {
-        if let NfTablesMessage::NewSet(set) = message
-            && set.attributes.contains(&SetAttribute::Table(table.to_owned()))
-        {
-            let (name, mut map) = take_map(&set);
-            map.elements = read_elements(wire, table, &name)?;
-            maps.insert(name, map);
-        }
-    }
-    Ok(maps)
-}
-
-fn take_map(message: &SetMessage) -> (String, Map) {
-    let (mut name, elements) = (String::new(), BTreeMap::new());
-    let mut map = Map { key_type: 0, key_bytes: 0, value_type: 0, value_bytes: 0, elements };
-    for attribute in &message.attributes {
-        match attribute {
-            SetAttribute::Name(found) => name.clone_from(found),
-            SetAttribute::KeyType(found) => map.key_type = *found,
-            SetAttribute::KeyLen(found) => map.key_bytes = *found,
-            SetAttribute::DataType(found) => map.value_type = *found,
-            SetAttribute::DataLen(found) => map.value_bytes = *found,
-            _ => {}
-        }
-    }
-    (name, map)
-}
-
-fn read_elements(wire: &mut Wire, table: &str, map: &str) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, WireError> {
-    let attributes = vec![SetElementList::Table(table.to_owned()), SetElementList::Set(map.to_owned())];
-    let request = request(NfTablesMessage::GetSetElement(SetElementMessage { attributes }), 0);
-    let mut elements = BTreeMap::new();
-    for message in inner(wire.dump(request)?) {
-        let NfTablesMessage::NewSetElement(list) = message else { continue };
-        for attribute in list.attributes {
-            let SetElementList::Elements(found) = attribute else { continue };
-            elements.extend(found.into_iter().map(take_element));
-        }
-    }
-    Ok(elements)
-}
-
-/// An element that cannot be read becomes an empty key, which no map of ours holds.
-fn take_element(element: ListAttribute<SetElementAttribute>) -> (Vec<u8>, Vec<u8>) {
-    let (mut key, mut value) = (Vec::new(), Vec::new());
-    if let ListAttribute::Element(attributes) = element {
-        for attribute in attributes {
-            match attribute {
-                SetElementAttribute::Key(DataAttribute::Value(bytes)) => key = bytes,
-                SetElementAttribute::Data(DataAttribute::Value(bytes)) => value = bytes,
-                _ => {}
-            }
-        }
-    }
-    (key, value)
 }

@@ -2,11 +2,13 @@
 //! Other tables are never touched.
 //!
 //! [`render`] says what the rules are, [`table`](Table) what a table is, `expression` how the kernel spells a match,
-//! `message` how a table travels over netlink, `decode` how a table says what rule set it was made from.
+//! `message` how a table is written, `read` how it is read, `decode` how a table says what rule set it was made from.
 
+mod attribute;
 mod decode;
 mod expression;
 mod message;
+mod read;
 mod render;
 mod table;
 
@@ -43,32 +45,40 @@ fn transaction(table: &str, ruleset: &Ruleset) -> Vec<NetlinkMessage<NetfilterMe
     message::batch(requests)
 }
 
-/// Swaps the table in the calling thread's network namespace.
-pub(crate) fn apply(table: &str, ruleset: &Ruleset) -> Result<(), NetError> {
+/// Opens a socket of the packet filter of the calling thread's network namespace; `table` is for the error.
+pub(crate) fn open(table: &str) -> Result<Wire, NetError> {
+    let wire = Wire::open(NETLINK_NETFILTER).map_err(|source| NetError::Ruleset {
+        table: table.to_owned(),
+        step: "open a socket for",
+        source,
+    })?;
+    wire.widen();
+    Ok(wire)
+}
+
+/// Swaps the table.
+pub(crate) fn apply(wire: &mut Wire, table: &str, ruleset: &Ruleset) -> Result<(), NetError> {
     if let Some(network) = ruleset.networks.keys().find(|name| name.as_str().len() > NETWORK_NAME_BYTES_MAX) {
         return Err(NetError::NameTooLong { network: network.clone() });
     }
     let failed = |source| NetError::Ruleset { table: table.to_owned(), step: "write", source };
-    let mut wire = Wire::open(NETLINK_NETFILTER).map_err(failed)?;
-    wire.widen();
     let messages = transaction(table, ruleset);
     // The end of the batch is not acknowledged: the last request before it is.
     let last = messages.len() - 2;
     wire.transact(messages, last).map_err(failed)
 }
 
-/// Reads the table of the calling thread's network namespace back.
-pub(crate) fn observe(table: &str) -> Result<Option<Ruleset>, NetError> {
+/// Reads the table back.
+pub(crate) fn observe(wire: &mut Wire, table: &str) -> Result<Option<Ruleset>, NetError> {
     let failed = |source| NetError::Ruleset { table: table.to_owned(), step: "read", source };
-    let mut wire = Wire::open(NETLINK_NETFILTER).map_err(failed)?;
     for _ in 0..READ_TRIES {
-        let before = message::read_generation(&mut wire).map_err(failed)?;
-        let found = match message::read_table(&mut wire, table) {
+        let before = read::generation(wire).map_err(failed)?;
+        let found = match read::table(wire, table) {
             // Something of the table went away between two requests.
             Err(WireError::Refused { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
             other => other.map_err(failed)?,
         };
-        if message::read_generation(&mut wire).map_err(failed)? == before {
+        if read::generation(wire).map_err(failed)? == before {
             return Ok(found.and_then(|found| confirm(&found)));
         }
     }

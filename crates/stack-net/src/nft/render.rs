@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use netlink_packet_netfilter::nftables::{Expressions, InetHookNumber};
+use netlink_packet_netfilter::nftables::InetHookNumber;
 use stack_model::{IfName, NetworkName, NetworkRules, PublishedPort, Ruleset};
 
 use super::expression::{Expression, loopback_net, protocol_number};
@@ -103,7 +103,7 @@ fn base(name: &str, kind: &str, number: InetHookNumber, priority: i32, rules: Ve
     Chain { name: name.to_owned(), hook: Some(Hook { kind: kind.to_owned(), number, priority }), rules }
 }
 
-fn rule(expressions: Vec<Expressions>) -> Rule {
+fn rule(expressions: Vec<u8>) -> Rule {
     Rule { expressions, comment: None }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use netlink_packet_netfilter::nftables::{Expressions, InetHookNumber};
+use netlink_packet_netfilter::nftables::InetHookNumber;
 
-use super::expression;
+use super::attribute::Attributes;
 
 /// A table of family `inet`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +57,9 @@ pub struct Hook {
 /// Matches and a verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// Executed in order until one does not match.
-    pub expressions: Vec<Expressions>,
+    /// What is executed, in order, until something does not match: attributes as the kernel keeps them
+    /// (`NFTA_RULE_EXPRESSIONS`).
+    pub expressions: Vec<u8>,
     /// Shown by `nft list table`, and read back by us.
     pub comment: Option<String>,
 }
@@ -90,8 +91,6 @@ impl Chain {
 
 impl Rule {
     fn is_held_by(&self, found: &Self) -> bool {
-        self.comment == found.comment
-            && self.expressions.len() == found.expressions.len()
-            && self.expressions.iter().zip(&found.expressions).all(|(one, other)| expression::is_held_by(one, other))
+        self.comment == found.comment && Attributes(&self.expressions).is_held_by(Attributes(&found.expressions))
     }
 }

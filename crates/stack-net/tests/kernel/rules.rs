@@ -1,5 +1,6 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage};
 use netlink_packet_netfilter::nftables::{NfTablesMessage, RuleAttribute, RuleMessage, TableAttribute, TableMessage};
@@ -82,6 +83,32 @@ fn a_published_port_is_reached_from_everywhere() {
     world.apply(&rules(&[&front, &back], &[port(None, 8080, "10.89.0.3:81")]));
     assert_eq!(world.seen(&web, "10.89.0.1:8080").as_deref(), Some("10.89.0.1"));
     assert_eq!(world.seen(&lan, "192.0.2.1:8080").as_deref(), Some("192.0.2.50"));
+}
+
+#[test]
+fn a_published_port_carries_datagrams() {
+    let Some(world) = World::new() else { return };
+    let (front, _) = project(&world);
+    let lan = world.lan();
+    let web = world.net.create_sandbox(&[endpoint(&front, 2)]).unwrap();
+    let server = world.inside(&web, || UdpSocket::bind("0.0.0.0:53").unwrap());
+    server.set_read_timeout(Some(DEADLINE)).unwrap();
+    let published = PublishedPort { protocol: stack_model::Protocol::Udp, ..port(None, 5300, "10.89.0.2:53") };
+    world.apply(&rules(&[&front], &[published]));
+    let ask = |address: &str| {
+        let client = UdpSocket::bind("0.0.0.0:0").unwrap();
+        client.connect(address).unwrap();
+        client.set_read_timeout(Some(DEADLINE)).unwrap();
+        client.send(b"ping").unwrap();
+        let mut buffer = [0; 16];
+        let (length, from) = server.recv_from(&mut buffer).unwrap();
+        server.send_to(&buffer[..length], from).unwrap();
+        // The socket is connected: an answer from any other address would not arrive.
+        assert_eq!(client.recv(&mut buffer).unwrap(), 4);
+        from.ip().to_string()
+    };
+    assert_eq!(world.inside(&lan, || ask("192.0.2.1:5300")), "192.0.2.50");
+    assert_eq!(ask("127.0.0.1:5300"), "10.89.0.1");
 }
 
 #[test]
@@ -211,6 +238,14 @@ fn a_ruleset_is_read_back_whole() {
     world.apply(&rules(&[], &few));
     let many: Vec<PublishedPort> = (1000..6000).map(|number| port(None, number, "10.89.0.2:80")).collect();
     world.apply(&rules(&[&front, &back], &many));
+    let hundred = rules(&[&front, &back], &many[..100]);
+    world.apply(&hundred);
+    let start = Instant::now();
+    world.net.apply_ruleset(INSTANCE, &world.project, &hundred).unwrap();
+    let applied = start.elapsed();
+    let start = Instant::now();
+    assert_eq!(world.observed_ruleset(), Some(hundred));
+    println!("100 ports: apply {applied:?}, observe {:?}", start.elapsed());
     world.apply(&Ruleset::default());
     world.apply(&Ruleset::default());
 }

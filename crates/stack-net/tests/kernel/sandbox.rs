@@ -140,3 +140,32 @@ fn a_hundred_sandboxes_come_and_go_without_a_trace() {
     world.net.remove_network(&front.bridge).unwrap();
     assert_eq!(link_names(), before);
 }
+
+#[test]
+fn sandboxes_are_made_in_parallel() {
+    const THREADS: u8 = 4;
+    const EACH: u8 = 10;
+    let Some(world) = World::new() else { return };
+    let front = world.network("front", "10.89.0.1/24", false);
+    let start = Instant::now();
+    let make = |thread: u8| {
+        let (net, front) = (&world.net, &front);
+        let numbers = (0..EACH).map(move |number| 2 + thread * EACH + number);
+        numbers.map(|number| net.create_sandbox(&[endpoint(front, number)]).unwrap()).collect::<Vec<_>>()
+    };
+    let sandboxes: Vec<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let make = &make;
+                scope.spawn(move || make(thread))
+            })
+            .collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    println!("create {} in {THREADS} threads: {:?}", sandboxes.len(), start.elapsed());
+    let attached = world.net.observe(INSTANCE, &world.project).unwrap().attached;
+    assert_eq!(attached.len(), usize::from(THREADS * EACH));
+    let _server = world.server(&sandboxes[39], 80);
+    let client = world.net.in_namespace(sandboxes[0].as_fd(), || crate::world::seen("10.89.0.41:80")).unwrap();
+    assert!(client.is_some());
+}
