@@ -164,8 +164,7 @@ fn create_pair(outside: &mut Wire, namespace: BorrowedFd<'_>, endpoint: &Endpoin
         }
     }
     result.map_err(failed)?;
-    sysctl::ensure_silence(&endpoint.host_interface)?;
-    Ok(())
+    sysctl::write_silence(&endpoint.host_interface)
 }
 
 fn is_taken(result: &Result<(), WireError>) -> bool {

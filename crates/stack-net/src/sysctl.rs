@@ -41,13 +41,22 @@ pub(crate) fn ensure_silence(interface: &IfName) -> Result<bool, NetError> {
     ensure_if_present(&format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1")
 }
 
+/// As [`ensure_silence`], for an interface that was just made and cannot be silent yet.
+pub(crate) fn write_silence(interface: &IfName) -> Result<(), NetError> {
+    write_if_present(&format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1")
+}
+
+fn write_if_present(path: &str, value: &str) -> Result<(), NetError> {
+    match fs::write(path, value) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(NetError::Setting(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// What every container namespace has: any user may ping and listen below 1024, as docker allows. Interfaces to come
 /// have no IPv6; loopback, which exists already, keeps it.
 pub(crate) fn write_sandbox_settings() -> Result<(), NetError> {
     fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").map_err(NetError::Setting)?;
     fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647").map_err(NetError::Setting)?;
-    match fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1") {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(NetError::Setting(error)),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    write_if_present("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
 }

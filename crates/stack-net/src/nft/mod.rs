@@ -7,6 +7,7 @@
 mod attribute;
 mod decode;
 mod expression;
+mod flows;
 mod message;
 mod read;
 mod render;
@@ -65,7 +66,10 @@ pub(crate) fn apply(wire: &mut Wire, table: &str, ruleset: &Ruleset) -> Result<(
     let messages = transaction(table, ruleset);
     // The end of the batch is not acknowledged: the last request before it is.
     let last = messages.len() - 2;
-    wire.transact(messages, last).map_err(failed)
+    wire.transact(messages, last).map_err(failed)?;
+    // The rules hold either way: where the kernel cannot list connections, stale ones end after three silent minutes.
+    drop(flows::end_stale(wire, ruleset));
+    Ok(())
 }
 
 /// Reads the table back.

@@ -112,6 +112,32 @@ fn a_published_port_carries_datagrams() {
 }
 
 #[test]
+fn a_client_that_keeps_sending_reaches_the_container_that_took_over() {
+    let Some(world) = World::new() else { return };
+    let (front, _) = project(&world);
+    let lan = world.lan();
+    let servers = [2, 3].map(|last| {
+        let sandbox = world.net.create_sandbox(&[endpoint(&front, last)]).unwrap();
+        let server = world.inside(&sandbox, || UdpSocket::bind("0.0.0.0:53").unwrap());
+        server.set_read_timeout(Some(DEADLINE)).unwrap();
+        server
+    });
+    let client = world.inside(&lan, || UdpSocket::bind("0.0.0.0:7000").unwrap());
+    for (server, target) in servers.iter().zip(["10.89.0.2:53", "10.89.0.3:53"]) {
+        let published = PublishedPort { protocol: stack_model::Protocol::Udp, ..port(None, 5300, target) };
+        world.apply(&rules(&[&front], std::slice::from_ref(&published)));
+        for word in [b"one", b"two"] {
+            client.send_to(word, "192.0.2.1:5300").unwrap();
+            let mut buffer = [0; 3];
+            server.recv_from(&mut buffer).unwrap();
+            assert_eq!(&buffer, word);
+        }
+        // The same rules again disturb nothing.
+        world.apply(&rules(&[&front], &[published]));
+    }
+}
+
+#[test]
 fn a_port_of_one_address_is_reached_by_that_address_only() {
     let Some(world) = World::new() else { return };
     let (front, _) = project(&world);

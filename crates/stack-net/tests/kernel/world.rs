@@ -43,6 +43,8 @@ impl World {
         }
         let home = Net::start().unwrap().create_sandbox(&[]).unwrap();
         setns(home.as_fd(), CloneFlags::CLONE_NEWNET).unwrap();
+        // A sandbox plays the host; unlike a container's, a host's interfaces have IPv6.
+        fs_err::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "0").unwrap();
         Some(Self { net: Net::start().unwrap(), home, project: ProjectName::new("shop") })
     }
 
