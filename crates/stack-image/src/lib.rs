@@ -1,1 +1,35 @@
 //! OCI images: references, registry client, content store, unpacking.
+//!
+//! ```text
+//!   reference --registry--> manifest, config, blobs --content--> images/   (a standard OCI image layout)
+//!                                     | one stream a layer:
+//!                                     | download -> sha256 -> decompress -> sha256 -> untar
+//!                                     v
+//!                                  unpack ------------------> layers/<diff id>/   (renamed in when whole)
+//! ```
+//!
+//! What an image says is never trusted: digests are verified while they stream and before anything gets its final
+//! name, a layer is unpacked below a descriptor of its own directory, and every size has a limit. Nothing here knows
+//! containers; labels and annotations drive nothing.
+
+mod archive;
+mod config;
+mod content;
+mod digest;
+mod error;
+mod layer;
+mod lock;
+mod manifest;
+mod platform;
+mod pull;
+mod reference;
+mod scratch;
+mod self_image;
+mod store;
+pub mod unpack;
+
+pub use error::ImageError;
+pub use pull::Progress;
+pub use reference::{InvalidReference, Reference};
+pub use self_image::SELF_IMAGE;
+pub use store::{Store, StoredImage};

@@ -1,0 +1,62 @@
+//! Locks between processes: one file per subject, held with flock(2), so that the death of the holder frees it.
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::ImageError;
+
+/// Held until dropped.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: fs::File,
+    /// The file goes away with a lock that is about one passing piece of work.
+    remove: Option<PathBuf>,
+}
+
+impl Lock {
+    /// Waits for the lock of something that stays, such as the index.
+    pub(crate) fn wait(path: &Path) -> Result<Self, ImageError> {
+        Ok(Self { _file: open_locked(path)?, remove: None })
+    }
+
+    /// Waits for the lock of a piece of work; its file is removed afterwards.
+    pub(crate) fn wait_for_work(path: PathBuf) -> Result<Self, ImageError> {
+        loop {
+            let file = open_locked(&path)?;
+            // The holder before us has removed the file that we waited on: ours locks nothing that others see.
+            if is_same_file(&file, &path) {
+                return Ok(Self { _file: file, remove: Some(path) });
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some(path) = &self.remove {
+            // Still locked here, so whoever opens the path afterwards makes a new file.
+            drop(fs::remove_file(path));
+        }
+    }
+}
+
+fn open_locked(path: &Path) -> Result<fs::File, ImageError> {
+    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    let file = file.map_err(ImageError::store("open the lock", path))?;
+    flock_retrying(&file, FlockOperation::LockExclusive).map_err(ImageError::store("lock", path))?;
+    Ok(file)
+}
+
+/// flock(2) without `EINTR`.
+pub(crate) fn flock_retrying(file: impl std::os::fd::AsFd, operation: FlockOperation) -> std::io::Result<()> {
+    rustix::io::retry_on_intr(|| flock(&file, operation)).map_err(Into::into)
+}
+
+/// The path still names the open file.
+pub(crate) fn is_same_file(file: impl std::os::fd::AsFd, path: &Path) -> bool {
+    let of_file = rustix::fs::fstat(file);
+    let of_path = rustix::fs::lstat(path);
+    matches!((of_file, of_path), (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+}

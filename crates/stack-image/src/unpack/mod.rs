@@ -1,0 +1,3 @@
+//! Unpacking a layer.
+mod error;
+pub use error::{Refusal, UnpackError};
