@@ -46,10 +46,38 @@ pub enum CgroupError {
         source: io::Error,
     },
     /// The processes use more than the new limit allows, and the kernel cannot take it from them.
-    #[error("the memory limit of {limit} is below what is in use")]
+    #[error("the memory limit of {limit} is below the {usage} bytes in use", usage = usage.0)]
     BelowUsage {
         /// The limit that was asked for.
         limit: Bytes,
+        /// What is in use and cannot be dropped.
+        usage: Bytes,
+    },
+    /// Processes do not end although they were killed.
+    #[error("processes {processes:?} in cgroup {path} do not end")]
+    NotEmpty {
+        /// The cgroup.
+        path: PathBuf,
+        /// Who.
+        processes: Vec<i32>,
+    },
+    /// systemd cannot be talked to.
+    #[error("cannot reach systemd at {socket}")]
+    Bus {
+        /// The last socket that was tried.
+        socket: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// systemd does not make the scope.
+    #[error("systemd refuses the scope {unit}: {name}: {text}")]
+    Scope {
+        /// The scope.
+        unit: String,
+        /// Name of the D-Bus error, or the result of the job.
+        name: String,
+        /// What systemd says.
+        text: String,
     },
     /// What `cgroups-rs` says.
     #[error("cgroup controller")]
@@ -68,7 +96,7 @@ impl CgroupError {
                     _ => Fault::Transient,
                 }
             }
-            Self::Controller(_) => Fault::Transient,
+            Self::Controller(_) | Self::NotEmpty { .. } | Self::Bus { .. } | Self::Scope { .. } => Fault::Transient,
         }
     }
 
@@ -83,6 +111,9 @@ impl CgroupError {
                 Some("raise `mem_limit`, or restart the service so that it begins small".to_owned())
             }
             _ if self.fault() == Fault::Denied => Some("run as root".to_owned()),
+            Self::NotEmpty { .. } => Some("look at `cat /proc/PID/stack`: they hang in the kernel".to_owned()),
+            Self::Bus { .. } => Some("install and start dbus: apt install dbus".to_owned()),
+            Self::Scope { unit, .. } => Some(format!("look at `systemctl status {unit}`")),
             Self::Directory { .. } | Self::Write { .. } | Self::Read { .. } | Self::Controller(_) => None,
         }
     }

@@ -1,15 +1,22 @@
 //! Resource limits as cgroup writes, for v1, hybrid and v2.
 //!
-//! One algorithm (make directories, render writes, write), two tables ([`render`]). Detection and the v1 controllers
-//! go through `cgroups-rs`; v2 is our own, because delegation has to be exact and every error has to be seen.
+//! One algorithm (make directories, render writes, write), two tables ([`render`]). Detection and the device rules of
+//! v1 go through `cgroups-rs`; v2 is our own, because delegation has to be exact and every error has to be seen. On
+//! hosts that systemd runs with v2, the cgroup `stack/shop` is the delegated scope `system.slice/stack-shop.scope`;
+//! callers do not see the difference. Nothing outside the directories made here is written to, except the list of
+//! controllers that a parent passes on (v2).
 
+mod detect;
 mod devices;
 mod error;
+mod file;
 mod hierarchy;
 mod join;
+mod limits;
 mod render;
+mod systemd;
 
+pub use detect::{Hierarchy, Kind};
 pub use error::CgroupError;
-pub use hierarchy::{Hierarchy, Kind};
 pub use join::Join;
 pub use render::{PIDS_DEFAULT, Write, render};

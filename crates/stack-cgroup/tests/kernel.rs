@@ -2,6 +2,8 @@
 
 #![expect(clippy::print_stderr, reason = "a skip has to be seen")]
 
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 
 use stack_cgroup::{CgroupError, Hierarchy};
@@ -38,12 +40,40 @@ fn limits_are_held_changed_and_gone() {
     let raised = Limits { memory: Some(Bytes(128 << 20)), cpus: None, ..limits };
     hierarchy.write_limits(&cgroup, &raised).unwrap();
     assert_eq!(hierarchy.limits(&cgroup).unwrap(), raised);
+    // Memory and swap move together with memory, in either direction, whichever has to go first.
+    for both in [Some(Bytes(160 << 20)), Some(Bytes(48 << 20)), None, Some(Bytes(300 << 20))] {
+        let memory = both.map(|both| Bytes(both.0 / 2));
+        let limits = Limits { memory, memory_and_swap: both.map(|both| Bytes(both.0 - 4096)), ..raised.clone() };
+        hierarchy.write_limits(&cgroup, &limits).unwrap();
+        assert_eq!(hierarchy.limits(&cgroup).unwrap(), limits);
+    }
     assert_eq!(hierarchy.out_of_memory_kills(&cgroup).unwrap(), 0);
 
     assert!(hierarchy.remove(&cgroup).unwrap());
     assert!(!hierarchy.remove(&cgroup).unwrap());
     hierarchy.remove_project(&project).unwrap();
     assert!(matches!(hierarchy.limits(&cgroup), Err(CgroupError::Read { .. })));
+}
+
+/// A process in the cgroup that holds `mebibytes` of memory.
+fn occupy(join: &stack_cgroup::Join, mebibytes: u32) -> std::process::Child {
+    let script =
+        format!("read go; held=$(head -c {} /dev/zero | tr '\\0' a); echo held; sleep 60", u64::from(mebibytes) << 20);
+    #[expect(clippy::disallowed_methods, reason = "a process to put into the cgroup")]
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    for procs in &join.procs {
+        fs_err::write(procs, child.id().to_string()).expect("a way in");
+    }
+    drop(child.stdin.take());
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    assert_eq!(line, "held\n");
+    child
 }
 
 #[test]
@@ -53,16 +83,34 @@ fn a_process_joins_every_controller_and_blocks_the_removal() {
     let cgroup = project.join("c1");
     hierarchy.ensure_project(&project).unwrap();
     let join = hierarchy.create(&cgroup, &Limits::default(), false).unwrap();
-    #[expect(clippy::disallowed_methods, reason = "a process to put into the cgroup")]
-    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-    for procs in &join.procs {
-        fs_err::write(procs, child.id().to_string()).unwrap();
-    }
+    let mut child = occupy(&join, 0);
     let inside = fs_err::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
     assert_eq!(inside.lines().filter(|line| line.ends_with("join/project/c1")).count(), join.procs.len(), "{inside}");
     assert!(hierarchy.remove(&cgroup).is_err());
-    child.kill().unwrap();
-    child.wait().unwrap();
+    hierarchy.kill(&cgroup).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    hierarchy.kill(&cgroup).unwrap();
     assert!(hierarchy.remove(&cgroup).unwrap());
+    hierarchy.kill(&cgroup).unwrap();
+    hierarchy.remove_project(&project).unwrap();
+}
+
+#[test]
+fn memory_below_what_is_used_is_refused_with_a_reason() {
+    let Some(hierarchy) = hierarchy() else { return };
+    let project = project("below");
+    let cgroup = project.join("c1");
+    hierarchy.ensure_project(&project).unwrap();
+    let before = Limits { memory: Some(Bytes(128 << 20)), pids: Some(20), ..Limits::default() };
+    let join = hierarchy.create(&cgroup, &before, false).unwrap();
+    let mut child = occupy(&join, 24);
+    let lower = Limits { memory: Some(Bytes(8 << 20)), ..before.clone() };
+    let error = hierarchy.write_limits(&cgroup, &lower).unwrap_err();
+    assert!(matches!(error, CgroupError::BelowUsage { usage, .. } if usage.0 > 24 << 20), "{error:?}");
+    assert_eq!(hierarchy.limits(&cgroup).unwrap().memory, before.memory);
+    assert!(hierarchy.memory_peak(&cgroup).unwrap().0 > 24 << 20);
+    hierarchy.kill(&cgroup).unwrap();
+    child.wait().unwrap();
+    hierarchy.remove(&cgroup).unwrap();
     hierarchy.remove_project(&project).unwrap();
 }
