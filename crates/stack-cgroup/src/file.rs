@@ -1,6 +1,6 @@
 //! Reading and writing the files of a cgroup.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use fs_err as fs;
@@ -16,24 +16,16 @@ pub(crate) fn make(path: &Path) -> Result<bool, CgroupError> {
     }
 }
 
+/// With the plain `std::fs`: callers look at the error's number, which `fs_err` hides, and our errors carry the path.
 pub(crate) fn read(path: &Path) -> Result<String, CgroupError> {
-    fs::read_to_string(path).map_err(|source| CgroupError::Read { path: path.to_path_buf(), source: plain(source) })
+    let mut text = String::new();
+    let result = std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text));
+    result.map(|_| text).map_err(|source| CgroupError::Read { path: path.to_path_buf(), source })
 }
 
 /// Writes without creating: a misspelt name must not become a file of the fake tree in tests.
 pub(crate) fn write(path: &Path, value: &str) -> Result<(), CgroupError> {
-    let result = fs::OpenOptions::new()
-        .write(true)
-        .open(path)
-        .and_then(|mut file| io::Write::write_all(&mut file, value.as_bytes()));
-    result.map_err(|source| CgroupError::Write {
-        path: path.to_path_buf(),
-        value: value.to_owned(),
-        source: plain(source),
-    })
-}
-
-/// `fs_err` hides the number that callers look for behind the path, which our errors carry themselves.
-fn plain(error: io::Error) -> io::Error {
-    error.raw_os_error().map_or(error, io::Error::from_raw_os_error)
+    let open = std::fs::OpenOptions::new().write(true).open(path);
+    let result = open.and_then(|mut file| file.write_all(value.as_bytes()));
+    result.map_err(|source| CgroupError::Write { path: path.to_path_buf(), value: value.to_owned(), source })
 }
