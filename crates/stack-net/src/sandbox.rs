@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NetlinkMessage};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{InfoData, InfoVeth, LinkMessage};
+use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkExtentMask, LinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::libc::{EEXIST, ENODEV};
@@ -61,14 +61,13 @@ pub(crate) fn create(home: BorrowedFd<'_>, endpoints: &[Endpoint]) -> Result<Own
     let namespace = current_namespace()?;
     sysctl::write_sandbox_settings()?;
     let mut inside = open()?;
-    if !endpoints.is_empty() {
-        enter(home)?;
-        let mut outside = open()?;
-        for endpoint in endpoints {
-            create_pair(&mut outside, namespace.as_fd(), endpoint)?;
-        }
+    enter(home)?;
+    let mut outside = open()?;
+    for endpoint in endpoints {
+        create_pair(&mut outside, namespace.as_fd(), endpoint)?;
     }
     configure(&mut inside, endpoints)?;
+    settle(&mut outside, endpoints)?;
     Ok(namespace)
 }
 
@@ -101,6 +100,7 @@ pub(crate) fn attach(
         }
     }
     configure(&mut inside, endpoints)?;
+    settle(&mut outside, endpoints)?;
     Ok(changed)
 }
 
@@ -118,7 +118,8 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> Message {
 }
 
 fn find(wire: &mut Wire, name: &IfName) -> Result<Option<Link>, NetError> {
-    let message = LinkUnspec::new_with_name(name.as_str()).build();
+    let lean = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
+    let message = LinkUnspec::new_with_name(name.as_str()).append_extra_attribute(lean).build();
     match wire.query(request(RouteNetlinkMessage::GetLink(message), 0)) {
         Ok(replies) => Ok(replies.iter().find_map(|reply: &RouteNetlinkMessage| match reply {
             RouteNetlinkMessage::NewLink(link) => Some(Link::new(link)),
@@ -237,6 +238,17 @@ fn configure(inside: &mut Wire, endpoints: &[Endpoint]) -> Result<(), NetError> 
         step: "set up the address and route of",
         source,
     })
+}
+
+/// Switches the outer ends on. The kernel does so in the background once the inner ends are up, and drops packets until
+/// then, which costs the first connection of a container a second. To be asked about a link makes it do so at once
+/// (`linkwatch_sync_dev` in `rtnl_getlink`, Linux 6.8); the bridge goes on with its first port.
+fn settle(outside: &mut Wire, endpoints: &[Endpoint]) -> Result<(), NetError> {
+    for endpoint in endpoints {
+        find(outside, &endpoint.host_interface)?;
+        find(outside, &endpoint.bridge)?;
+    }
+    Ok(())
 }
 
 fn up(index: u32) -> Message {

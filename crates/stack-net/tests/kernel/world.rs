@@ -22,7 +22,7 @@ use stack_net::{Net, alias};
 /// What must happen happens by then.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 /// What must not happen is given this long.
-pub(crate) const BLOCKED: Duration = Duration::from_millis(300);
+const BLOCKED: Duration = Duration::from_millis(300);
 pub(crate) const INSTANCE: &str = "7e57";
 
 pub(crate) struct World {
@@ -90,6 +90,11 @@ impl World {
     pub(crate) fn seen(&self, namespace: &OwnedFd, address: &str) -> Option<String> {
         self.inside(namespace, || seen(address))
     }
+
+    /// Whether a client in a namespace cannot reach the server behind `address`.
+    pub(crate) fn blocked(&self, namespace: &OwnedFd, address: &str) -> bool {
+        self.inside(namespace, || blocked(address))
+    }
 }
 
 pub(crate) fn plan(name: &str, gateway: &str, internal: bool) -> NetworkPlan {
@@ -143,9 +148,18 @@ pub(crate) fn port(host_ip: Option<&str>, host_port: u16, target: &str) -> Publi
     }
 }
 
-/// What the server behind `address` sees the calling thread by; `None` if there is no way.
+/// What the server behind `address` sees the calling thread by; `None` if it cannot be reached.
 pub(crate) fn seen(address: &str) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&address.parse().unwrap(), BLOCKED).ok()?;
+    connect(address, DEADLINE)
+}
+
+/// Whether the calling thread cannot reach the server behind `address`.
+pub(crate) fn blocked(address: &str) -> bool {
+    connect(address, BLOCKED).is_none()
+}
+
+fn connect(address: &str, patience: Duration) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&address.parse().unwrap(), patience).ok()?;
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
@@ -183,7 +197,7 @@ pub(crate) fn link_names() -> BTreeSet<String> {
     nix::net::if_::if_nameindex().unwrap().iter().map(|link| link.name().to_string_lossy().into_owned()).collect()
 }
 
-/// Tries until `check` says so or the deadline is over; `wake` blocks until something may have changed.
+/// Tries until `check` says so or the deadline is over.
 pub(crate) fn eventually(mut check: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + DEADLINE;
     while !check() {
