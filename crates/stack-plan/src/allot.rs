@@ -140,8 +140,11 @@ impl Pool<'_> {
 /// Host ports of the whole machine.
 #[derive(Debug, Default)]
 pub(crate) struct Ports {
-    taken: BTreeMap<(Protocol, u16), Vec<(Option<IpAddr>, String)>>,
+    taken: BTreeMap<(Protocol, u16), Vec<Owned>>,
 }
+
+/// A listening address of the host and who has it.
+type Owned = (Option<IpAddr>, String);
 
 impl Ports {
     pub(crate) fn new(busy: &[(PublishedPort, String)]) -> Self {

@@ -107,6 +107,16 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// The plan makes or changes something.
+    pub(crate) fn brings(&self) -> bool {
+        self.ops.iter().any(|(phase, _)| *phase >= Phase::EnsureNetwork)
+    }
+
+    /// The first container or network that the plan touches.
+    pub(crate) fn first_key(&self) -> Option<&Key> {
+        self.ops.iter().map(|(_, op)| &op.key).find(|key| matches!(key, Key::Container(..) | Key::Network(_)))
+    }
+
     fn is_held_back(&mut self, key: &Key, action: &Action, effect: Effect) -> bool {
         let Some(failed) = self.frame.history.failed.get(key) else { return false };
         // A newer input may have mended it.

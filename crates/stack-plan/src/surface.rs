@@ -33,9 +33,19 @@ pub(crate) struct Surface<'d, 'a> {
 
 impl<'a> Surface<'_, 'a> {
     pub(crate) fn publish(&self, draft: &mut Draft<'a>) {
+        if self.may_wait(draft) {
+            return;
+        }
         let present = self.present();
         self.publish_rules(draft, &present);
         self.publish_names(draft, &present);
+    }
+
+    /// Nothing comes and something still goes: what is shown loses a little with every end, and each loss would cost a
+    /// rendering of the whole. The plan after the last end shows what is left.
+    fn may_wait(&self, draft: &Draft<'a>) -> bool {
+        let observed = self.frame.observed;
+        observed.ruleset.is_some() && observed.names.is_some() && self.departures.is_ending() && !draft.brings()
     }
 
     fn present(&self) -> Vec<Present<'_>> {
@@ -60,6 +70,8 @@ impl<'a> Surface<'_, 'a> {
         let running = others.filter(|container| matches!(container.state, State::Running { .. }));
         present.extend(running.map(|container| Present { container: &container.container, runs: true }));
         present.retain(|it| !self.departures.removed.contains_key(&it.container.id));
+        // The order of addresses must not depend on which list a container is in.
+        present.sort_by_key(|it| (&it.container.service, it.container.index, &it.container.id));
         present
     }
 
@@ -85,7 +97,12 @@ impl<'a> Surface<'_, 'a> {
             }
         }
         rules.ports = ports(present);
-        let reason = reason(seen.is_none() || seen.is_some_and(Ruleset::is_empty), rules.is_empty());
+        let presence = Presence {
+            was: seen.is_some_and(|seen| !seen.is_empty()),
+            is: !rules.is_empty(),
+            needed: present.iter().any(|it| it.runs),
+        };
+        let reason = reason(draft, &presence);
         match seen {
             Some(seen) if *seen == rules => {}
             None if rules.is_empty() => {}
@@ -120,16 +137,36 @@ impl<'a> Surface<'_, 'a> {
             .into_iter()
             .map(|(id, networks, forward)| (id.clone(), Zone { hosts: merged[&networks].clone(), forward }))
             .collect();
-        let reason = reason(seen.is_none_or(|seen| seen.zones.is_empty()), zones.is_empty());
+        let presence = Presence {
+            was: seen.is_some_and(|seen| !seen.zones.is_empty()),
+            is: !zones.is_empty(),
+            needed: present.iter().any(|it| it.runs),
+        };
+        let reason = reason(draft, &presence);
         draft.push(Key::Names, Action::PublishNames(Names { zones }), reason, []);
     }
 }
 
-fn reason(was_empty: bool, is_empty: bool) -> Reason {
-    match (was_empty, is_empty) {
-        (true, _) => Reason::new(Effect::New, Cause::Missing),
-        (false, true) => Reason::new(Effect::Remove, Cause::NotWanted),
-        (false, false) => Reason::new(Effect::Live, Cause::Drift("containers or networks have changed".to_owned())),
+/// Whether there was something before, and whether there is to be something.
+struct Presence {
+    was: bool,
+    is: bool,
+    /// A container runs that needs it.
+    needed: bool,
+}
+
+fn reason(draft: &Draft<'_>, Presence { was, is, needed }: &Presence) -> Reason {
+    match (was, is) {
+        (_, false) => Reason::new(Effect::Remove, Cause::NotWanted),
+        (false, true) if !needed => Reason::new(Effect::New, Cause::Missing),
+        (false | true, true) => {
+            let cause = match draft.first_key() {
+                Some(key) => Cause::Follows(key.clone()),
+                None if *was => Cause::Drift("a container has started or ended".to_owned()),
+                None => Cause::Drift("lost".to_owned()),
+            };
+            Reason::new(Effect::Live, cause)
+        }
     }
 }
 
