@@ -85,6 +85,13 @@ pub(crate) fn hold(set: CapabilitySet, is_root: bool) -> Result<(), StepFailure>
     caps::set(None, CapSet::Permitted, &held).map_err(failed)
 }
 
+/// Leaves only the right to signal processes of other users: all that a process 1 of ours has to do.
+pub(crate) fn keep_kill() -> Result<(), StepFailure> {
+    let kill = CapabilitySet::of([Capability::CAP_KILL]);
+    bound(kill)?;
+    hold(kill, true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

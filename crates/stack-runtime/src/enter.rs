@@ -46,11 +46,9 @@ pub(crate) fn become_program(process: &ProcessSpec, output: Option<BorrowedFd<'_
     }
 }
 
+/// Its standard input is the spawner's: `/dev/null` of the host. The container's own may be anything by now.
 fn redirect(output: BorrowedFd<'_>) -> Result<(), StepFailure> {
     let failed = |error: rustix::io::Errno| StepFailure::new("redirect", "the output", error);
-    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-    let null = rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()).map_err(failed)?;
-    rustix::stdio::dup2_stdin(&null).map_err(failed)?;
     rustix::stdio::dup2_stdout(output).map_err(failed)?;
     rustix::stdio::dup2_stderr(output).map_err(failed)
 }
@@ -85,7 +83,6 @@ pub(crate) fn render(container: &Container, options: &ExecOptions) -> ProcessSpe
         process.env.push(("TERM".to_owned(), "xterm".to_owned()));
     }
     process.argv.clone_from(&options.argv);
-    process.make_cwd = false;
     if let Some(user) = &options.user {
         process.user.clone_from(user);
     }

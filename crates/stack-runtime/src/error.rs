@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use stack_model::Fault;
 
+/// What is kept of a name in a report.
+const TEXT_BYTES_MAX: usize = 1024;
+
 /// A container that cannot be made, started, joined or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
@@ -26,6 +29,14 @@ pub enum RuntimeError {
     /// A step inside the new process failed.
     #[error("{0}")]
     Init(StepFailure),
+    /// A signal cannot be sent.
+    #[error("cannot send signal {number}")]
+    Signal {
+        /// Its number.
+        number: i32,
+        /// Why.
+        source: io::Error,
+    },
     /// The process is gone.
     #[error("the container does not run")]
     NotRunning,
@@ -50,12 +61,12 @@ impl StepFailure {
         let error: io::Error = errno.into();
         let errno = error.raw_os_error().unwrap_or(0);
         let detail = if errno == 0 { error.to_string() } else { String::new() };
-        Self { step: step.to_owned(), subject: subject.into(), errno, detail }
+        Self { errno, ..Self::because(step, subject, detail) }
     }
 
     /// A failure that is no system call's.
     pub(crate) fn because(step: &str, subject: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { step: step.to_owned(), subject: subject.into(), errno: 0, detail: detail.into() }
+        Self { step: step.to_owned(), subject: shorten(subject.into()), errno: 0, detail: shorten(detail.into()) }
     }
 }
 
@@ -75,6 +86,15 @@ impl std::fmt::Display for StepFailure {
     }
 }
 
+/// A program's name may be as long as a page and comes from the image; the report has to fit into a packet.
+fn shorten(mut text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push('…');
+    }
+    text
+}
+
 /// The system's words for an errno, lower case.
 fn reason(errno: i32) -> String {
     nix::errno::Errno::from_raw(errno).desc().to_lowercase()
@@ -84,7 +104,8 @@ impl RuntimeError {
     /// Its kind.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Record { source, .. } | Self::Spawner(source) => of_errno(source.raw_os_error().unwrap_or(0)),
+            Self::Signal { source, .. } if source.raw_os_error() == Some(nix::libc::EINVAL) => Fault::User,
+            Self::Record { source, .. } | Self::Spawner(source) | Self::Signal { source, .. } => of_error(source),
             Self::Cgroup(error) => error.fault(),
             // What the container's process is given comes from the file and the image: an edit mends it.
             Self::Init(failure) if failure.errno == 0 => Fault::User,
@@ -103,7 +124,7 @@ impl RuntimeError {
             Self::Init(failure) if failure.step == "execute" => {
                 Some("look at `command` and `entrypoint`, and at what the image contains".to_owned())
             }
-            Self::Record { .. } | Self::Spawner(_) | Self::Init(_) | Self::NotRunning => {
+            Self::Record { .. } | Self::Spawner(_) | Self::Init(_) | Self::Signal { .. } | Self::NotRunning => {
                 (self.fault() == Fault::Denied).then(|| "run as root".to_owned())
             }
         }
@@ -112,6 +133,17 @@ impl RuntimeError {
     pub(crate) fn record(id: &impl ToString) -> impl FnOnce(io::Error) -> Self {
         let id = id.to_string();
         move |source| Self::Record { id, source }
+    }
+}
+
+/// An error that carries its path has no number any more, but still its kind.
+fn of_error(error: &io::Error) -> Fault {
+    match (error.raw_os_error(), error.kind()) {
+        (Some(errno), _) => of_errno(errno),
+        (None, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => Fault::Denied,
+        (None, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Fault::Missing,
+        (None, io::ErrorKind::AlreadyExists) => Fault::Conflict,
+        (None, _) => Fault::Transient,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Processes of containers, seen from outside: always through a pidfd, so that a reused id is never signalled.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, Signal, WaitId, WaitIdOptions, pidfd_getfd, waitid};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, WaitId, WaitIdOptions, pidfd_getfd, waitid};
 use stack_model::Exit;
 use stack_sys::PidfdExit;
 
@@ -38,11 +38,11 @@ pub(crate) fn terminal_of(pidfd: BorrowedFd<'_>) -> Option<OwnedFd> {
 /// # Errors
 /// The signal does not exist, or the process may not be signalled. A process that has ended is no error.
 pub fn signal(pidfd: BorrowedFd<'_>, number: i32) -> Result<(), RuntimeError> {
-    let invalid = || RuntimeError::Spawner(std::io::Error::from_raw_os_error(nix::libc::EINVAL));
-    let signal = Signal::from_named_raw(number).ok_or_else(invalid)?;
-    match rustix::process::pidfd_send_signal(pidfd, signal) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(error) => Err(RuntimeError::Spawner(error.into())),
+    match stack_sys::signal_process(pidfd, number) {
+        Err(error) if error.raw_os_error() != Some(nix::libc::ESRCH) => {
+            Err(RuntimeError::Signal { number, source: error })
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -72,17 +72,32 @@ fn waits_for_signals(pid: u32) -> bool {
     })
 }
 
-/// How a process ended; call it once its pidfd is readable. A child is reaped. For others the kernel is asked
-/// (`PIDFD_GET_INFO`), which may not know.
+/// How a process ended; call it once its pidfd is readable. A child is reaped. About others the kernel is asked: it may
+/// not know, and then the exit is unknown and says so.
 pub fn exit_of(pidfd: BorrowedFd<'_>) -> Exit {
-    match waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
-        Ok(Some(status)) => Exit { code: status.exit_status(), signal: status.terminating_signal(), ..Exit::default() },
-        Ok(None) | Err(_) => match stack_sys::pidfd_exit(pidfd.as_fd()) {
-            Ok(Some(PidfdExit(status))) => {
-                let (code, signal) = ((status >> 8) & 0xff, status & 0x7f);
-                Exit { code: (signal == 0).then_some(code), signal: (signal != 0).then_some(signal), ..Exit::default() }
-            }
-            Ok(None) | Err(_) => Exit::default(),
-        },
+    if let Ok(Some(status)) = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
+        return Exit { code: status.exit_status(), signal: status.terminating_signal(), ..Exit::default() };
     }
+    // `PIDFD_GET_INFO` knows it once the parent has taken notice, `/proc` until then; the parent may do so in between.
+    let told = || stack_sys::pidfd_exit(pidfd).ok().flatten().map(|PidfdExit(status)| status);
+    told().or_else(|| zombie_status(pidfd)).or_else(told).map(decode_status).unwrap_or_default()
+}
+
+/// What wait(2) would say about a process that nobody has waited for: the last field of `/proc/<pid>/stat`.
+fn zombie_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    let facts = fs_err::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    let pid: i32 = facts.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
+    let text = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    if *fields.first()? != "Z" {
+        return None;
+    }
+    // Field 52; the first one here is field 3.
+    fields.get(49)?.parse().ok()
+}
+
+fn decode_status(status: i32) -> Exit {
+    let (code, signal) = ((status >> 8) & 0xff, status & 0x7f);
+    Exit { code: (signal == 0).then_some(code), signal: (signal != 0).then_some(signal), ..Exit::default() }
 }

@@ -17,6 +17,7 @@ use stack_cgroup::Hierarchy;
 use stack_model::{Container, ContainerId, Exit, Layout, Now, ProjectName, State};
 
 use crate::process;
+use crate::tree::remove_tree;
 use crate::{Adopted, RuntimeError};
 
 const RECORD: &str = "container.json";
@@ -92,11 +93,7 @@ pub fn remove_container(
             Err(error) => return Err(error),
         }
         for path in [&doomed, &layout.container_run(project, id)] {
-            match fs::remove_dir_all(path) {
-                Ok(()) => removed = true,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+            removed |= remove_tree(path)?;
         }
         Ok(removed)
     };
@@ -124,16 +121,25 @@ pub fn record_state(
     write_json(&path, &file).map_err(RuntimeError::record(id))
 }
 
-/// Writes down a process that has just been started.
-pub(crate) fn record_started(
-    layout: &Layout,
-    project: &ProjectName,
-    id: &ContainerId,
-    (pid, start_ticks, terminal): (u32, u64, bool),
-) -> Result<(), RuntimeError> {
+/// Writes down a process that is about to execute its program, so that it is known from its first moment.
+pub(crate) fn record_started(run: &Path, pid: u32, terminal: bool) -> io::Result<()> {
     let state = State::Running { pid, started: now(), stopping: None };
-    let path = layout.container_run(project, id).join(STATE);
-    write_json(&path, &StateFile { state, start_ticks, terminal }).map_err(RuntimeError::record(id))
+    let start_ticks = process::start_ticks(pid).unwrap_or(0);
+    write_json(&run.join(STATE), &StateFile { state, start_ticks, terminal })
+}
+
+/// What a start that fails has to put back.
+pub(crate) fn save_state(run: &Path) -> Option<Vec<u8>> {
+    fs::read(run.join(STATE)).ok()
+}
+
+/// Puts back what [`save_state`] gave. Where that fails, the next look finds the process gone.
+pub(crate) fn restore_state(run: &Path, saved: Option<Vec<u8>>) {
+    let path = run.join(STATE);
+    drop(match saved {
+        Some(bytes) => write_whole(&path, &bytes),
+        None => fs::remove_file(&path),
+    });
 }
 
 /// Every container of a project with what the kernel says about it. Directories on their way out come with
@@ -169,8 +175,10 @@ pub fn sweep_half_made(layout: &Layout, project: &ProjectName) -> Result<(), Run
     let Ok(entries) = fs::read_dir(&directory) else { return Ok(()) };
     for entry in entries.flatten() {
         let leaving = entry.file_name().to_string_lossy().starts_with(REMOVING);
-        if leaving || !entry.path().join(RECORD).exists() {
-            fs::remove_dir_all(entry.path()).map_err(RuntimeError::record(&entry.file_name().to_string_lossy()))?;
+        // An empty record is what a power failure leaves of one that was just being written.
+        let is_whole = fs::metadata(entry.path().join(RECORD)).is_ok_and(|record| record.len() > 0);
+        if leaving || !is_whole {
+            remove_tree(&entry.path()).map_err(RuntimeError::record(&entry.file_name().to_string_lossy()))?;
         }
     }
     Ok(())
@@ -244,10 +252,14 @@ fn read_state(path: &Path) -> Option<StateFile> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// Writes a whole file or nothing.
 fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    write_whole(path, &serde_json::to_vec_pretty(value)?)
+}
+
+/// Writes a whole file or nothing.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let part = path.with_extension("part");
-    fs::write(&part, serde_json::to_vec_pretty(value)?)?;
+    fs::write(&part, bytes)?;
     fs::rename(&part, path)
 }
 

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use stack_cgroup::{Hierarchy, Kind};
+use stack_cgroup::{Hierarchy, Join};
 use stack_model::{Container, Layout, ProjectName, ResolvedSource};
 
 use crate::capabilities::{self, CapabilitySet};
@@ -46,7 +46,7 @@ pub struct StartSpec<'a> {
 pub(crate) struct InitSpec {
     /// Files to write its own process id to.
     pub(crate) cgroup_procs: Vec<PathBuf>,
-    pub(crate) cgroup_view: CgroupView,
+    pub(crate) cgroup_views: Vec<CgroupView>,
     pub(crate) root: RootSpec,
     pub(crate) mounts: Vec<MountSpec>,
     pub(crate) hostname: String,
@@ -59,12 +59,12 @@ pub(crate) struct InitSpec {
     pub(crate) process: ProcessSpec,
 }
 
-/// How `/sys/fs/cgroup` looks inside.
+/// The container's own cgroup in one hierarchy, as it appears below `/sys/fs/cgroup`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum CgroupView {
-    /// These controllers, each a directory.
-    V1(Vec<String>),
-    V2,
+pub(crate) struct CgroupView {
+    /// The name of the hierarchy (`memory`, `cpu,cpuacct`); empty for version 2, which is `/sys/fs/cgroup` itself.
+    pub(crate) hierarchy: String,
+    pub(crate) directory: PathBuf,
 }
 
 /// The overlay.
@@ -100,22 +100,17 @@ pub(crate) struct ProcessSpec {
     pub(crate) argv: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) cwd: String,
-    /// Missing working directories are made at the start, and an error for `exec`.
-    pub(crate) make_cwd: bool,
     pub(crate) user: String,
     pub(crate) capabilities: CapabilitySet,
 }
 
-/// Renders the orders of a container's first process.
-pub(crate) fn render(spec: &StartSpec<'_>, cgroup_procs: Vec<PathBuf>) -> InitSpec {
-    let StartSpec { layout, project, container, layers, files, hierarchy, .. } = spec;
+/// Renders the orders of a container's first process, which has to join the cgroup that it is not born in.
+pub(crate) fn render(spec: &StartSpec<'_>, join: &Join) -> InitSpec {
+    let StartSpec { layout, project, container, layers, files, cgroup, .. } = spec;
     let directory = layout.container(project, &container.id);
     InitSpec {
-        cgroup_procs,
-        cgroup_view: match hierarchy.kind() {
-            Kind::V1 => CgroupView::V1(["memory", "cpu", "cpuacct", "pids"].map(str::to_owned).to_vec()),
-            Kind::V2 => CgroupView::V2,
-        },
+        cgroup_procs: if join.v2_dir.is_some() { Vec::new() } else { join.procs.clone() },
+        cgroup_views: render_cgroup_views(join, cgroup),
         root: RootSpec {
             lower: layers.iter().rev().cloned().collect(),
             upper: directory.join("upper"),
@@ -134,6 +129,21 @@ pub(crate) fn render(spec: &StartSpec<'_>, cgroup_procs: Vec<PathBuf>) -> InitSp
     }
 }
 
+/// From `/sys/fs/cgroup/memory/stack/shop/c9d1/cgroup.procs` to `memory`.
+fn render_cgroup_views(join: &Join, cgroup: &Path) -> Vec<CgroupView> {
+    let below = cgroup.components().count();
+    let views = join.procs.iter().filter_map(|procs| {
+        let directory = procs.parent()?;
+        let hierarchy = if join.v2_dir.is_some() {
+            String::new()
+        } else {
+            directory.ancestors().nth(below)?.file_name()?.to_str()?.to_owned()
+        };
+        Some(CgroupView { hierarchy, directory: directory.to_path_buf() })
+    });
+    views.collect()
+}
+
 /// What a container runs when it starts.
 pub(crate) fn render_process(container: &Container) -> ProcessSpec {
     let mut env = container.process.env.clone();
@@ -147,7 +157,6 @@ pub(crate) fn render_process(container: &Container) -> ProcessSpec {
         argv: container.process.argv.clone(),
         env,
         cwd: container.process.cwd.clone(),
-        make_cwd: true,
         user: container.process.user.clone(),
         capabilities: capabilities::render(&container.spec),
     }
@@ -170,8 +179,44 @@ fn render_mounts(layout: &Layout, container: &Container, files: &[GeneratedFile]
             ResolvedSource::Tmpfs { size, mode } => MountKind::Tmpfs { size: size.map(|size| size.0), mode: *mode },
         },
     });
-    let mut mounts: Vec<MountSpec> = generated.chain(asked).collect();
+    let clean = |mount: MountSpec| MountSpec { target: clean_target(&mount.target), ..mount };
+    let mut mounts: Vec<MountSpec> = generated.chain(asked).map(clean).collect();
     let depth = |mount: &MountSpec| Path::new(&mount.target).components().count();
     mounts.sort_by_key(depth);
     mounts
+}
+
+/// An absolute path without `.`, `..` and doubled slashes, so that what is made is what is mounted on.
+fn clean_target(target: &str) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for name in target.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => drop(names.pop()),
+            name => names.push(name),
+        }
+    }
+    format!("/{}", names.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_clean() {
+        assert_eq!(clean_target("/data"), "/data");
+        assert_eq!(clean_target("a//b/./../c/"), "/a/c");
+        assert_eq!(clean_target("/../../etc"), "/etc");
+        assert_eq!(clean_target("/"), "/");
+    }
+
+    #[test]
+    fn hierarchies_are_named_by_their_mount_points() {
+        let join = |paths: &[&str]| Join { procs: paths.iter().map(PathBuf::from).collect(), v2_dir: None };
+        let v1 = join(&["/sys/fs/cgroup/cpu,cpuacct/stack/shop/c9/cgroup.procs"]);
+        let views = render_cgroup_views(&v1, Path::new("stack/shop/c9"));
+        assert_eq!(views[0].hierarchy, "cpu,cpuacct");
+        assert_eq!(views[0].directory, Path::new("/sys/fs/cgroup/cpu,cpuacct/stack/shop/c9"));
+    }
 }

@@ -1,9 +1,10 @@
 //! `user[:group]` against the container's own files. They are the image's: their size and content are not trusted.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use fs_err::File;
+use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::error::StepFailure;
 
@@ -68,8 +69,23 @@ fn groups_of(lines: &[String], name: &str) -> Vec<u32> {
 
 /// The lines of a file; none where it is missing or not text.
 fn lines(path: &Path) -> Vec<String> {
-    let Ok(file) = File::open(path) else { return Vec::new() };
+    let Ok(file) = open_file(path) else { return Vec::new() };
     BufReader::new(file.take(FILE_BYTES_MAX)).lines().map_while(Result::ok).collect()
+}
+
+/// Opens a file of the container, which may have put a pipe or a device there: to open those is to wait, or worse.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let looked_at = rustix::fs::stat(path)?;
+    if !FileType::from_raw_mode(looked_at.st_mode).is_file() {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    let opened = rustix::fs::fstat(&file)?;
+    if (opened.st_dev, opened.st_ino) != (looked_at.st_dev, looked_at.st_ino) {
+        return Err(io::Error::from(io::ErrorKind::ResourceBusy));
+    }
+    Ok(File::from_parts(file.into(), path))
 }
 
 #[cfg(test)]

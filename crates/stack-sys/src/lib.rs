@@ -21,4 +21,4 @@ pub use info::{PidfdExit, pidfd_exit};
 pub use keyring::join_session_keyring;
 pub use mount::{MountAttributes, set_mount_attributes};
 pub use range::{close_from, close_on_exec_from, duplicate_to, take_descriptor};
-pub use signal::reset_signal;
+pub use signal::{reset_signals, signal_process};

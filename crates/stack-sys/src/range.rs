@@ -26,8 +26,14 @@ pub fn close_from(first: RawFd) {
 /// # Errors
 /// What dup2(2) says.
 pub fn duplicate_to(descriptor: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
-    // SAFETY: whatever was open under `number` is closed by the kernel; the caller owns its whole table.
-    let result = unsafe { libc::dup2(descriptor.as_raw_fd(), number) };
+    let result = if descriptor.as_raw_fd() == number {
+        // dup2(2) does nothing then, and leaves it close-on-exec.
+        // SAFETY: only a flag of the descriptor is set.
+        unsafe { libc::fcntl(number, libc::F_SETFD, 0) }
+    } else {
+        // SAFETY: whatever was open under `number` is closed by the kernel; the caller owns its whole table.
+        unsafe { libc::dup2(descriptor.as_raw_fd(), number) }
+    };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -1,11 +1,11 @@
 //! The last step: from our program to the container's.
 
 use std::ffi::CString;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
 use crate::error::StepFailure;
 
@@ -61,8 +61,7 @@ fn become_ordinary() -> Result<(), StepFailure> {
     stack_sys::close_on_exec_from(3).map_err(|error| StepFailure::new("close", "our descriptors", error))?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
         .map_err(|error| StepFailure::new("reset", "the signal mask", error))?;
-    // Rust ignores SIGPIPE, and what is ignored stays ignored across an exec.
-    stack_sys::reset_signal(Signal::SIGPIPE as i32);
+    stack_sys::reset_signals();
     Ok(())
 }
 
@@ -100,8 +99,7 @@ fn explain(program: &str, reason: Errno) -> StepFailure {
 }
 
 fn read_head(path: &str) -> io::Result<Vec<u8>> {
-    use std::io::Read;
     let mut head = Vec::with_capacity(HEAD_BYTES);
-    fs_err::File::open(path)?.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+    crate::users::open_file(Path::new(path))?.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
     Ok(head)
 }

@@ -39,9 +39,6 @@ pub(crate) fn assume(process: &ProcessSpec, identity: &Identity) -> Result<(), S
     limit_files();
     rustix::process::umask(Mode::from_raw_mode(0o022));
     capabilities::bound(process.capabilities)?;
-    if process.make_cwd {
-        make_directory(process)?;
-    }
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     let mut groups = vec![gid];
     groups.extend(identity.groups.iter().map(|group| Gid::from_raw(*group)));
@@ -54,12 +51,12 @@ pub(crate) fn assume(process: &ProcessSpec, identity: &Identity) -> Result<(), S
 
 /// Makes what is missing of the working directory. No step of it leads through a descriptor in `/proc`: one of ours
 /// could be a way out (CVE-2024-21626).
-fn make_directory(process: &ProcessSpec) -> Result<(), StepFailure> {
-    let make = || -> std::io::Result<()> {
-        let root = root()?;
-        paths::ensure(root.as_fd(), &process.cwd, Kind::Directory, Links::Follow).map(drop)
-    };
-    make().map_err(|error| StepFailure::new("make the working directory", &process.cwd, error))
+///
+/// While the root can still be written: later it may be read-only.
+pub(super) fn make_directory(root: &OwnedFd, process: &ProcessSpec) -> Result<(), StepFailure> {
+    paths::ensure(root.as_fd(), &process.cwd, Kind::Directory, Links::Follow)
+        .map(drop)
+        .map_err(|error| StepFailure::new("make the working directory", &process.cwd, error))
 }
 
 /// Goes to the working directory, by the same rules, and makes sure that it lies inside.

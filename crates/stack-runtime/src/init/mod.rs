@@ -4,6 +4,7 @@
 //! nothing races with the mounts; the image is an attacker all the same, so no path of it is resolved outside the
 //! openat2(2) calls of `paths`.
 
+mod copy;
 mod execute;
 mod identity;
 mod mounts;
@@ -24,9 +25,14 @@ pub(crate) use execute::{execute, join_process_rules};
 pub(crate) use identity::{assume, enter_directory, environment};
 pub(crate) use reaper::{open_terminal, use_terminal};
 
-/// Turns this process into the container's. Returns only when a step fails.
-pub(crate) fn run(spec: &InitSpec, netns: Option<&OwnedFd>, whole: SingleThreaded) -> StepFailure {
-    match prepare(spec, netns, whole) {
+/// Turns this process into the container's once `may_go` says so. Returns only when a step fails.
+pub(crate) fn run(
+    spec: &InitSpec,
+    netns: Option<&OwnedFd>,
+    whole: SingleThreaded,
+    may_go: &dyn Fn() -> bool,
+) -> StepFailure {
+    match prepare(spec, netns, whole, may_go) {
         Err(failure) => failure,
         Ok(never) => match never {},
     }
@@ -36,6 +42,7 @@ fn prepare(
     spec: &InitSpec,
     netns: Option<&OwnedFd>,
     whole: SingleThreaded,
+    may_go: &dyn Fn() -> bool,
 ) -> Result<std::convert::Infallible, StepFailure> {
     stage(c"stack:cgroup");
     join_cgroups(spec)?;
@@ -51,6 +58,7 @@ fn prepare(
     if !spec.privileged {
         rootfs::hide_paths(&root)?;
     }
+    identity::make_directory(&root, &spec.process)?;
     rootfs::enter(&root, spec.read_only)?;
     if netns.is_some() {
         rustix::system::sethostname(spec.hostname.as_bytes())
@@ -60,7 +68,7 @@ fn prepare(
     let identity = identity::look_up(&spec.process)?;
     streams.give_to(&identity)?;
     if spec.tty || spec.init {
-        reaper::stay_in_front(spec, &streams, whole)?;
+        reaper::stay_in_front(spec, &streams, &identity, whole)?;
     }
     if !spec.tty {
         streams.take()?;
@@ -68,6 +76,9 @@ fn prepare(
     let environment = environment(&spec.process, &identity);
     assume(&spec.process, &identity)?;
     enter_directory(&spec.process)?;
+    if !may_go() {
+        return Err(StepFailure::because("go on", "", "the supervisor has ended"));
+    }
     Err(execute(&spec.process.argv, &environment))
 }
 

@@ -1,8 +1,7 @@
 //! Volumes, bind mounts, temporary filesystems and generated files.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use fs_err as fs;
@@ -10,13 +9,11 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountAttrFlags;
 use stack_sys::{MountAttributes, set_mount_attributes};
 
+use super::copy;
 use super::paths::{self, Kind, Links};
 use super::rootfs::{attach, clone_mount, detached};
 use crate::error::{StepFailure, shown};
 use crate::spec::{MountKind, MountSpec};
-
-/// Directories below each other that are copied into a volume; an image with more is hostile.
-const COPY_DEPTH_MAX: usize = 128;
 
 /// Mounts everything in order.
 pub(super) fn mount_all(root: &OwnedFd, mounts: &[MountSpec]) -> Result<(), StepFailure> {
@@ -68,7 +65,8 @@ fn mount_tmpfs(root: &OwnedFd, mount: &MountSpec, size: Option<u64>, mode: u32) 
     if let Some(size) = &size {
         options.push(("size", size));
     }
-    let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let mut attributes =
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     if mount.read_only {
         attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
     }
@@ -78,51 +76,9 @@ fn mount_tmpfs(root: &OwnedFd, mount: &MountSpec, size: Option<u64>, mode: u32) 
     attach(tmpfs.as_fd(), place.as_fd(), &mount.target)
 }
 
-/// Fills an empty volume with what the image has at its target, owner and mode of the directory included.
+/// Fills an empty volume with what the image has at its target.
 fn fill(root: &OwnedFd, mount: &MountSpec, volume: &Path) -> Result<(), StepFailure> {
-    let failed = |error: io::Error| StepFailure::new("fill the volume for", &mount.target, error);
-    let is_empty = fs::read_dir(volume).map_err(failed)?.next().is_none();
-    if !is_empty {
-        return Ok(());
-    }
     // A target that the image does not have gives an empty volume.
     let Ok(target) = paths::open(root.as_fd(), &mount.target, Links::Follow) else { return Ok(()) };
-    // The descriptor holds the directory itself, whatever becomes of its name; nothing below it is followed.
-    let from = format!("/proc/self/fd/{}", target.as_raw_fd());
-    let metadata = std::fs::metadata(&from).map_err(failed)?;
-    if !metadata.is_dir() {
-        return Ok(());
-    }
-    copy_directory(Path::new(&from), volume, 0).map_err(failed)?;
-    copy_attributes(&metadata, volume).map_err(failed)
-}
-
-fn copy_directory(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
-    if depth > COPY_DEPTH_MAX {
-        return Err(io::Error::other("the directories are nested too deeply"));
-    }
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let metadata = fs::symlink_metadata(&source)?;
-        if metadata.is_dir() {
-            fs::create_dir(&target)?;
-            copy_directory(&source, &target, depth + 1)?;
-            copy_attributes(&metadata, &target)?;
-        } else if metadata.is_symlink() {
-            fs::os::unix::fs::symlink(fs::read_link(&source)?, &target)?;
-            std::os::unix::fs::lchown(&target, Some(metadata.uid()), Some(metadata.gid()))?;
-        } else if metadata.is_file() {
-            fs::copy(&source, &target)?;
-            copy_attributes(&metadata, &target)?;
-        }
-        // Sockets, pipes and devices in an image are leftovers: no program expects to find them in its volume.
-    }
-    Ok(())
-}
-
-fn copy_attributes(metadata: &std::fs::Metadata, to: &Path) -> io::Result<()> {
-    std::os::unix::fs::chown(to, Some(metadata.uid()), Some(metadata.gid()))?;
-    // After the owner: a change of owner clears the set-id bits.
-    fs::set_permissions(to, std::fs::Permissions::from_mode(metadata.mode() & 0o7777))
+    copy::fill(target.as_fd(), volume).map_err(|error| StepFailure::new("fill the volume for", &mount.target, error))
 }

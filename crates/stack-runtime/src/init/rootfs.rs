@@ -106,7 +106,7 @@ pub(super) fn mount_system(root: &OwnedFd, spec: &InitSpec) -> Result<(), StepFa
         &[("mode", "755"), ("size", "65536k")],
         NO_SUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME,
     )?;
-    make_devices(root)?;
+    make_devices(root, spec.tty)?;
     let terminals = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
     mount_at(root, "/dev/pts", "devpts", &terminals, NO_SUID | NO_EXEC)?;
     let shared = [("mode", "1777"), ("size", "65536k")];
@@ -114,7 +114,7 @@ pub(super) fn mount_system(root: &OwnedFd, spec: &InitSpec) -> Result<(), StepFa
     mount_at(root, "/dev/mqueue", "mqueue", &[], NO_SUID | NO_DEV | NO_EXEC)?;
     let writable = if spec.privileged { PLAIN } else { RD_ONLY };
     mount_at(root, "/sys", "sysfs", &[], NO_SUID | NO_DEV | NO_EXEC | writable)?;
-    mount_cgroups(root, spec, writable)
+    mount_cgroups(root, spec)
 }
 
 fn mount_at(
@@ -130,7 +130,7 @@ fn mount_at(
     attach(mount.as_fd(), place.as_fd(), target)
 }
 
-fn make_devices(root: &OwnedFd) -> Result<(), StepFailure> {
+fn make_devices(root: &OwnedFd, tty: bool) -> Result<(), StepFailure> {
     let directory =
         paths::open(root.as_fd(), "/dev", Links::Refuse).map_err(|error| StepFailure::new("open", "/dev", error))?;
     for (name, major, minor) in DEVICES {
@@ -141,26 +141,57 @@ fn make_devices(root: &OwnedFd) -> Result<(), StepFailure> {
         rustix::fs::chmodat(&directory, name, Mode::from_raw_mode(0o666), rustix::fs::AtFlags::empty())
             .map_err(|error| StepFailure::new("make", format!("/dev/{name}"), error))?;
     }
-    for (name, target) in DEVICE_LINKS {
+    // The first terminal of a fresh devpts is the one that is made for the program.
+    let console = tty.then_some(("console", "pts/0"));
+    for (name, target) in DEVICE_LINKS.into_iter().chain(console) {
         symlinkat(target, &directory, name).map_err(|error| StepFailure::new("make", format!("/dev/{name}"), error))?;
     }
     Ok(())
 }
 
-/// The container's own part of the cgroup hierarchies: the namespace was unshared inside it.
-fn mount_cgroups(root: &OwnedFd, spec: &InitSpec, writable: MountAttrFlags) -> Result<(), StepFailure> {
-    let attributes = NO_SUID | NO_DEV | NO_EXEC | writable;
-    match &spec.cgroup_view {
-        CgroupView::V2 => mount_at(root, "/sys/fs/cgroup", "cgroup2", &[], attributes),
-        CgroupView::V1(controllers) => {
-            mount_at(root, "/sys/fs/cgroup", "tmpfs", &[("mode", "755")], NO_SUID | NO_DEV | NO_EXEC)?;
-            for controller in controllers {
-                let target = format!("/sys/fs/cgroup/{controller}");
-                mount_at(root, &target, "cgroup", &[(controller, "")], attributes)?;
-            }
-            Ok(())
+/// The container's own directory of each cgroup hierarchy. Bound, not mounted anew: a version 1 hierarchy can only be
+/// mounted with all the controllers it has, and which those are is the host's choice.
+fn mount_cgroups(root: &OwnedFd, spec: &InitSpec) -> Result<(), StepFailure> {
+    let top = "/sys/fs/cgroup";
+    let attributes = MountAttributes {
+        read_only: !spec.privileged,
+        no_suid: true,
+        no_dev: true,
+        no_exec: true,
+        ..MountAttributes::default()
+    };
+    let is_v1 = spec.cgroup_views.iter().any(|view| !view.hierarchy.is_empty());
+    if is_v1 {
+        mount_at(root, top, "tmpfs", &[("mode", "755"), ("size", "64k")], NO_SUID | NO_DEV | NO_EXEC)?;
+    }
+    for CgroupView { hierarchy, directory } in &spec.cgroup_views {
+        let target = if is_v1 { format!("{top}/{hierarchy}") } else { top.to_owned() };
+        let failed = |error: std::io::Error| StepFailure::new("mount", &target, error);
+        let source = rustix::fs::open(directory, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| failed(error.into()))?;
+        let copy = clone_mount(source.as_fd(), false).map_err(failed)?;
+        set_mount_attributes(copy.as_fd(), attributes).map_err(failed)?;
+        let place = paths::ensure(root.as_fd(), &target, Kind::Directory, Links::Refuse).map_err(failed)?;
+        attach(copy.as_fd(), place.as_fd(), &target)?;
+    }
+    if is_v1 {
+        name_controllers(root, top, spec)?;
+    }
+    Ok(())
+}
+
+/// Controllers that share a hierarchy are found under each of their names, as on any host; then the directory of
+/// hierarchies is closed.
+fn name_controllers(root: &OwnedFd, top: &str, spec: &InitSpec) -> Result<(), StepFailure> {
+    let failed = |error: std::io::Error| StepFailure::new("mount", top, error);
+    let directory = paths::open(root.as_fd(), top, Links::Refuse).map_err(failed)?;
+    for CgroupView { hierarchy, .. } in &spec.cgroup_views {
+        for controller in hierarchy.split(',').filter(|controller| controller != hierarchy) {
+            symlinkat(hierarchy.as_str(), &directory, controller).map_err(|error| failed(error.into()))?;
         }
     }
+    let attributes = MountAttributes { read_only: !spec.privileged, ..MountAttributes::default() };
+    set_mount_attributes(directory.as_fd(), attributes).map_err(failed)
 }
 
 /// Covers what should not be seen and protects what should not be written.

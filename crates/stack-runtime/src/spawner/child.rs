@@ -4,9 +4,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
+use rustix::fs::{Mode, OFlags};
 use stack_sys::{Cloned, Namespaces, SingleThreaded, clone_process};
 
-use super::wire::{self, Answer, EnterOrders, Request, StartOrders};
+use super::wire::{self, Answer, EnterOrders, GoAhead, Request, StartOrders};
 use crate::error::StepFailure;
 use crate::{enter, init};
 
@@ -18,6 +19,9 @@ pub fn spawner_main() -> ExitCode {
     let Some(whole) = SingleThreaded::prove() else { return ExitCode::FAILURE };
     let _ = rustix::thread::set_name(c"stack:spawner");
     let Ok(requests) = stack_sys::take_descriptor(REQUESTS_DESCRIPTOR) else { return ExitCode::FAILURE };
+    if leave_behind().is_err() {
+        return ExitCode::FAILURE;
+    }
     loop {
         match wire::receive::<Request>(requests.as_fd()) {
             Ok(Some((request, descriptors))) => serve(request, descriptors, whole),
@@ -25,6 +29,20 @@ pub fn spawner_main() -> ExitCode {
             Err(_) => return ExitCode::FAILURE,
         }
     }
+}
+
+/// Lets go of what came with the supervisor and is none of a container's business: descriptors, streams, directory,
+/// and a protection from the out-of-memory killer.
+fn leave_behind() -> io::Result<()> {
+    stack_sys::close_from(REQUESTS_DESCRIPTOR + 1);
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    rustix::process::chdir("/")?;
+    // To have less protection than before is always allowed.
+    drop(fs_err::write("/proc/self/oom_score_adj", "0"));
+    Ok(())
 }
 
 /// Serves one request; what goes wrong is told to whoever asked.
@@ -55,7 +73,8 @@ fn start(orders: &OwnedFd, answers: &OwnedFd, further: Vec<OwnedFd>, whole: Sing
     match clone_process(whole, namespaces, true, cgroup.as_ref().map(AsFd::as_fd))? {
         Cloned::Parent { pid, pidfd } => wire::send(answers.as_fd(), &Answer::Spawned(pid), &[pidfd.as_fd()]),
         Cloned::Child => {
-            let failure = init::run(&init, netns.as_ref(), whole);
+            let may_go = || matches!(wire::receive::<GoAhead>(answers.as_fd()), Ok(Some(_)));
+            let failure = init::run(&init, netns.as_ref(), whole, &may_go);
             fail(answers, failure);
             stack_sys::end_process(1)
         }

@@ -6,6 +6,9 @@
 //!      |--------------------------------->| clone3(CLONE_PARENT)        |
 //!      |          spawned pid + pidfd     |---------------------------->|
 //!      |<- - - - - - - - - - - - - - - - -|                             | steps
+//!      | writes the pid down              |                             |
+//!      | go ahead                         |                             |
+//!      |--------------------------------------------------------------->| exec
 //!      |          failed {step, errno}, or the end of the socket: it has been executed
 //!      |<- - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - -|
 //! ```
@@ -15,7 +18,7 @@
 
 mod child;
 mod parent;
-mod sealed;
+pub(crate) mod sealed;
 pub(crate) mod wire;
 
 pub use child::spawner_main;

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use stack_sys::{Cloned, Namespaces, SingleThreaded, clone_process};
 
-use super::wire::{self, Answer, EnterOrders, Request, StartOrders};
+use super::wire::{self, Answer, EnterOrders, GoAhead, Request, StartOrders};
 use super::{SPAWNER_ARGUMENT, sealed};
 use crate::error::StepFailure;
 use crate::spec::{self, ProcessSpec, StartSpec};
 use crate::{RuntimeError, process, record};
+
+const SIGKILL: i32 = nix::libc::SIGKILL;
 
 /// A handle of the spawner, for any thread. The spawner ends when the last one is dropped.
 #[derive(Debug, Clone)]
@@ -66,10 +68,8 @@ impl Spawner {
     pub fn start_container(&self, spec: &StartSpec<'_>) -> Result<Started, RuntimeError> {
         let container = spec.container;
         let join = spec.hierarchy.create(&spec.cgroup, &container.spec.limits, container.spec.privileged)?;
-        // Born in its cgroup, the process has nothing left to join.
-        let procs = if join.v2_dir.is_some() { Vec::new() } else { join.procs };
         let orders = StartOrders {
-            init: spec::render(spec, procs),
+            init: spec::render(spec, &join),
             into_cgroup: join.v2_dir.is_some(),
             netns: spec.netns.is_some(),
         };
@@ -77,11 +77,12 @@ impl Spawner {
         let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
         descriptors.extend(spec.netns);
         descriptors.extend(join.v2_dir.as_ref().map(AsFd::as_fd));
-        let (pid, pidfd) = self.ask(Request::Start, &memory, &descriptors)?;
-        let start_ticks = process::start_ticks(pid).unwrap_or(0);
+        let run = spec.layout.container_run(spec.project, &container.id);
         let has_terminal = container.spec.tty;
-        let facts = (pid, start_ticks, has_terminal);
-        record::record_started(spec.layout, spec.project, &container.id, facts)?;
+        let saved = record::save_state(&run);
+        let record = |pid: u32| record::record_started(&run, pid, has_terminal);
+        let asked = self.ask(Request::Start, &memory, &descriptors, Some(&record));
+        let (pid, pidfd) = asked.inspect_err(|_| record::restore_state(&run, saved))?;
         let terminal = if has_terminal { process::terminal_of(pidfd.as_fd()) } else { None };
         Ok(Started { pid, pidfd, terminal })
     }
@@ -95,16 +96,18 @@ impl Spawner {
         output: BorrowedFd<'_>,
     ) -> Result<Started, RuntimeError> {
         let memory = wire::pack(&EnterOrders { cgroup_procs, process }).map_err(RuntimeError::Spawner)?;
-        let (pid, pidfd) = self.ask(Request::Enter, &memory, &[container, output])?;
+        let (pid, pidfd) = self.ask(Request::Enter, &memory, &[container, output], None)?;
         Ok(Started { pid, pidfd, terminal: None })
     }
 
-    /// Sends a request and collects its answers until the last holder of the socket has executed or given up.
+    /// Sends a request and collects its answers until the last holder of the socket has executed or given up. The new
+    /// process waits for the end of `record`, if there is one.
     fn ask(
         &self,
         request: Request,
         orders: &OwnedFd,
         further: &[BorrowedFd<'_>],
+        record: Option<&dyn Fn(u32) -> io::Result<()>>,
     ) -> Result<(u32, OwnedFd), RuntimeError> {
         let (answers, theirs) = wire::pair().map_err(RuntimeError::Spawner)?;
         let mut descriptors = vec![orders.as_fd(), theirs.as_fd()];
@@ -112,29 +115,47 @@ impl Spawner {
         wire::send(self.requests.as_fd(), &request, &descriptors).map_err(RuntimeError::Spawner)?;
         drop(theirs);
         let mut spawned = None;
-        let mut failure: Option<StepFailure> = None;
-        while let Some((answer, mut attached)) =
-            wire::receive::<Answer>(answers.as_fd()).map_err(RuntimeError::Spawner)?
-        {
-            match (answer, attached.pop()) {
-                (Answer::Spawned(pid), Some(pidfd)) => spawned = Some((pid, pidfd)),
-                (Answer::Passing(_), Some(pidfd)) => {
-                    // It ends at once, and it is our child.
-                    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
-                }
-                (Answer::Failed(said), _) => failure = Some(said),
-                (Answer::Spawned(_) | Answer::Passing(_), None) => {}
-            }
-        }
-        match (spawned, failure) {
-            (Some(process), None) => Ok(process),
-            (spawned, failure) => {
+        match collect(&answers, record, &mut spawned) {
+            Ok(()) => spawned.ok_or_else(|| RuntimeError::Spawner(io::Error::from(io::ErrorKind::UnexpectedEof))),
+            Err(error) => {
+                // Without our end of the socket a process that waits gives up; one that does not is of no use.
+                drop(answers);
                 if let Some((_, pidfd)) = spawned {
-                    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+                    drop(process::signal(pidfd.as_fd(), SIGKILL));
+                    reap(&pidfd);
                 }
-                let ended = || RuntimeError::Spawner(io::Error::from(io::ErrorKind::UnexpectedEof));
-                Err(failure.map_or_else(ended, RuntimeError::Init))
+                Err(error)
             }
         }
     }
+}
+
+/// Follows one request to its end.
+fn collect(
+    answers: &OwnedFd,
+    record: Option<&dyn Fn(u32) -> io::Result<()>>,
+    spawned: &mut Option<(u32, OwnedFd)>,
+) -> Result<(), RuntimeError> {
+    let mut failure: Option<StepFailure> = None;
+    while let Some((answer, mut attached)) = wire::receive::<Answer>(answers.as_fd()).map_err(RuntimeError::Spawner)? {
+        match (answer, attached.pop()) {
+            (Answer::Spawned(pid), Some(pidfd)) => {
+                *spawned = Some((pid, pidfd));
+                if let Some(record) = record {
+                    record(pid).map_err(RuntimeError::record(&pid))?;
+                    // A process that has given up already says why in its answer.
+                    drop(wire::send(answers.as_fd(), &GoAhead, &[]));
+                }
+            }
+            // It ends at once, and it is our child.
+            (Answer::Passing(_), Some(pidfd)) => reap(&pidfd),
+            (Answer::Failed(said), _) => failure = Some(said),
+            (Answer::Spawned(_) | Answer::Passing(_), None) => {}
+        }
+    }
+    failure.map_or(Ok(()), |failure| Err(RuntimeError::Init(failure)))
+}
+
+fn reap(child: &OwnedFd) {
+    let _ = waitid(WaitId::PidFd(child.as_fd()), WaitIdOptions::EXITED);
 }

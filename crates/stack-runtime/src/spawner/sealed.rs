@@ -4,10 +4,14 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
+
+/// `OVERLAYFS_SUPER_MAGIC` of linux/magic.h.
+const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
 
 /// Opens a copy of the program that cannot be written. An overlay without a writable layer costs no memory; where the
 /// kernel refuses one, a sealed memory file does.
@@ -44,11 +48,39 @@ fn copy_to_memory(program: &Path) -> io::Result<OwnedFd> {
     Ok(memory)
 }
 
-/// Replaces this process by the copy.
+/// Replaces this process by the copy, with nothing of the environment.
 pub(super) fn execute(copy: &OwnedFd, arguments: &[&str]) -> io::Error {
     let words: Result<Vec<CString>, _> = arguments.iter().map(|word| CString::new(*word)).collect();
     match words {
         Ok(words) => stack_sys::execute_descriptor(copy.as_fd(), &words, &[]),
         Err(error) => error.into(),
     }
+}
+
+/// Makes sure that this process runs from a sealed copy: starts it anew from one, with the same arguments and the same
+/// environment, unless it does already. Returns only in the second case, or with an error.
+pub(crate) fn ensure() -> io::Result<()> {
+    let program = std::env::current_exe()?;
+    let running = rustix::fs::open("/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    if is_sealed(&running) {
+        return Ok(());
+    }
+    let text = |bytes: Vec<u8>| CString::new(bytes).map_err(io::Error::from);
+    let arguments = std::env::args_os().map(|word| text(word.into_vec())).collect::<io::Result<Vec<_>>>()?;
+    let variables = std::env::vars_os().map(|(mut name, value)| {
+        name.push("=");
+        name.push(value);
+        text(name.into_vec())
+    });
+    let variables = variables.collect::<io::Result<Vec<_>>>()?;
+    let copy = open(&program)?;
+    Err(stack_sys::execute_descriptor(copy.as_fd(), &arguments, &variables))
+}
+
+/// An overlay that was mounted read-only, or a memory file with seals.
+fn is_sealed(program: &OwnedFd) -> bool {
+    let on_overlay = rustix::fs::fstatvfs(program)
+        .is_ok_and(|filesystem| filesystem.f_flag.contains(StatVfsMountFlags::RDONLY))
+        && rustix::fs::fstatfs(program).is_ok_and(|filesystem| filesystem.f_type == OVERLAYFS);
+    on_overlay || rustix::fs::fcntl_get_seals(program).is_ok_and(|seals| seals.contains(SealFlags::WRITE))
 }

@@ -1,0 +1,114 @@
+//! Filling an empty volume with what the image has at its target.
+//!
+//! Another container may have the same volume and change it while this goes on, so every step is relative to an open
+//! directory and no link is followed (CVE-2021-30465): what is swapped under the copy is an error, never a way out.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use fs_err::File;
+use rustix::fs::{
+    AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, chownat, fchmod,
+    fchown, flock, fstat, futimens, mkdirat, openat, readlinkat, statat, symlinkat,
+};
+
+/// Directories below each other that are copied; an image with more is hostile.
+const COPY_DEPTH_MAX: usize = 128;
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// Without blocking: an image may have a pipe where a file was a moment ago.
+const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+const NEW_FILE: OFlags =
+    OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Copies the directory `from` into `volume` if nothing is in there, its own owner and mode included.
+pub(super) fn fill(from: BorrowedFd<'_>, volume: &Path) -> io::Result<()> {
+    // A target that is no directory gives an empty volume.
+    let from = match openat(from, ".", DIRECTORY, Mode::empty()) {
+        Err(rustix::io::Errno::NOTDIR) => return Ok(()),
+        opened => opened?,
+    };
+    // The lock is beside what containers see: they could keep it for ever. Of two that start at once, one fills.
+    let lock = rustix::fs::open(volume.parent().unwrap_or(volume), DIRECTORY, Mode::empty())?;
+    flock(&lock, FlockOperation::LockExclusive)?;
+    let volume = rustix::fs::open(volume, DIRECTORY, Mode::empty())?;
+    if !is_empty(&volume)? {
+        return Ok(());
+    }
+    copy_directory(&from, &volume, 0)?;
+    copy_attributes(&fstat(&from)?, volume.as_fd())
+}
+
+fn is_empty(directory: &OwnedFd) -> io::Result<bool> {
+    for entry in Dir::read_from(directory)? {
+        if !is_dot(entry?.file_name()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn is_dot(name: &CStr) -> bool {
+    matches!(name.to_bytes(), b"." | b"..")
+}
+
+fn copy_directory(from: &OwnedFd, to: &OwnedFd, depth: usize) -> io::Result<()> {
+    if depth > COPY_DEPTH_MAX {
+        return Err(io::Error::other("the directories are nested too deeply"));
+    }
+    for entry in Dir::read_from(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if is_dot(name) {
+            continue;
+        }
+        let stat = statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => {
+                mkdirat(to, name, Mode::RWXU)?;
+                let (source, target) =
+                    (openat(from, name, DIRECTORY, Mode::empty())?, openat(to, name, DIRECTORY, Mode::empty())?);
+                copy_directory(&source, &target, depth + 1)?;
+                copy_attributes(&stat, target.as_fd())?;
+            }
+            FileType::Symlink => {
+                symlinkat(readlinkat(from, name, Vec::new())?.as_c_str(), to, name)?;
+                let (uid, gid) = owner(&stat);
+                chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+            }
+            FileType::RegularFile => {
+                let source = openat(from, name, FILE, Mode::empty())?;
+                let target = openat(to, name, NEW_FILE, Mode::RUSR | Mode::WUSR)?;
+                let (mut source, mut target) = (
+                    File::from_parts(source.into(), "a file of the image"),
+                    File::from_parts(target.into(), "its copy"),
+                );
+                io::copy(&mut source, &mut target)?;
+                copy_attributes(&stat, target.file().as_fd())?;
+            }
+            // Sockets, pipes and devices in an image are leftovers: no program expects to find them in its volume.
+            FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Unknown => {}
+        }
+    }
+    Ok(())
+}
+
+fn owner(stat: &Stat) -> (Uid, Gid) {
+    (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid))
+}
+
+fn copy_attributes(stat: &Stat, to: BorrowedFd<'_>) -> io::Result<()> {
+    let (uid, gid) = owner(stat);
+    fchown(to, Some(uid), Some(gid))?;
+    // After the owner: a change of owner clears the set-id bits.
+    fchmod(to, Mode::from_raw_mode(stat.st_mode))?;
+    let modified = Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) };
+    futimens(to, &Timestamps { last_access: modified, last_modification: modified })?;
+    Ok(())
+}
