@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stack_model::{Desired, History, Now, Observed, Plan};
+use stack_model::{Desired, History, NetworkMode, Now, Observed, Plan};
 
 use crate::arrive::{Arrivals, Arrive};
 use crate::draft::{Draft, Frame};
@@ -21,6 +21,7 @@ pub fn plan(desired: &Desired, observed: &Observed, history: &History, now: Now)
     for cycle in graph.cycles() {
         draft.warn(cycle.clone());
     }
+    warn_unpublished(&mut draft, desired);
     let mut segments = network::settle(frame);
     let mut survey = survey::survey(frame, &segments);
     resolve::resolve_all(frame, &mut survey, &segments);
@@ -43,6 +44,24 @@ pub fn plan(desired: &Desired, observed: &Observed, history: &History, now: Now)
     let plan = draft.finish();
     debug_assert_eq!(crate::lint::lint(&plan, observed), Vec::<String>::new(), "a plan breaks its own rules:\n{plan}");
     plan
+}
+
+/// Ports need a network with a way out to be reached through; those of other containers are not published.
+fn warn_unpublished(draft: &mut Draft<'_>, desired: &Desired) {
+    for (name, service) in &desired.services {
+        let text = match &service.container.network {
+            _ if service.container.ports.is_empty() || service.replicas == 0 => continue,
+            NetworkMode::None => "it has no network",
+            NetworkMode::Host => "it is on the host's own network",
+            NetworkMode::Attached(map)
+                if map.keys().all(|it| desired.networks.get(it).is_some_and(|it| it.internal)) =>
+            {
+                "all its networks are internal"
+            }
+            NetworkMode::Attached(_) => continue,
+        };
+        draft.warn(format!("the ports of {name} are not published: {text}"));
+    }
 }
 
 /// What `down` wants: nothing. The services stay with no replica, because their dependencies say in which order they

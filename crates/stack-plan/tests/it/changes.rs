@@ -43,8 +43,12 @@ const FIELDS: &[(&str, &str, Effect, Edit)] = &[
     ("stdin_open", "stdin_open", Effect::Replace, |spec| spec.stdin_open = true),
     ("read_only", "read_only", Effect::Replace, |spec| spec.read_only = true),
     ("privileged", "privileged", Effect::Replace, |spec| spec.privileged = true),
-    ("cap_add", "cap_add", Effect::Replace, |spec| drop(spec.cap_add.insert("NET_ADMIN".into()))),
-    ("cap_drop", "cap_drop", Effect::Replace, |spec| drop(spec.cap_drop.insert("ALL".into()))),
+    ("cap_add", "cap_add", Effect::Replace, |spec| {
+        spec.cap_add.insert("NET_ADMIN".into());
+    }),
+    ("cap_drop", "cap_drop", Effect::Replace, |spec| {
+        spec.cap_drop.insert("ALL".into());
+    }),
     ("limits", "mem_limit", Effect::Live, |spec| spec.limits.memory = Some(Bytes(1 << 20))),
     ("limits", "memswap_limit", Effect::Live, |spec| spec.limits.memory_and_swap = Some(Bytes(1 << 20))),
     ("limits", "mem_reservation", Effect::Live, |spec| spec.limits.memory_reservation = Some(Bytes(1 << 20))),
@@ -63,7 +67,9 @@ const FIELDS: &[(&str, &str, Effect, Edit)] = &[
     ("network", "networks.default.ipv4_address", Effect::Replace, |spec| {
         attachment(spec).ipv4 = Some([10, 89, 0, 9].into());
     }),
-    ("network", "networks.default.aliases", Effect::Live, |spec| drop(attachment(spec).aliases.insert("b".into()))),
+    ("network", "networks.default.aliases", Effect::Live, |spec| {
+        attachment(spec).aliases.insert("b".into());
+    }),
     ("ports", "ports", Effect::Live, |spec| spec.ports.push(port(HostPort::Range(80, 80), 80))),
     ("labels", "labels.a", Effect::Live, |spec| drop(spec.labels.insert("a".into(), "1".into()))),
     ("restart", "restart", Effect::Live, |spec| spec.restart = RestartPolicy::Always),
@@ -152,9 +158,7 @@ fn a_memory_limit_is_written_under_the_process() {
     };
     let mut world = World::with(&shop([("web", with(128 << 20))]));
     let desired = shop([("web", with(256 << 20))]);
-    assert_snapshot!(world.step(&desired), @r"
-    #1           container:web/1      write limits 2885 memory 256m        live      compose.yaml:14 mem_limit 128m -> 256m
-    ");
+    assert_snapshot!(world.step(&desired), @"#1           container:web/1      write limits 2885 memory 256m        live      compose.yaml:14 mem_limit 128m -> 256m");
     assert!(world.plan(&desired).is_converged());
 }
 
@@ -207,9 +211,7 @@ fn a_new_port_that_is_taken_leaves_the_old_ones() {
     let taken = || service().publish(HostPort::Range(80, 80), 80);
     let mut world = World::with(&shop([("a", taken()), ("b", service().publish(HostPort::Range(81, 81), 81))]));
     let desired = shop([("a", taken()), ("b", taken())]);
-    assert_snapshot!(world.step(&desired), @r"
-    blocked      container:b/1        update                               live      failed: b/1: host port 80 is taken by a/1
-    ");
+    assert_snapshot!(world.step(&desired), @"blocked      container:b/1        update                               live      failed: b/1: host port 80 is taken by a/1");
     assert_eq!(world.observed.ruleset.as_ref().unwrap().ports.len(), 2);
 }
 
@@ -223,9 +225,7 @@ fn other_words_for_the_same_process_replace_nothing() {
             service.container.command = Some(Vec::new());
         }),
     )]);
-    assert_snapshot!(world.step(&desired), @r"
-    #1           container:web/1      update 2885                          live      compose.yaml:2 working_dir none -> /
-    ");
+    assert_snapshot!(world.step(&desired), @"#1           container:web/1      update 2885                          live      compose.yaml:2 working_dir none -> /");
     assert!(world.plan(&desired).is_converged());
     assert!(matches!(world.container("web", 1).state, State::Running { .. }));
 }

@@ -264,6 +264,25 @@ fn containers_without_a_network_need_none() {
 }
 
 #[test]
+fn ports_that_cannot_be_reached_are_a_warning() {
+    let port = || service().publish(HostPort::Any, 80);
+    let mut desired = shop([
+        ("host", port().edit(|service| service.container.network = NetworkMode::Host)),
+        ("inner", port().on(&["inner"])),
+        ("web", port()),
+    ]);
+    desired.networks.get_mut("inner").unwrap().internal = true;
+    let warnings = World::with(&desired).plan(&desired).warnings;
+    assert_eq!(
+        warnings,
+        [
+            "the ports of host are not published: it is on the host's own network",
+            "the ports of inner are not published: all its networks are internal",
+        ]
+    );
+}
+
+#[test]
 fn half_made_containers_are_removed_and_made_anew() {
     let desired = shop([("a", service()), ("b", service())]);
     let mut world = World::with(&desired);
@@ -289,9 +308,7 @@ fn of_two_containers_of_one_replica_the_one_that_runs_stays() {
     twin.container.id = stack_model::ContainerId::new("ffffffffffffffff");
     twin.state = State::Created;
     world.observed.containers.insert(twin.container.id.clone(), twin);
-    assert_snapshot!(world.plan(&desired), @r"
-    #1           container:web/1      remove ffff                          replace   not wanted
-    ");
+    assert_snapshot!(world.plan(&desired), @"#1           container:web/1      remove ffff                          replace   not wanted");
 }
 
 #[test]

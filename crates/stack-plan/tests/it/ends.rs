@@ -24,9 +24,7 @@ fn a_failure_under_no_policy_is_a_warning() {
     world.exit("job", 3);
     world.settle(&desired);
     assert!(world.plan(&desired).is_converged());
-    assert_snapshot!(world.plan(&desired), @r"
-    warning      job/1 has ended (exit code 3) and its restart policy is `no`
-    ");
+    assert_snapshot!(world.plan(&desired), @"warning      job/1 has ended (exit code 3) and its restart policy is `no`");
 }
 
 #[test]
@@ -34,9 +32,7 @@ fn what_was_killed_from_outside_comes_back_at_once() {
     let desired = shop([("web", service())]);
     let mut world = World::with(&desired);
     world.exit_after("web", 500, KILLED);
-    assert_snapshot!(world.step(&desired), @r"
-    #1           container:web/1      start 2885                           restart   drift: killed from outside
-    ");
+    assert_snapshot!(world.step(&desired), @"#1           container:web/1      start 2885                           restart   drift: killed from outside");
     assert!(world.plan(&desired).is_converged());
 }
 
@@ -46,9 +42,7 @@ fn out_of_memory_is_not_someone_elses_hand() {
     let mut world = World::with(&desired);
     world.exit_after("web", 500, Exit { out_of_memory: true, ..KILLED });
     world.settle(&desired);
-    assert_snapshot!(world.plan(&desired), @r"
-    warning      web/1 has ended (killed by the kernel: out of memory) and its restart policy is `no`
-    ");
+    assert_snapshot!(world.plan(&desired), @"warning      web/1 has ended (killed by the kernel: out of memory) and its restart policy is `no`");
 }
 
 /// How long each of `times` deaths in a row is waited for.
@@ -94,9 +88,7 @@ fn a_stable_run_or_a_new_container_ends_the_loop() {
     world.exit("web", 1);
     assert_eq!(world.plan(&desired).next_time(), Some(Now(world.now.0 + 1600)));
     world.exit_after("web", 10_000, Exit { code: Some(1), ..Exit::default() });
-    assert_snapshot!(world.plan(&desired), @r"
-    blocked      container:web/1      start                                restart   back-off after exit code 1
-    ");
+    assert_snapshot!(world.plan(&desired), @"blocked      container:web/1      start                                restart   back-off after exit code 1");
     assert_eq!(world.plan(&desired).next_time(), Some(Now(world.now.0 + 100)));
 
     world.now = Now(world.now.0 + 50_000);

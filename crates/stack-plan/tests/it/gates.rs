@@ -43,15 +43,11 @@ fn everything_is_created_at_once_and_started_when_the_dependency_is_healthy() {
     #6 after 1,2 container:db/1       start 7610                           new       missing
     blocked      container:web/1      start                                new       until db healthy (compose.yaml:31 depends_on)
     ");
-    assert_snapshot!(world.plan(&desired), @r"
-    blocked      container:web/1      start                                new       until db healthy (compose.yaml:31 depends_on)
-    ");
+    assert_snapshot!(world.plan(&desired), @"blocked      container:web/1      start                                new       until db healthy (compose.yaml:31 depends_on)");
     world.container("db", 1).health = Health::Unhealthy { failures: 3, output: "refused".to_owned() };
     assert!(world.plan(&desired).ops.is_empty());
     world.heal();
-    assert_snapshot!(world.step(&desired), @r"
-    #1           container:web/1      start 2885                           new       missing
-    ");
+    assert_snapshot!(world.step(&desired), @"#1           container:web/1      start 2885                           new       missing");
     assert!(world.plan(&desired).is_converged());
 }
 
@@ -71,9 +67,7 @@ fn without_a_health_check_nothing_can_become_healthy() {
     let desired = shop([("db", service()), ("web", service().after("db", Condition::Healthy))]);
     let mut world = World::new();
     world.step(&desired);
-    assert_snapshot!(world.plan(&desired), @r"
-    blocked      container:web/1      start                                new       failed: dependency db has no health check
-    ");
+    assert_snapshot!(world.plan(&desired), @"blocked      container:web/1      start                                new       failed: dependency db has no health check");
 }
 
 #[test]
@@ -82,9 +76,7 @@ fn a_job_must_end_well() {
     let desired = shop([("job", service()), ("web", web)]);
     let mut world = World::new();
     world.step(&desired);
-    assert_snapshot!(world.plan(&desired), @r"
-    blocked      container:web/1      start                                new       until job completed (compose.yaml:31 depends_on)
-    ");
+    assert_snapshot!(world.plan(&desired), @"blocked      container:web/1      start                                new       until job completed (compose.yaml:31 depends_on)");
     world.exit("job", 3);
     assert_snapshot!(world.plan(&desired), @r"
     #1           names                publish names for 1 containers       live      drift: a container has started or ended
@@ -176,9 +168,7 @@ fn what_comes_back_by_itself_does_not_wait_for_its_dependencies() {
     let mut world = World::with(&desired);
     world.container("db", 1).health = Health::Unhealthy { failures: 3, output: String::new() };
     world.exit_after("web", 20_000, Exit { signal: Some(9), ..Exit::default() });
-    assert_snapshot!(world.plan(&desired), @r"
-    #1           container:web/1      start 2885                           restart   drift: killed from outside
-    ");
+    assert_snapshot!(world.plan(&desired), @"#1           container:web/1      start 2885                           restart   drift: killed from outside");
 }
 
 #[test]

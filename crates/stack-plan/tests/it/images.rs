@@ -46,9 +46,7 @@ fn an_image_under_another_name_is_only_written_down() {
     let mut world = World::with(&shop([("web", service())]));
     world.observed.images.insert(ImageReference::new("app:latest"), facts("app:1"));
     let desired = shop([("web", service().image("app:latest"))]);
-    assert_snapshot!(world.step(&desired), @r"
-    #1           container:web/1      update 2885                          live      compose.yaml:2 image app:1 -> app:latest
-    ");
+    assert_snapshot!(world.step(&desired), @"#1           container:web/1      update 2885                          live      compose.yaml:2 image app:1 -> app:latest");
     assert!(world.plan(&desired).is_converged());
 }
 

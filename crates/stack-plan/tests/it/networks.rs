@@ -69,19 +69,13 @@ fn a_bridge_that_was_changed_by_hand_is_mended() {
     let settled = World::with(&desired);
     let mut down = settled.clone();
     down.observed.networks.get_mut("default").unwrap().up = false;
-    assert_snapshot!(down.plan(&desired), @r"
-    #1           network:default      ensure bridge stk-d38021d9 10.89.0.0/26 live      drift: bridge is down
-    ");
+    assert_snapshot!(down.plan(&desired), @"#1           network:default      ensure bridge stk-d38021d9 10.89.0.0/26 live      drift: bridge is down");
     let mut lost = settled.clone();
     lost.observed.networks.get_mut("default").unwrap().gateway = None;
-    assert_snapshot!(lost.plan(&desired), @r"
-    #1           network:default      ensure bridge stk-d38021d9 10.89.0.0/26 live      drift: address is missing
-    ");
+    assert_snapshot!(lost.plan(&desired), @"#1           network:default      ensure bridge stk-d38021d9 10.89.0.0/26 live      drift: address is missing");
     let mut moved = settled.clone();
     moved.observed.networks.get_mut("default").unwrap().gateway = Some(net("10.1.2.3/24"));
-    assert_snapshot!(moved.plan(&desired), @r"
-    #1           network:default      ensure bridge stk-d38021d9 10.89.0.0/26 live      drift: address is 10.1.2.3/24
-    ");
+    assert_snapshot!(moved.plan(&desired), @"#1           network:default      ensure bridge stk-d38021d9 10.89.0.0/26 live      drift: address is 10.1.2.3/24");
     let mut gone = settled;
     gone.observed.networks.clear();
     gone.container("web", 1).attached = false;
@@ -136,7 +130,7 @@ fn a_new_subnet_replaces_what_is_on_the_network() {
 #[test]
 fn a_new_subnet_waits_while_something_on_it_cannot_be_replaced() {
     let desired = shop([("a", service()), ("b", service())]);
-    let mut world = World::with(&desired);
+    let world = World::with(&desired);
     let mut changed = shop([("a", service()), ("b", service().image("new:1"))]);
     changed.networks.get_mut("default").unwrap().subnet = Some(net("10.7.0.0/24"));
     assert_snapshot!(world.plan(&changed), @r"
@@ -227,14 +221,14 @@ fn each_container_sees_the_names_of_its_own_networks_only() {
     desired.networks.get_mut("back").unwrap().internal = true;
     let world = World::with(&desired);
     let names = world.observed.names.unwrap();
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for (id, zone) in &names.zones {
         let container = &world.observed.containers[id].container;
-        text += &format!("{}/{} forward {}\n", container.service, container.index, zone.forward);
+        lines.push(format!("{}/{} forward {}", container.service, container.index, zone.forward));
         let hosts = zone.hosts.iter().filter(|(name, _)| name.len() != 12);
-        hosts.for_each(|(name, addresses)| text += &format!("  {name} {addresses:?}\n"));
+        lines.extend(hosts.map(|(name, addresses)| format!("  {name} {addresses:?}")));
     }
-    assert_snapshot!(text, @r"
+    assert_snapshot!(lines.join("\n"), @r"
     web/1 forward true
       api [10.89.0.66]
       shop-api-1 [10.89.0.66]
@@ -285,6 +279,7 @@ fn rules_hold_the_networks_and_the_ports_of_what_runs() {
     assert_snapshot!(world.step(&desired), @r"
     #1           ruleset              apply rules 1 ports                  live      drift: a container has started or ended
     #2           names                publish names for 2 containers       live      drift: a container has started or ended
+    warning      the ports of api are not published: all its networks are internal
     ");
     assert_eq!(ports(&world), [(80, "10.89.0.67:8080".to_owned())]);
 }

@@ -90,9 +90,7 @@ fn what_is_turned_off_stays_there_and_starts_again() {
     let desired = shop([("web", service())]);
     let mut world = World::with(&desired);
     let off = shop([("web", service().off())]);
-    assert_snapshot!(world.step(&off), @r"
-    #1           container:web/1      stop 2885 grace 10s                  remove    requested: stop
-    ");
+    assert_snapshot!(world.step(&off), @"#1           container:web/1      stop 2885 grace 10s                  remove    requested: stop");
     world.settle(&off);
     assert!(world.plan(&off).is_converged());
     assert_eq!(world.observed.containers.len(), 1);
