@@ -1,4 +1,4 @@
-//! The event stream: one writer, any number of readers, none of which can hold the writer up.
+//! The stream of events: one writer, any number of readers, and no reader can hold up the writer.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -7,124 +7,142 @@ use std::rc::Rc;
 use stack_model::{Event, Now, Stamped};
 use tokio::sync::Notify;
 
-/// Events that are kept for readers that come late or read slowly.
-const KEPT_MAX: usize = 4096;
+/// What the ring holds at most, in events; a plan counts as one for each of its lines. Two hundred services can come up
+/// without a reader missing anything.
+const WEIGHT_MAX: usize = 4096;
 
-/// The events of one supervisor. Lives on one thread; clones are the same stream.
+/// Events with their numbers. Clones are the same bus; it stays on one thread.
 #[derive(Debug, Clone, Default)]
 pub struct EventBus {
-    inner: Rc<Inner>,
+    ring: Rc<RefCell<Ring>>,
+    changed: Rc<Notify>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    state: RefCell<Stream>,
-    changed: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Stream {
-    kept: VecDeque<Stamped>,
-    sequence: u64,
+struct Ring {
+    events: VecDeque<Rc<Stamped>>,
+    weight: usize,
+    /// Number of the last event.
+    last: u64,
     closed: bool,
     followers: usize,
 }
 
+/// A reader of the bus.
+#[derive(Debug)]
+pub struct Events {
+    bus: EventBus,
+    /// The last number that was given out.
+    seen: u64,
+}
+
 impl EventBus {
-    /// A stream without events.
+    /// A bus without events.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Appends an event.
-    pub fn tell(&self, at: Now, event: Event) {
-        let mut stream = self.inner.state.borrow_mut();
-        stream.sequence += 1;
-        let sequence = stream.sequence;
-        if stream.kept.len() == KEPT_MAX {
-            stream.kept.pop_front();
+    /// Adds an event and tells its number.
+    pub fn publish(&self, at: Now, event: Event) -> u64 {
+        let mut ring = self.ring.borrow_mut();
+        ring.last += 1;
+        ring.weight += weight(&event);
+        let stamped = Stamped { sequence: ring.last, at, event };
+        ring.events.push_back(Rc::new(stamped));
+        while ring.weight > WEIGHT_MAX && ring.events.len() > 1 {
+            let oldest = ring.events.pop_front();
+            ring.weight -= oldest.map_or(0, |oldest| weight(&oldest.event));
         }
-        stream.kept.push_back(Stamped { sequence, at, event });
-        drop(stream);
-        self.inner.changed.notify_waiters();
+        self.changed.notify_waiters();
+        ring.last
     }
 
-    /// The number of the last event.
-    pub fn sequence(&self) -> u64 {
-        self.inner.state.borrow().sequence
+    /// The number of the last event; 0 before the first.
+    pub fn last(&self) -> u64 {
+        self.ring.borrow().last
     }
 
-    /// Says that no event follows.
+    /// Reads every event with a number above `after`, then those to come. A reader that falls behind the ring gets a
+    /// warning in place of what it missed.
+    pub fn follow(&self, after: u64) -> Events {
+        self.ring.borrow_mut().followers += 1;
+        // A number from another supervisor's life may lie ahead of this one's.
+        Events { bus: self.clone(), seen: after.min(self.last()) }
+    }
+
+    /// Says that nothing more will come: readers end when they have read the rest.
     pub fn close(&self) {
-        self.inner.state.borrow_mut().closed = true;
-        self.inner.changed.notify_waiters();
+        self.ring.borrow_mut().closed = true;
+        self.changed.notify_waiters();
     }
 
-    /// Reads every event with a number above `after`.
-    pub fn follow(&self, after: u64) -> Follower {
-        self.inner.state.borrow_mut().followers += 1;
-        Follower { bus: self.clone(), after }
-    }
-
-    /// Ends when the stream is closed and every reader has read it to its end.
+    /// Waits until no reader is left.
     pub async fn drained(&self) {
         loop {
-            let changed = self.inner.changed.notified();
-            {
-                let stream = self.inner.state.borrow();
-                if stream.closed && stream.followers == 0 {
-                    return;
-                }
+            let changed = self.changed.notified();
+            if self.ring.borrow().followers == 0 {
+                return;
             }
             changed.await;
         }
     }
 }
 
-/// A reader of an [`EventBus`].
-#[derive(Debug)]
-pub struct Follower {
-    bus: EventBus,
-    after: u64,
-}
-
-impl Follower {
-    /// The next event; `None` at the end of the stream. A reader that was too slow is told so.
+impl Events {
+    /// The next event; `None` when the bus is closed and everything was read. Cancel-safe.
     pub async fn next(&mut self) -> Option<Stamped> {
-        let inner = Rc::clone(&self.bus.inner);
         loop {
-            let changed = inner.changed.notified();
-            if let Some(next) = self.take() {
-                return next;
+            // Taken before the look at the ring, so that nothing that comes in between is missed.
+            let notify = Rc::clone(&self.bus.changed);
+            let changed = notify.notified();
+            if let Some(stamped) = self.take() {
+                return Some(stamped);
+            }
+            if self.bus.ring.borrow().closed {
+                return None;
             }
             changed.await;
         }
     }
 
-    /// `None` when there is nothing yet, `Some(None)` at the end.
-    fn take(&mut self) -> Option<Option<Stamped>> {
-        let stream = self.bus.inner.state.borrow();
-        let first = stream.kept.front().map_or(stream.sequence + 1, |first| first.sequence);
-        if self.after + 1 < first {
-            let missed = first - self.after - 1;
-            self.after = first - 1;
-            let at = stream.kept.front().map(|first| first.at).unwrap_or_default();
-            let text = format!("{missed} events are no longer kept");
-            return Some(Some(Stamped { sequence: self.after, at, event: Event::Warning { text } }));
+    /// The next event, if there is one now.
+    pub fn take(&mut self) -> Option<Stamped> {
+        let ring = self.bus.ring.borrow();
+        let first = ring.events.front()?;
+        let missed = first.sequence.saturating_sub(self.seen + 1);
+        if missed > 0 {
+            self.seen = first.sequence - 1;
+            let text = format!("{missed} events are not shown: they came faster than they were read");
+            return Some(Stamped { sequence: self.seen, at: first.at, event: Event::Warning { text } });
         }
-        let index = usize::try_from(self.after + 1 - first).ok()?;
-        if let Some(next) = stream.kept.get(index) {
-            self.after = next.sequence;
-            return Some(Some(next.clone()));
-        }
-        stream.closed.then_some(None)
+        let place = usize::try_from(self.seen + 1 - first.sequence).ok()?;
+        let stamped = Stamped::clone(ring.events.get(place)?);
+        self.seen = stamped.sequence;
+        Some(stamped)
     }
 }
 
-impl Drop for Follower {
+impl Drop for Events {
     fn drop(&mut self) {
-        self.bus.inner.state.borrow_mut().followers -= 1;
-        self.bus.inner.changed.notify_waiters();
+        self.bus.ring.borrow_mut().followers -= 1;
+        self.bus.changed.notify_waiters();
+    }
+}
+
+fn weight(event: &Event) -> usize {
+    match event {
+        Event::Planned { plan, .. } => 1 + plan.ops.len() + plan.blocked.len(),
+        Event::Accepted { .. }
+        | Event::Rejected { .. }
+        | Event::Started(_)
+        | Event::Finished { .. }
+        | Event::Failed { .. }
+        | Event::Exited { .. }
+        | Event::Health { .. }
+        | Event::Progress { .. }
+        | Event::Converged { .. }
+        | Event::Down
+        | Event::Warning { .. } => 1,
     }
 }
 
@@ -132,33 +150,50 @@ impl Drop for Follower {
 mod tests {
     use super::*;
 
-    fn warning(text: &str) -> Event {
-        Event::Warning { text: text.to_owned() }
+    fn converged(generation: u64) -> Event {
+        Event::Converged { generation }
     }
 
-    #[tokio::test(flavor = "current_thread")]
-    async fn late_readers_get_what_was_and_then_what_comes() {
+    #[tokio::test]
+    async fn a_reader_gets_the_backlog_then_what_comes_then_the_end() {
         let bus = EventBus::new();
-        bus.tell(Now(1), warning("a"));
-        bus.tell(Now(2), warning("b"));
-        let mut follower = bus.follow(1);
-        assert_eq!(follower.next().await.unwrap().event, warning("b"));
-        bus.tell(Now(3), warning("c"));
-        bus.close();
-        assert_eq!(follower.next().await.unwrap().sequence, 3);
-        assert_eq!(follower.next().await, None);
-        drop(follower);
+        for generation in 1..=3 {
+            bus.publish(Now(generation), converged(generation));
+        }
+        let mut events = bus.follow(1);
+        assert_eq!(events.next().await.map(|stamped| stamped.sequence), Some(2));
+        assert_eq!(events.next().await.map(|stamped| stamped.sequence), Some(3));
+        let publish = async {
+            tokio::task::yield_now().await;
+            bus.publish(Now(4), Event::Down);
+            bus.close();
+        };
+        let (next, ()) = tokio::join!(events.next(), publish);
+        assert_eq!(next.map(|stamped| stamped.event), Some(Event::Down));
+        assert_eq!(events.next().await, None);
+        drop(events);
         bus.drained().await;
     }
 
-    #[tokio::test(flavor = "current_thread")]
+    #[tokio::test]
     async fn a_slow_reader_is_told_what_it_missed() {
         let bus = EventBus::new();
-        let mut follower = bus.follow(0);
-        for number in 0..=KEPT_MAX {
-            bus.tell(Now(0), warning(&number.to_string()));
+        let mut events = bus.follow(0);
+        let count = u64::try_from(WEIGHT_MAX).unwrap() + 10;
+        for generation in 1..=count {
+            bus.publish(Now(generation), converged(generation));
         }
-        assert_eq!(follower.next().await.unwrap().event, warning("1 events are no longer kept"));
-        assert_eq!(follower.next().await.unwrap().event, warning("1"));
+        let first = events.next().await.unwrap();
+        assert_eq!(first.sequence, 10);
+        assert!(matches!(&first.event, Event::Warning { text } if text.starts_with("10 events")), "{first:?}");
+        assert_eq!(events.next().await.unwrap().event, converged(11));
+    }
+
+    #[tokio::test]
+    async fn a_number_of_an_earlier_supervisor_does_not_hide_events() {
+        let bus = EventBus::new();
+        let mut events = bus.follow(900);
+        bus.publish(Now(1), Event::Down);
+        assert_eq!(events.next().await.unwrap().sequence, 1);
     }
 }

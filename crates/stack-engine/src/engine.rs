@@ -1,446 +1,297 @@
-//! The loop: look, plan, execute, look again.
-//!
-//! One task owns everything here; others send [`Message`]s. Wake-ups carry no authority: whatever wakes the loop, it
-//! looks and plans anew, and steps of what is already under way are left out of the new plan.
+//! The loop and its one owner.
 
-use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use futures_util::FutureExt;
-use futures_util::stream::{FuturesUnordered, StreamExt};
-use stack_model::{
-    Action, Desired, Diagnostic, Event, Failure, Fault, Key, Millis, Now, Observed, Op, OpReport, Plan, PolicyChange,
-    ProjectName, Reply, UpOptions,
-};
+use stack_model::{Blocked, Desired, Event, Failure, Fault, Key, Millis, Now, Observed, Reply, Until};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::dag::Dag;
-use crate::journal::JournalStore;
-use crate::{Changed, Clock, EventBus, Host, Journal, Policy, Wake};
+use crate::flight::{Flight, Landed};
+use crate::journal::Journal;
+use crate::schedule::Schedule;
+use crate::{Clock, Ended, EventBus, Host, Message, Wake};
 
-/// Steps under way at the same time. They spend their time in the kernel, so more would only wait for each other.
-const IN_FLIGHT_MAX: usize = 32;
-/// Even without a wake-up, everything is looked at this often.
-const RESYNC: Millis = Millis(30_000);
+/// Everything is looked at again after this time, whatever the wake-ups say.
+pub(crate) const RESYNC: Millis = Millis(30_000);
+/// A plan is not made more often while steps are under way and nothing else could begin.
+const PAUSE: Millis = Millis(5);
+/// The same while more could begin than there is room for: a new plan would only keep the machine from working.
+const PAUSE_BUSY: Millis = Millis(50);
+/// The journal is written at most this often, unless what the user asked for changes.
+pub(crate) const SAVE_PAUSE: Millis = Millis(1_000);
+/// Steps under way have this long to end when the engine is told to.
+const QUIT_PATIENCE: Millis = Millis(2_000);
+/// Wake-ups and messages that are taken at once.
+const TAKEN_AT_ONCE_MAX: usize = 256;
 
-/// What others ask of the engine.
+/// How urgent the next look is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Want {
+    /// Nothing has changed.
+    Nothing,
+    /// When the steps under way leave time for it.
+    Soon,
+    /// At once.
+    Now,
+}
+
+/// What the last plan said, beside its steps.
+#[derive(Debug, Default)]
+pub(crate) struct Outlook {
+    pub(crate) observed: Rc<Observed>,
+    pub(crate) blocked: Vec<Blocked>,
+    /// It had neither steps nor blocked lines.
+    pub(crate) converged: bool,
+    /// When it was made.
+    pub(crate) at: Now,
+    /// When everything was last looked at.
+    pub(crate) fresh_at: Now,
+    /// Steps have ended since.
+    pub(crate) outdated: bool,
+}
+
+/// What has been said already.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// The generation that was said to be converged, and still is.
+    pub(crate) converged: Option<u64>,
+    /// Lines of the last plan.
+    pub(crate) lines: BTreeSet<String>,
+    /// Warnings of the last plan.
+    pub(crate) warnings: BTreeSet<String>,
+    /// The journal cannot be written.
+    pub(crate) journal: bool,
+}
+
+/// Keeps a project as it is wanted. See the crate's documentation.
 #[derive(Debug)]
-pub enum Message {
-    /// The input was read.
-    Input {
-        /// The file's meaning, before the policy.
-        desired: Desired,
-        /// Why it was read: `up`, `compose.yaml saved`.
-        reason: String,
-        /// Warnings of the loader.
-        warnings: Vec<Diagnostic>,
-        /// The options of an `up`; `None` for a save.
-        options: Option<UpOptions>,
-        /// Where to answer.
-        reply: Option<oneshot::Sender<Reply>>,
-    },
-    /// The input could not be read.
-    Rejected {
-        /// Why it was read.
-        reason: String,
-        /// What is wrong.
-        diagnostics: Vec<Diagnostic>,
-    },
-    /// What is wanted changes without the input.
-    Change(PolicyChange, oneshot::Sender<Reply>),
-    /// What is there?
-    Status(oneshot::Sender<Reply>),
-    /// What would be done?
-    Plan {
-        /// The file's meaning, before the policy.
-        desired: Desired,
-        /// The options of an `up`.
-        options: UpOptions,
-        /// Where to answer.
-        reply: oneshot::Sender<Reply>,
-    },
-    /// End, and leave everything as it is.
-    Quit,
+pub struct Engine<H: Host, C: Clock> {
+    pub(crate) host: H,
+    pub(crate) clock: C,
+    pub(crate) journal: Journal,
+    pub(crate) bus: EventBus,
+    pub(crate) desired: Option<Rc<Desired>>,
+    pub(crate) flight: Flight,
+    pub(crate) schedule: Schedule,
+    /// Steps that ended during a look.
+    pub(crate) landed: Vec<Landed>,
+    pub(crate) want: Want,
+    /// The next look is at everything.
+    pub(crate) fresh: bool,
+    pub(crate) outlook: Outlook,
+    pub(crate) told: Told,
+    /// Answers that wait until what they promise is written down.
+    pub(crate) replies: Vec<(oneshot::Sender<Reply>, Reply)>,
+    /// Since when, and how often, a kind of step has worked for a key.
+    pub(crate) repeats: BTreeMap<(Key, &'static str), (Now, u32)>,
+    /// It was told to end; until when steps may still do so.
+    pub(crate) quitting: Option<Now>,
 }
 
-/// How the loop ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// Nothing of the project is left.
-    Down,
-    /// It was told to, and everything is as it was.
-    Quit,
+enum Woken {
+    Landed(Landed),
+    Wake(Wake),
+    Message(Option<Message>),
+    Time,
 }
 
-/// A step that has ended.
-struct Done {
-    number: usize,
-    /// The plan that the step belongs to.
-    round: u64,
-    op: Op,
-    micros: u64,
-    result: Result<Changed, Failure>,
-}
-
-type InFlight = FuturesUnordered<Pin<Box<dyn Future<Output = Done>>>>;
-
-/// The engine of one project.
-#[derive(Debug)]
-pub struct Engine<H, C, S> {
-    host: H,
-    clock: C,
-    journal: Journal<S>,
-    bus: EventBus,
-    in_flight: InFlight,
-    busy: BTreeMap<Key, Op>,
-    dag: Dag,
-    round: u64,
-    observed: Observed,
-    plan: Plan,
-    desired: Desired,
-    /// Something changed: look and plan before anything else.
-    stale: bool,
-    /// Look at everything.
-    fresh: bool,
-    next_resync: Now,
-    /// The generation that was last called converged, until something has to be done again.
-    converged: Option<u64>,
-}
-
-impl std::fmt::Debug for Done {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Done").field("op", &self.op).field("result", &self.result).finish_non_exhaustive()
-    }
-}
-
-impl<H: Host, C: Clock, S: JournalStore> Engine<H, C, S> {
-    /// An engine that goes on from the journal. Until an input was accepted, now or before, it touches nothing.
-    pub fn new(host: H, clock: C, journal: Journal<S>, bus: EventBus) -> Self {
-        let generation = journal.record.generation;
-        let empty = empty(ProjectName::new(""), String::new());
-        let desired = journal.desired().map_or(empty, |base| journal.record.policy.apply(base, generation));
-        let next_resync = clock.now().plus(RESYNC);
+impl<H: Host, C: Clock> Engine<H, C> {
+    /// An engine that goes on where `journal` ends.
+    pub fn new(host: H, clock: C, journal: Journal, bus: EventBus) -> Self {
         Self {
             host,
             clock,
             journal,
             bus,
-            in_flight: FuturesUnordered::new(),
-            busy: BTreeMap::new(),
-            dag: Dag::default(),
-            round: 0,
-            observed: Observed::default(),
-            plan: Plan::default(),
-            desired,
-            stale: true,
+            desired: None,
+            flight: Flight::default(),
+            schedule: Schedule::default(),
+            landed: Vec::new(),
+            want: Want::Nothing,
             fresh: true,
-            next_resync,
-            converged: None,
+            outlook: Outlook::default(),
+            told: Told::default(),
+            replies: Vec::new(),
+            repeats: BTreeMap::new(),
+            quitting: None,
         }
     }
 
-    /// Runs until the project is down or [`Message::Quit`] comes.
+    /// Runs until the project is down, or until it is told to quit or nobody is left who could tell. The bus is closed
+    /// then. Dropping the future is a crash: what was under way is half-done, and the next engine finds it so.
     pub async fn run(mut self, mut messages: mpsc::Receiver<Message>) -> Ended {
-        let ended = loop {
-            if self.stale {
-                self.look_and_plan().await;
-                if self.is_down() {
-                    self.tell(Event::Down);
-                    break Ended::Down;
-                }
+        self.resume();
+        loop {
+            if self.is_due() {
+                self.turn().await;
             }
-            self.begin_steps();
-            let deadline = self.plan.next_time().map_or(self.next_resync, |at| at.min(self.next_resync));
-            tokio::select! {
-                biased;
-                Some(done) = self.in_flight.next() => self.note(done),
-                message = messages.recv() => match message {
-                    None | Some(Message::Quit) => break Ended::Quit,
-                    Some(message) => self.take(message).await,
-                },
-                wake = self.host.wait() => self.wake(wake),
-                () = self.clock.sleep_until(deadline) => {
-                    self.fresh |= self.clock.now() >= self.next_resync;
-                    self.stale = true;
-                }
+            if self.is_down() {
+                return self.farewell();
             }
-            self.take_what_is_ready();
-        };
-        // Steps under way end with the runtime's worker threads; half-done ones are observed by whoever comes next.
-        self.save(false);
-        self.bus.close();
-        ended
+            if self.quitting.is_some_and(|patience| self.flight.is_empty() || self.clock.now() >= patience) {
+                self.save();
+                self.bus.close();
+                return Ended::Quit;
+            }
+            self.begin();
+            self.save_in_time();
+            let woken = self.next(&mut messages).await;
+            self.take(woken).await;
+            self.take_rest(&mut messages).await;
+        }
     }
 
-    /// Takes everything that has happened by now, so that one plan serves all of it.
-    fn take_what_is_ready(&mut self) {
-        while let Some(Some(done)) = self.in_flight.next().now_or_never() {
-            self.note(done);
+    fn resume(&mut self) {
+        if let Some(error) = self.journal.lost.take() {
+            let failure = Failure::from_error(Fault::Missing, &error);
+            self.publish(Event::Warning { text: format!("{failure}; beginning a new one") });
         }
-        while let Some(wake) = self.host.wait().now_or_never() {
+        if !self.journal.steps.is_empty() {
+            let text = format!("it was interrupted before it had done: {}", self.journal.steps.join(", "));
+            self.publish(Event::Warning { text });
+        }
+        if self.journal.base.is_some() || self.journal.policy.down.is_some() {
+            self.want_now();
+        }
+    }
+
+    /// Takes what was written down for what is wanted, and looks at once.
+    pub(crate) fn want_now(&mut self) {
+        let base = self.base();
+        self.desired = Some(Rc::new(self.journal.policy.apply(&base, self.journal.generation)));
+        self.want = Want::Now;
+    }
+
+    /// What the file says; an empty project when that is not known.
+    pub(crate) fn base(&self) -> Rc<Desired> {
+        self.journal.base.clone().unwrap_or_else(|| {
+            Rc::new(Desired {
+                project: self.journal.project().clone(),
+                instance: self.journal.instance().to_owned(),
+                generation: 0,
+                networks: BTreeMap::new(),
+                volumes: BTreeMap::new(),
+                services: BTreeMap::new(),
+                discard_volumes: Vec::new(),
+                stop_grace: None,
+            })
+        })
+    }
+
+    pub(crate) fn publish(&self, event: Event) -> u64 {
+        self.bus.publish(self.clock.now(), event)
+    }
+
+    fn is_due(&mut self) -> bool {
+        if self.desired.is_none() {
+            return false;
+        }
+        let now = self.clock.now();
+        let idle = self.flight.is_empty() && !self.schedule.has_ready();
+        // A clock that was set back would otherwise put the next look off for as long.
+        if now.since(self.outlook.fresh_at) >= RESYNC || now < self.outlook.fresh_at {
+            (self.want, self.fresh) = (Want::Now, true);
+        }
+        if self.next_time().is_some_and(|at| at <= now) {
+            self.want = Want::Now;
+        }
+        // Only a new look tells what the steps have made possible.
+        if self.outlook.outdated && (idle || !self.schedule.has_ready() && !self.outlook.blocked.is_empty()) {
+            self.want = self.want.max(Want::Soon);
+        }
+        match self.want {
+            Want::Nothing => false,
+            Want::Soon => idle || now >= self.outlook.at.plus(self.pause()),
+            Want::Now => true,
+        }
+    }
+
+    fn pause(&self) -> Millis {
+        if self.schedule.has_ready() { PAUSE_BUSY } else { PAUSE }
+    }
+
+    /// The nearest time that the plan waits for. A time that had passed when it was made holds something else back.
+    fn next_time(&self) -> Option<Now> {
+        let times = self.outlook.blocked.iter().filter_map(|blocked| match &blocked.until {
+            Until::Time(at, _) => Some(*at),
+            Until::Dependency { .. } | Until::Image(_) | Until::Exited(_) | Until::Done(_) | Until::Failed(_) => None,
+        });
+        times.filter(|at| *at > self.outlook.at).min()
+    }
+
+    /// When to go on if nothing happens.
+    fn deadline(&self) -> Now {
+        let now = self.clock.now();
+        let look = (self.want == Want::Soon).then(|| self.outlook.at.plus(self.pause()));
+        let save = self.journal.unsaved().map(|(_, saved)| saved.plus(SAVE_PAUSE));
+        let resync = self.desired.is_some().then(|| self.outlook.fresh_at.plus(RESYNC));
+        let times = [look, save, resync, self.next_time(), self.quitting];
+        times.into_iter().flatten().fold(now.plus(RESYNC), Now::min)
+    }
+
+    async fn next(&mut self, messages: &mut mpsc::Receiver<Message>) -> Woken {
+        let deadline = self.deadline();
+        let quitting = self.quitting.is_some();
+        let Self { host, clock, flight, .. } = self;
+        // Without anything to keep there is nothing to be woken for, and an engine that idles does not tick.
+        let idle = self.desired.is_none() && self.journal.unsaved().is_none() && !quitting;
+        tokio::select! {
+            biased;
+            message = messages.recv(), if !quitting => Woken::Message(message),
+            landed = flight.land() => Woken::Landed(landed),
+            wake = host.wait() => Woken::Wake(wake),
+            () = clock.sleep_until(deadline), if !idle => Woken::Time,
+        }
+    }
+
+    async fn take(&mut self, woken: Woken) {
+        match woken {
+            Woken::Landed(landed) => self.finish(landed),
+            Woken::Wake(wake) => self.wake(wake),
+            Woken::Message(Some(message)) => self.receive(message).await,
+            Woken::Message(None) => self.quit(),
+            Woken::Time => {}
+        }
+    }
+
+    /// Takes what has come meanwhile, so that a burst is one reason to look.
+    async fn take_rest(&mut self, messages: &mut mpsc::Receiver<Message>) {
+        let landed = std::mem::take(&mut self.landed);
+        landed.into_iter().for_each(|landed| self.finish(landed));
+        while let Some(landed) = self.flight.land().now_or_never() {
+            self.finish(landed);
+        }
+        for _ in 0..TAKEN_AT_ONCE_MAX {
+            let Some(wake) = self.host.wait().now_or_never() else { break };
             self.wake(wake);
         }
-    }
-
-    async fn look_and_plan(&mut self) {
-        self.stale = false;
-        let fresh = std::mem::take(&mut self.fresh);
-        if fresh {
-            self.next_resync = self.clock.now().plus(RESYNC);
+        for _ in 0..TAKEN_AT_ONCE_MAX {
+            let Ok(message) = messages.try_recv() else { break };
+            self.receive(message).await;
         }
-        self.observed = self.host.observe(&self.desired, fresh).await;
-        if self.desired.project.as_str().is_empty() {
-            // Nothing was ever asked for: what there is may belong to someone whose journal was lost.
-            return;
-        }
-        let now = self.clock.now();
-        let plan = stack_plan::plan(&self.desired, &self.observed, &self.journal.record.history, now);
-        let is_news = plan != self.plan && !plan.is_converged();
-        if is_news {
-            let generation = self.desired.generation;
-            self.tell(Event::Planned { generation, plan: plan.clone() });
-            self.journal.change().in_flight = plan.ops.iter().map(|op| format!("{} {}", op.key, op.action)).collect();
-            self.save(false);
-        }
-        self.round += 1;
-        self.dag = Dag::new(plan.ops.clone(), |key| self.busy.contains_key(key));
-        let is_converged = plan.is_converged() && self.busy.is_empty();
-        self.plan = plan;
-        if !is_converged {
-            self.converged = None;
-        } else if self.converged != Some(self.desired.generation) {
-            self.converged = Some(self.desired.generation);
-            self.journal.change().in_flight.clear();
-            self.save(false);
-            self.tell(Event::Converged { generation: self.desired.generation });
-        }
-    }
-
-    fn begin_steps(&mut self) {
-        while self.in_flight.len() < IN_FLIGHT_MAX {
-            let Some((number, op)) = self.dag.begin(|key| self.busy.contains_key(key)) else { return };
-            self.tell(Event::Started(report(&op)));
-            let applying = std::panic::AssertUnwindSafe(self.host.apply(&op)).catch_unwind();
-            self.busy.insert(op.key.clone(), op.clone());
-            let (round, begun) = (self.round, Instant::now());
-            self.in_flight.push(Box::pin(async move {
-                let result = applying.await.unwrap_or_else(|_| {
-                    Err(Failure::new(Fault::Bug, "the operation panicked")
-                        .hint("this is a mistake in stack; please report it"))
-                });
-                let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-                Done { number, round, op, micros, result }
-            }));
-        }
-    }
-
-    /// Notes the end of a step. The next plan is due when this one has nothing left to begin.
-    fn note(&mut self, done: Done) {
-        let Done { number, round, op, micros, result } = done;
-        self.busy.remove(&op.key);
-        self.journal.count(kind(&op.action), micros);
-        let now = self.clock.now();
-        match result {
-            Ok(_) => {
-                stack_plan::note_success(&mut self.journal.change().history, &op, &self.observed, now);
-                if round == self.round {
-                    self.dag.finish(number);
-                }
-                self.tell(Event::Finished { op: report(&op), micros });
-            }
-            Err(failure) => {
-                let generation = self.desired.generation;
-                let history = &mut self.journal.change().history;
-                let retry = stack_plan::note_failure(history, &op, failure.clone(), generation, now);
-                self.tell(Event::Failed { op: report(&op), failure, retry: Some(retry) });
-                self.stale = true;
-            }
-        }
-        let exhausted = self.dag.is_idle() && (self.busy.is_empty() || self.dag.held_back);
-        self.stale |= exhausted || round != self.round;
     }
 
     fn wake(&mut self, wake: Wake) {
-        match wake {
-            Wake::Dirty => self.stale = true,
+        let soon = match wake {
+            Wake::Dirty => true,
             Wake::Resync => {
-                self.stale = true;
                 self.fresh = true;
+                true
             }
-            Wake::Tell(event) => self.tell(event),
-        }
-    }
-
-    async fn take(&mut self, message: Message) {
-        match message {
-            Message::Input { desired, reason, warnings, options, reply } => {
-                let answer = self.accept(desired, reason, warnings, options);
-                if let Some(reply) = reply {
-                    answer_to(reply, answer);
-                }
+            Wake::Tell(event) => {
+                let changes = matches!(event, Event::Exited { .. } | Event::Health { .. });
+                self.publish(event);
+                changes
             }
-            Message::Rejected { reason, diagnostics } => self.tell(Event::Rejected { reason, diagnostics }),
-            Message::Change(change, reply) => {
-                let answer = self.change(&change);
-                answer_to(reply, answer);
-            }
-            Message::Status(reply) => {
-                let observed = self.host.observe(&self.desired, false).await;
-                answer_to(reply, Reply::Status(Box::new(observed)));
-            }
-            Message::Plan { desired, options, reply } => {
-                let answer = self.preview(&desired, &options).await;
-                answer_to(reply, answer);
-            }
-            // The loop has taken this one.
-            Message::Quit => {}
-        }
-    }
-
-    fn accept(
-        &mut self,
-        base: Desired,
-        reason: String,
-        warnings: Vec<Diagnostic>,
-        options: Option<UpOptions>,
-    ) -> Reply {
-        if options.is_none() && (self.journal.desired() == Some(&base) || self.journal.record.policy.is_down()) {
-            // A save that means the same, or one while everything goes away.
-            return Reply::Accepted { generation: self.desired.generation, sequence: self.bus.sequence() };
-        }
-        let mut policy = self.journal.record.policy.clone();
-        if let Some(options) = &options
-            && let Err(failure) = policy.up(options, &base)
-        {
-            return Reply::Refused(failure);
-        }
-        let sequence = self.bus.sequence();
-        self.journal.change().base = Some(base);
-        self.intend(policy);
-        self.tell(Event::Accepted { generation: self.desired.generation, reason, warnings });
-        Reply::Accepted { generation: self.desired.generation, sequence }
-    }
-
-    fn change(&mut self, change: &PolicyChange) -> Reply {
-        let mut policy = self.journal.record.policy.clone();
-        let Some(base) = self.journal.desired() else {
-            return Reply::Refused(Failure::new(Fault::Missing, "the project is not up").hint("run `stack up` first"));
         };
-        if let Err(failure) = policy.change(change, base) {
-            return Reply::Refused(failure);
-        }
-        let sequence = self.bus.sequence();
-        self.intend(policy);
-        Reply::Accepted { generation: self.desired.generation, sequence }
-    }
-
-    /// Makes new orders the ones to follow, in writing first.
-    fn intend(&mut self, policy: Policy) {
-        let record = self.journal.change();
-        record.generation += 1;
-        record.policy = policy;
-        self.save(true);
-        let record = &self.journal.record;
-        if let Some(base) = &record.base {
-            self.desired = record.policy.apply(base, record.generation);
-        }
-        self.converged = None;
-        self.stale = true;
-    }
-
-    /// What an `up` would do, without doing it.
-    async fn preview(&mut self, base: &Desired, options: &UpOptions) -> Reply {
-        let mut policy = self.journal.record.policy.clone();
-        if let Err(failure) = policy.up(options, base) {
-            return Reply::Refused(failure);
-        }
-        let desired = policy.apply(base, self.journal.record.generation + 1);
-        let observed = self.host.observe(&desired, true).await;
-        Reply::Plan(stack_plan::plan(&desired, &observed, &self.journal.record.history, self.clock.now()))
-    }
-
-    /// Nothing is wanted and nothing is left.
-    fn is_down(&self) -> bool {
-        let Observed { images: _, networks, volumes: _, containers, ruleset, names: _, host: _ } = &self.observed;
-        let gone = networks.is_empty() && containers.is_empty() && ruleset.is_none();
-        self.journal.record.policy.is_down() && gone && self.busy.is_empty() && self.plan.ops.is_empty()
-    }
-
-    fn save(&mut self, intent: bool) {
-        if let Err(error) = self.journal.save(intent) {
-            self.tell(Event::Warning { text: format!("cannot write the journal: {error}") });
+        if soon {
+            self.want = self.want.max(Want::Soon);
         }
     }
 
-    fn tell(&self, event: Event) {
-        self.bus.tell(self.clock.now(), event);
-    }
-}
-
-fn answer_to(reply: oneshot::Sender<Reply>, answer: Reply) {
-    // A client that went away does not want the answer.
-    drop(reply.send(answer));
-}
-
-fn empty(project: ProjectName, instance: String) -> Desired {
-    Desired {
-        project,
-        instance,
-        generation: 0,
-        networks: BTreeMap::new(),
-        volumes: BTreeMap::new(),
-        services: BTreeMap::new(),
-        discard_volumes: Vec::new(),
-        stop_grace: None,
-    }
-}
-
-/// A step as events name it.
-fn report(op: &Op) -> OpReport {
-    let container = match &op.action {
-        Action::CreateContainer(container) | Action::UpdateRecord(container) => Some(container.id.clone()),
-        Action::StartContainer { id }
-        | Action::StopContainer { id, .. }
-        | Action::KillContainer { id }
-        | Action::RemoveContainer { id }
-        | Action::WriteLimits { id, .. }
-        | Action::AttachContainer { id } => Some(id.clone()),
-        Action::PullImage { .. }
-        | Action::EnsureNetwork(_)
-        | Action::RemoveNetwork { .. }
-        | Action::EnsureVolume(_)
-        | Action::RemoveVolume { .. }
-        | Action::ApplyRuleset(_)
-        | Action::PublishNames(_) => None,
-    };
-    OpReport {
-        key: op.key.clone(),
-        action: op.action.to_string(),
-        effect: op.effect,
-        cause: op.cause.to_string(),
-        container,
-    }
-}
-
-/// The name under which a step's duration is counted.
-fn kind(action: &Action) -> &'static str {
-    match action {
-        Action::PullImage { .. } => "pull-image",
-        Action::EnsureNetwork(_) => "ensure-network",
-        Action::RemoveNetwork { .. } => "remove-network",
-        Action::EnsureVolume(_) => "ensure-volume",
-        Action::RemoveVolume { .. } => "remove-volume",
-        Action::CreateContainer(_) => "create-container",
-        Action::StartContainer { .. } => "start-container",
-        Action::StopContainer { .. } => "stop-container",
-        Action::KillContainer { .. } => "kill-container",
-        Action::RemoveContainer { .. } => "remove-container",
-        Action::WriteLimits { .. } => "write-limits",
-        Action::UpdateRecord(_) => "update-record",
-        Action::AttachContainer { .. } => "attach-container",
-        Action::ApplyRuleset(_) => "apply-ruleset",
-        Action::PublishNames(_) => "publish-names",
+    pub(crate) fn quit(&mut self) {
+        let patience = self.clock.now().plus(QUIT_PATIENCE);
+        self.quitting.get_or_insert(patience);
     }
 }

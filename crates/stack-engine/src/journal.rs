@@ -1,160 +1,236 @@
-//! What outlives the supervisor: intent, numbers, latencies. Not the truth about the machine; that is looked at.
+//! What outlives the engine: intent, history, and the names of the steps that were under way.
+//!
+//! It is not a source of truth about the machine. Without it the engine finds every container again, and only loses
+//! patience, numbers and what was asked for beside the file.
 
-use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use stack_model::{Desired, History, Layout, ProjectName};
+use stack_model::{Desired, History, Now, ProjectName};
 
-use crate::Policy;
+use crate::{Latency, Policy};
 
-/// Version of the file. A newer reader fills what is absent with defaults; an older one ignores what it does not know.
+/// Version of the format; readers take older ones with defaults for what is absent.
 const SCHEMA: u32 = 1;
-/// Buckets of a histogram: the last one begins at 2^31 microseconds, about 36 minutes.
-const BUCKETS: usize = 32;
 
-/// Where a journal is kept.
-pub trait JournalStore {
-    /// The text of the last save, if there is one.
-    fn load(&self) -> Option<Vec<u8>>;
-    /// Replaces the text as a whole. `durable`: it has to survive a power failure.
-    ///
-    /// # Errors
-    /// It could not be written; the last one is still there.
-    fn save(&mut self, text: &[u8], durable: bool) -> io::Result<()>;
+/// What a saved journal survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Survives {
+    /// The end of the process.
+    Crash,
+    /// A loss of power, too: what the user asked for.
+    PowerLoss,
 }
 
-/// What is written down.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct Record {
-    schema: u32,
+/// A journal that cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// It cannot be read.
+    #[error("cannot read the journal")]
+    Read(#[source] std::io::Error),
+    /// It cannot be written.
+    #[error("cannot write the journal")]
+    Write(#[source] std::io::Error),
+    /// It is not a journal.
+    #[error("cannot understand the journal")]
+    Parse(#[source] serde_json::Error),
+}
+
+/// Where a journal is kept, and whose it is.
+pub trait JournalStore: fmt::Debug {
+    /// The project it belongs to.
+    fn project(&self) -> &ProjectName;
+    /// [`Desired::instance`] of the project.
+    fn instance(&self) -> &str;
+    /// What was saved last; `None` when nothing was.
+    ///
+    /// # Errors
+    /// [`JournalError::Read`].
+    fn load(&mut self) -> Result<Option<String>, JournalError>;
+    /// Replaces what is kept, at once or not at all.
+    ///
+    /// # Errors
+    /// [`JournalError::Write`].
+    fn save(&mut self, text: &str, survives: Survives) -> Result<(), JournalError>;
+}
+
+/// The engine's memory.
+#[derive(Debug)]
+pub struct Journal {
+    store: Box<dyn JournalStore>,
     pub(crate) generation: u64,
-    /// What was last read from the file, before the policy.
-    pub(crate) base: Option<Desired>,
+    pub(crate) base: Option<Rc<Desired>>,
     pub(crate) policy: Policy,
     pub(crate) history: History,
-    /// Steps that were begun and not known to have ended, for whoever reads the file after a crash.
-    pub(crate) in_flight: Vec<String>,
-    /// How long steps took, by kind: how many took between 2^n and 2^(n+1) microseconds.
-    latency: BTreeMap<String, Vec<u64>>,
+    pub(crate) latency: Latency,
+    /// Steps that were under way when the journal was saved.
+    pub(crate) steps: Vec<String>,
+    /// Why an earlier journal could not be used.
+    pub(crate) lost: Option<JournalError>,
+    unsaved: Option<Survives>,
+    saved: Now,
 }
 
-/// The journal of one project.
-#[derive(Debug)]
-pub struct Journal<S = DiskJournal> {
-    store: S,
-    pub(crate) record: Record,
-    unsaved: bool,
+/// The journal as a file has it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Page<D, P, H, L, S> {
+    #[serde(default)]
+    schema: u32,
+    #[serde(default)]
+    generation: u64,
+    policy: P,
+    history: H,
+    #[serde(default)]
+    steps: S,
+    #[serde(default)]
+    latency: L,
+    desired: D,
 }
 
-impl<S: JournalStore> Journal<S> {
-    /// Reads the journal; one that is missing or unreadable is an empty one.
-    pub fn load(store: S) -> Self {
-        let record = store.load().and_then(|text| serde_json::from_slice(&text).ok());
-        Self { store, record: record.unwrap_or_default(), unsaved: false }
+type Read = Page<Option<Desired>, Policy, History, Latency, Vec<String>>;
+type Written<'a> = Page<Option<&'a Desired>, &'a Policy, &'a History, &'a Latency, &'a [String]>;
+
+impl Journal {
+    /// Reads what `store` has. A journal that cannot be read is as good as none; the engine says so once.
+    pub fn load(store: impl JournalStore + 'static) -> Self {
+        let mut store: Box<dyn JournalStore> = Box::new(store);
+        let read = store.load().and_then(|text| {
+            text.map(|text| serde_json::from_str::<Read>(&text).map_err(JournalError::Parse)).transpose()
+        });
+        let (page, lost) = match read {
+            Ok(page) => (page, None),
+            Err(error) => (None, Some(error)),
+        };
+        let mut journal = Self {
+            store,
+            generation: 0,
+            base: None,
+            policy: Policy::default(),
+            history: History::default(),
+            latency: Latency::default(),
+            steps: Vec::new(),
+            lost,
+            unsaved: None,
+            saved: Now(0),
+        };
+        if let Some(Page { schema: _, generation, policy, history, steps, latency, desired }) = page {
+            journal.base = desired.map(Rc::new);
+            (journal.generation, journal.policy, journal.history) = (generation, policy, history);
+            (journal.latency, journal.steps) = (latency, steps);
+        }
+        journal
     }
 
-    /// What was last accepted from the file.
+    /// What the file said when it was last accepted; `None` when the project is down.
     pub fn desired(&self) -> Option<&Desired> {
-        self.record.base.as_ref()
+        self.base.as_deref()
     }
 
-    /// How often steps of each kind took between 2^n and 2^(n+1) microseconds, by n.
-    pub fn latency(&self) -> &BTreeMap<String, Vec<u64>> {
-        &self.record.latency
+    /// What stands between the file and the desired state.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
-    /// Changes what is written down, and writes it soon.
-    pub(crate) fn change(&mut self) -> &mut Record {
-        self.unsaved = true;
-        &mut self.record
+    /// What the plan remembers.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
-    /// Counts a step.
-    pub(crate) fn count(&mut self, kind: &str, micros: u64) {
-        let bucket = usize::try_from(micros.max(1).ilog2()).unwrap_or(0).min(BUCKETS - 1);
-        let record = self.change();
-        let buckets = record.latency.entry(kind.to_owned()).or_insert_with(|| vec![0; BUCKETS]);
-        if let Some(count) = buckets.get_mut(bucket) {
-            *count += 1;
-        }
+    /// The last accepted generation.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
-    /// Writes down what changed. `intent`: the user asked for something, and a power failure must not take that away.
-    ///
-    /// # Errors
-    /// The disk is full or gone; the next call tries again.
-    pub(crate) fn save(&mut self, intent: bool) -> io::Result<()> {
-        if !self.unsaved {
-            return Ok(());
-        }
-        self.record.schema = SCHEMA;
-        self.store.save(&serde_json::to_vec(&self.record)?, intent)?;
-        self.unsaved = false;
+    /// How long steps took.
+    pub fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
+    /// Steps that were under way when the journal was last saved.
+    pub fn steps(&self) -> &[String] {
+        &self.steps
+    }
+
+    pub(crate) fn project(&self) -> &ProjectName {
+        self.store.project()
+    }
+
+    pub(crate) fn instance(&self) -> &str {
+        self.store.instance()
+    }
+
+    /// Notes that there is something to save.
+    pub(crate) fn touch(&mut self, survives: Survives) {
+        self.unsaved = match (self.unsaved, survives) {
+            (Some(Survives::PowerLoss), _) | (_, Survives::PowerLoss) => Some(Survives::PowerLoss),
+            (Some(Survives::Crash) | None, Survives::Crash) => Some(Survives::Crash),
+        };
+    }
+
+    /// What is not saved yet, and when the last save was.
+    pub(crate) fn unsaved(&self) -> Option<(Survives, Now)> {
+        self.unsaved.map(|survives| (survives, self.saved))
+    }
+
+    /// Saves what was touched.
+    pub(crate) fn save(&mut self, now: Now) -> Result<(), JournalError> {
+        let Some(survives) = self.unsaved.take() else { return Ok(()) };
+        self.saved = now;
+        let page: Written<'_> = Page {
+            schema: SCHEMA,
+            generation: self.generation,
+            policy: &self.policy,
+            history: &self.history,
+            steps: &self.steps,
+            latency: &self.latency,
+            desired: self.base.as_deref(),
+        };
+        let text = serde_json::to_string_pretty(&page).map_err(JournalError::Parse)?;
+        self.store.save(&text, survives)
+    }
+}
+
+/// A journal in memory. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct MemoryJournal {
+    project: ProjectName,
+    text: Rc<RefCell<Option<String>>>,
+}
+
+impl MemoryJournal {
+    /// An empty one.
+    pub fn new(project: ProjectName) -> Self {
+        Self { project, text: Rc::default() }
+    }
+
+    /// Deletes it.
+    pub fn delete(&self) {
+        self.text.replace(None);
+    }
+
+    /// What was saved last.
+    pub fn text(&self) -> Option<String> {
+        self.text.borrow().clone()
+    }
+}
+
+impl JournalStore for MemoryJournal {
+    fn project(&self) -> &ProjectName {
+        &self.project
+    }
+
+    fn instance(&self) -> &str {
+        ""
+    }
+
+    fn load(&mut self) -> Result<Option<String>, JournalError> {
+        Ok(self.text())
+    }
+
+    fn save(&mut self, text: &str, _: Survives) -> Result<(), JournalError> {
+        self.text.replace(Some(text.to_owned()));
         Ok(())
-    }
-}
-
-/// A journal in the store: `projects/<name>/journal.json`.
-#[derive(Debug)]
-pub struct DiskJournal {
-    path: PathBuf,
-}
-
-impl DiskJournal {
-    /// The journal of a project.
-    pub fn new(layout: &Layout, project: &ProjectName) -> Self {
-        Self { path: layout.project(project).join("journal.json") }
-    }
-}
-
-impl JournalStore for DiskJournal {
-    fn load(&self) -> Option<Vec<u8>> {
-        fs_err::read(&self.path).ok()
-    }
-
-    fn save(&mut self, text: &[u8], durable: bool) -> io::Result<()> {
-        use fs_err::os::unix::fs::OpenOptionsExt;
-        let part = self.path.with_extension("json.part");
-        // It holds environments, and those hold passwords.
-        let mut file = fs_err::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-        file.write_all(text)?;
-        if durable {
-            file.sync_data()?;
-        }
-        fs_err::rename(&part, &self.path)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, Default, Clone)]
-    struct Memory(std::rc::Rc<std::cell::RefCell<Option<Vec<u8>>>>);
-
-    impl JournalStore for Memory {
-        fn load(&self) -> Option<Vec<u8>> {
-            self.0.borrow().clone()
-        }
-        fn save(&mut self, text: &[u8], _durable: bool) -> io::Result<()> {
-            *self.0.borrow_mut() = Some(text.to_vec());
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn what_was_counted_is_there_again_and_nonsense_is_an_empty_journal() {
-        let memory = Memory::default();
-        let mut journal = Journal::load(memory.clone());
-        journal.count("start", 17_000);
-        journal.count("start", 900);
-        journal.save(false).unwrap();
-        let again = Journal::load(memory.clone());
-        assert_eq!((again.latency()["start"][14], again.latency()["start"][9]), (1, 1));
-        *memory.0.borrow_mut() = Some(b"{\"generation\": \"x\"".to_vec());
-        assert_eq!(Journal::load(memory).record.generation, 0);
     }
 }

@@ -1,156 +1,271 @@
-//! What the user asked for beside the file: which services run, how many, which were restarted, or nothing at all.
+//! What the user asked for beside the file: `stop`, `restart`, `--scale`, `up SERVICE`, `down`. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use stack_model::{Desired, Failure, Fault, Millis, PolicyChange, Power, ServiceName, UpOptions, VolumeName};
+use stack_model::{
+    Desired, Failure, Fault, Millis, MountSource, NetworkMode, Now, PolicyChange, Power, Service, ServiceName,
+    UpOptions,
+};
 
-/// The user's standing orders. The file and these together are the desired state.
+/// Everything that stands between the file and the desired state. Persisted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Policy {
-    /// The services that were asked for by name; `None` is all of the file.
-    selected: Option<BTreeSet<ServiceName>>,
-    /// There was an `up` since the last `down`.
-    is_up: bool,
-    stopped: BTreeSet<ServiceName>,
-    restarts: BTreeMap<ServiceName, u64>,
-    scale: BTreeMap<ServiceName, u32>,
-    down: bool,
-    discard_volumes: bool,
-    stop_grace: Option<Millis>,
+    /// Which services were asked for.
+    pub selected: Selection,
+    /// Services that were stopped.
+    pub stopped: BTreeSet<ServiceName>,
+    /// The last restart request of each service.
+    pub restarts: BTreeMap<ServiceName, u64>,
+    /// Replicas instead of the file's.
+    pub scale: BTreeMap<ServiceName, u32>,
+    /// Everything is to go.
+    pub down: Option<Farewell>,
+    /// Instead of each service's grace period, until the next request.
+    pub stop_grace: Option<Millis>,
+}
+
+/// How a project goes down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Farewell {
+    /// Named volumes go too.
+    pub volumes: bool,
+}
+
+/// Which services were asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selection {
+    /// All of the file's, also those that it will name later.
+    All,
+    /// These, and what they depend on.
+    Only(BTreeSet<ServiceName>),
+}
+
+impl Default for Selection {
+    /// Nothing was asked for yet.
+    fn default() -> Self {
+        Self::Only(BTreeSet::new())
+    }
 }
 
 impl Policy {
-    /// Whether everything is to go.
-    pub fn is_down(&self) -> bool {
-        self.down
-    }
-
-    /// Whether volumes are to go as well.
-    pub fn discards_volumes(&self) -> bool {
-        self.discard_volumes
-    }
-
-    /// Takes an `up`: what it names runs again, whatever was asked before.
+    /// Takes the options of an `up` of `base`. An error changes nothing.
     ///
     /// # Errors
-    /// A service that the file does not have.
+    /// A service is unknown, or cannot have that many containers.
     pub fn up(&mut self, options: &UpOptions, base: &Desired) -> Result<(), Failure> {
-        let UpOptions { services, scale } = options;
-        check(services.iter().chain(scale.keys()), base)?;
-        let was_up = std::mem::replace(&mut self.is_up, true);
-        self.down = false;
-        self.discard_volumes = false;
+        for name in options.services.iter().chain(options.scale.keys()) {
+            known(name, base)?;
+        }
+        for (name, count) in &options.scale {
+            let named = &base.services[name].container.container_name;
+            if let (Some(fixed), 2..) = (named, *count) {
+                let text = format!("{name} cannot have {count} containers: its `container_name` is {fixed}");
+                return Err(Failure::new(Fault::User, text).hint("remove `container_name`, or scale it to 1"));
+            }
+        }
+        if self.down.is_some() {
+            let restarts = std::mem::take(&mut self.restarts);
+            *self = Self { restarts, ..Self::default() };
+        }
         self.stop_grace = None;
-        self.scale.extend(scale.iter().map(|(service, count)| (service.clone(), *count)));
-        if services.is_empty() {
-            self.selected = None;
+        if options.services.is_empty() {
+            self.selected = Selection::All;
             self.stopped.clear();
-            return Ok(());
+            self.scale.clear();
+        } else {
+            let asked = with_dependencies(options.services.iter(), base);
+            self.stopped.retain(|name| !asked.contains(name));
+            self.scale.retain(|name, _| !asked.contains(name));
+            if let Selection::Only(selected) = &mut self.selected {
+                selected.extend(options.services.iter().cloned());
+            }
         }
-        let wanted = with_dependencies(services, base);
-        self.stopped.retain(|service| !wanted.contains(service));
-        match &mut self.selected {
-            Some(selected) if was_up => selected.extend(wanted),
-            // Everything is up already.
-            None if was_up => {}
-            Some(_) | None => self.selected = Some(wanted),
-        }
+        self.scale.extend(options.scale.clone());
         Ok(())
     }
 
-    /// Takes another change.
+    /// Selects services that run although nothing is known of their being asked for: the journal was lost.
+    pub(crate) fn adopt<'a>(&mut self, running: impl Iterator<Item = &'a ServiceName>) {
+        if let Selection::Only(selected) = &mut self.selected {
+            selected.extend(running.cloned());
+        }
+    }
+
+    /// Takes a change of what is wanted of `base`. An error changes nothing.
     ///
     /// # Errors
-    /// A service that the file does not have.
-    pub fn change(&mut self, change: &PolicyChange, base: &Desired) -> Result<(), Failure> {
-        match change {
+    /// A service is unknown or was never asked for, or the project is going down.
+    pub fn change(&mut self, change: &PolicyChange, base: &Desired, now: Now) -> Result<(), Failure> {
+        let services = match change {
             PolicyChange::Down { volumes, timeout } => {
-                *self = Self {
-                    down: true,
-                    discard_volumes: *volumes,
-                    stop_grace: *timeout,
-                    restarts: std::mem::take(&mut self.restarts),
-                    ..Self::default()
-                };
-            }
-            PolicyChange::Stop { services, timeout } => {
+                let volumes = *volumes || self.down.is_some_and(|farewell| farewell.volumes);
+                self.down = Some(Farewell { volumes });
                 self.stop_grace = *timeout;
-                self.stopped.extend(named(services, base)?);
+                return Ok(());
             }
-            PolicyChange::Start { services } => {
+            PolicyChange::Stop { services, .. }
+            | PolicyChange::Start { services }
+            | PolicyChange::Restart { services, .. } => self.concerned(services, base)?,
+        };
+        match change {
+            PolicyChange::Stop { timeout, .. } => {
+                self.stop_grace = *timeout;
+                self.stopped.extend(services);
+            }
+            PolicyChange::Restart { timeout, .. } => {
+                self.stop_grace = *timeout;
+                self.stopped.retain(|name| !services.contains(name));
+                for name in services {
+                    let request = self.restarts.entry(name).or_default();
+                    // The time, so that requests grow even when the journal with the last number is lost.
+                    *request = now.0.max(*request + 1);
+                }
+            }
+            PolicyChange::Start { .. } | PolicyChange::Down { .. } => {
                 self.stop_grace = None;
-                for service in named(services, base)? {
-                    self.stopped.remove(&service);
-                }
-            }
-            PolicyChange::Restart { services, timeout } => {
-                self.stop_grace = *timeout;
-                for service in named(services, base)? {
-                    self.stopped.remove(&service);
-                    *self.restarts.entry(service).or_default() += 1;
-                }
+                self.stopped.retain(|name| !services.contains(name));
             }
         }
         Ok(())
     }
 
-    /// The file under these orders.
+    /// A save of the file: what was asked for goes on, but a shortened grace period was for one request only.
+    pub(crate) fn reload(&mut self) {
+        if self.down.is_none() {
+            self.stop_grace = None;
+        }
+    }
+
+    /// What is wanted: the file as the policy bends it.
+    #[must_use]
     pub fn apply(&self, base: &Desired, generation: u64) -> Desired {
-        let mut desired = if self.down { stack_plan::emptied(base) } else { base.clone() };
-        desired.generation = generation;
-        desired.stop_grace = self.stop_grace;
-        if self.down {
-            if self.discard_volumes {
-                desired.discard_volumes = owned_volumes(base);
+        if let Some(farewell) = self.down {
+            let mut empty = stack_plan::emptied(base);
+            if farewell.volumes {
+                let own = base.volumes.iter().filter(|(_, volume)| !volume.external);
+                empty.discard_volumes = own.map(|(name, _)| name.clone()).collect();
             }
-            return desired;
+            return Desired { generation, stop_grace: self.stop_grace, ..empty };
         }
-        if let Some(selected) = &self.selected {
-            desired.services.retain(|service, _| selected.contains(service));
+        let active = self.active(base);
+        let services: BTreeMap<ServiceName, Service> = base
+            .services
+            .iter()
+            .filter(|(name, _)| active.contains(*name))
+            .map(|(name, service)| (name.clone(), self.bend(name, service)))
+            .collect();
+        let (mut networks, mut volumes) = (base.networks.clone(), base.volumes.clone());
+        if services.len() < base.services.len() {
+            networks.retain(|name, _| services.values().any(|service| is_on(service, name)));
+            volumes.retain(|name, _| services.values().any(|service| mounts(service, name)));
         }
-        for (name, service) in &mut desired.services {
-            if self.stopped.contains(name) {
-                service.power = Power::Off;
-            }
-            if let Some(request) = self.restarts.get(name) {
-                service.restart_request = *request;
-            }
-            if let Some(count) = self.scale.get(name) {
-                service.replicas = *count;
+        Desired {
+            project: base.project.clone(),
+            instance: base.instance.clone(),
+            generation,
+            networks,
+            volumes,
+            services,
+            discard_volumes: base.discard_volumes.clone(),
+            stop_grace: self.stop_grace,
+        }
+    }
+
+    fn bend(&self, name: &ServiceName, service: &Service) -> Service {
+        let mut service = service.clone();
+        if let Some(replicas) = self.scale.get(name) {
+            service.replicas = *replicas;
+        }
+        if self.stopped.contains(name) {
+            service.power = Power::Off;
+        }
+        service.restart_request = self.restarts.get(name).copied().unwrap_or(service.restart_request);
+        service
+    }
+
+    /// The services that were asked for, with what they depend on.
+    fn active(&self, base: &Desired) -> BTreeSet<ServiceName> {
+        match &self.selected {
+            Selection::All => base.services.keys().cloned().collect(),
+            Selection::Only(selected) => with_dependencies(selected.iter(), base),
+        }
+    }
+
+    /// The services that a request names; all active ones when it names none.
+    fn concerned(&self, services: &[ServiceName], base: &Desired) -> Result<BTreeSet<ServiceName>, Failure> {
+        if self.down.is_some() {
+            return Err(Failure::new(Fault::Conflict, "the project is going down").hint("run `stack up` first"));
+        }
+        let active = self.active(base);
+        if services.is_empty() {
+            return Ok(active);
+        }
+        for name in services {
+            known(name, base)?;
+            if !active.contains(name) {
+                let text = format!("{name} is not up");
+                return Err(Failure::new(Fault::Missing, text).hint(format!("run `stack up {name}` first")));
             }
         }
-        desired
+        Ok(services.iter().cloned().collect())
     }
 }
 
-fn owned_volumes(base: &Desired) -> Vec<VolumeName> {
-    base.volumes.iter().filter(|(_, volume)| !volume.external).map(|(name, _)| name.clone()).collect()
-}
-
-/// These services and everything that they wait for.
-fn with_dependencies(services: &[ServiceName], base: &Desired) -> BTreeSet<ServiceName> {
-    let mut wanted = BTreeSet::new();
-    let mut open: Vec<ServiceName> = services.to_vec();
-    while let Some(service) = open.pop() {
-        if wanted.insert(service.clone())
-            && let Some(found) = base.services.get(&service)
-        {
-            open.extend(found.depends_on.keys().filter(|name| base.services.contains_key(*name)).cloned());
+fn with_dependencies<'a>(roots: impl Iterator<Item = &'a ServiceName>, base: &'a Desired) -> BTreeSet<ServiceName> {
+    let (mut found, mut open) = (BTreeSet::new(), roots.collect::<Vec<_>>());
+    while let Some(name) = open.pop() {
+        let Some(service) = base.services.get(name) else { continue };
+        if found.insert(name.clone()) {
+            open.extend(service.depends_on.keys());
         }
     }
-    wanted
+    found
 }
 
-fn named(services: &[ServiceName], base: &Desired) -> Result<Vec<ServiceName>, Failure> {
-    check(services.iter(), base)?;
-    Ok(if services.is_empty() { base.services.keys().cloned().collect() } else { services.to_vec() })
+fn is_on(service: &Service, network: &stack_model::NetworkName) -> bool {
+    match &service.container.network {
+        NetworkMode::Attached(attached) => attached.contains_key(network),
+        NetworkMode::None | NetworkMode::Host => false,
+    }
 }
 
-fn check<'a>(mut services: impl Iterator<Item = &'a ServiceName>, base: &Desired) -> Result<(), Failure> {
-    let Some(unknown) = services.find(|service| !base.services.contains_key(*service)) else { return Ok(()) };
-    let all: Vec<&str> = base.services.keys().map(ServiceName::as_str).collect();
-    Err(Failure::new(Fault::User, format!("no such service: {unknown}"))
-        .hint(format!("the project has: {}", all.join(", "))))
+fn mounts(service: &Service, volume: &stack_model::VolumeName) -> bool {
+    let mut sources = service.container.mounts.iter().map(|mount| &mount.source);
+    sources.any(|source| matches!(source, MountSource::Volume { name, .. } if name == volume))
 }
+
+fn known(name: &ServiceName, base: &Desired) -> Result<(), Failure> {
+    if base.services.contains_key(name) {
+        return Ok(());
+    }
+    let failure = Failure::new(Fault::Missing, format!("there is no service `{name}`"));
+    let near = base.services.keys().map(|other| (distance(name.as_str(), other.as_str()), other));
+    // A third of the letters may be wrong; more is another word.
+    let near = near.filter(|(distance, other)| *distance <= other.as_str().chars().count().div_ceil(3)).min();
+    let names = || base.services.keys().map(ServiceName::as_str).collect::<Vec<_>>().join(", ");
+    Err(failure.hint(match near {
+        Some((_, other)) => format!("did you mean `{other}`?"),
+        None => format!("the project has: {}", names()),
+    }))
+}
+
+/// Letters to insert, delete or change to turn one word into the other (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.iter().enumerate() {
+            let change = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+use stack_model::{
+    Attachment, Condition, ContainerSpec, Dependency, Limits, Mount, Network, Origin, ProjectName, PullPolicy,
+    RestartPolicy, Volume, VolumeName,
+};
+
+use super::*;
+
+fn spec() -> ContainerSpec {
+    ContainerSpec {
+        image: "app:1".into(),
+        pull_policy: PullPolicy::Missing,
+        container_name: None,
+        command: None,
+        entrypoint: None,
+        environment: BTreeMap::new(),
+        working_dir: None,
+        user: None,
+        hostname: None,
+        init: false,
+        tty: false,
+        stdin_open: false,
+        read_only: false,
+        privileged: false,
+        cap_add: BTreeSet::new(),
+        cap_drop: BTreeSet::new(),
+        limits: Limits::default(),
+        mounts: Vec::new(),
+        files: Vec::new(),
+        network: NetworkMode::Attached(BTreeMap::from([("default".into(), Attachment::default())])),
+        ports: Vec::new(),
+        labels: BTreeMap::new(),
+        restart: RestartPolicy::No,
+        stop_signal: None,
+        stop_grace: Millis(10_000),
+        healthcheck: None,
+    }
+}
+
+fn service(depends_on: &[&str]) -> Service {
+    let dependency =
+        Dependency { condition: Condition::Started, restart: false, required: true, origin: Origin::default() };
+    Service {
+        container: spec(),
+        replicas: 1,
+        depends_on: depends_on.iter().map(|name| ((*name).into(), dependency.clone())).collect(),
+        power: Power::On,
+        restart_request: 0,
+        origins: BTreeMap::new(),
+        origin: Origin::default(),
+    }
+}
+
+/// `web` needs `api`, which needs `db` with its volume on a network of its own; `tool` stands alone.
+fn base() -> Desired {
+    let mut db = service(&[]);
+    db.container.network = NetworkMode::Attached(BTreeMap::from([("back".into(), Attachment::default())]));
+    let source = MountSource::Volume { name: "shop_data".into(), no_copy: false };
+    db.container.mounts.push(Mount { source, target: "/data".to_owned(), read_only: false });
+    let network = Network {
+        name: "n".to_owned(),
+        internal: false,
+        subnet: None,
+        gateway: None,
+        labels: BTreeMap::new(),
+        origin: Origin::default(),
+    };
+    let volume = |external| Volume { external, labels: BTreeMap::new(), origin: Origin::default() };
+    Desired {
+        project: ProjectName::new("shop"),
+        instance: String::new(),
+        generation: 0,
+        networks: BTreeMap::from([("default".into(), network.clone()), ("back".into(), network)]),
+        volumes: BTreeMap::from([("shop_data".into(), volume(false)), ("theirs".into(), volume(true))]),
+        services: BTreeMap::from([
+            ("web".into(), service(&["api"])),
+            ("api".into(), service(&["db"])),
+            ("db".into(), db),
+            ("tool".into(), service(&[])),
+        ]),
+        discard_volumes: Vec::new(),
+        stop_grace: None,
+    }
+}
+
+fn names(desired: &Desired) -> Vec<&str> {
+    desired.services.keys().map(ServiceName::as_str).collect()
+}
+
+fn up(policy: &mut Policy, services: &[&str]) -> Result<(), Failure> {
+    let services = services.iter().map(|name| (*name).into()).collect();
+    policy.up(&UpOptions { services, ..UpOptions::default() }, &base())
+}
+
+#[test]
+fn a_selection_brings_its_dependencies_and_grows() {
+    let mut policy = Policy::default();
+    assert_eq!(names(&policy.apply(&base(), 1)), Vec::<&str>::new());
+    up(&mut policy, &["api"]).unwrap();
+    assert_eq!(names(&policy.apply(&base(), 1)), ["api", "db"]);
+    up(&mut policy, &["tool"]).unwrap();
+    let desired = policy.apply(&base(), 2);
+    assert_eq!(names(&desired), ["api", "db", "tool"]);
+    assert_eq!(desired.generation, 2);
+    up(&mut policy, &[]).unwrap();
+    assert_eq!(names(&policy.apply(&base(), 3)).len(), 4);
+    up(&mut policy, &["tool"]).unwrap();
+    assert_eq!(names(&policy.apply(&base(), 4)).len(), 4, "a later selection does not stop the rest");
+}
+
+#[test]
+fn only_networks_and_volumes_of_the_selection_are_made() {
+    let mut policy = Policy::default();
+    up(&mut policy, &["tool"]).unwrap();
+    let desired = policy.apply(&base(), 1);
+    assert_eq!(desired.networks.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["default"]);
+    assert!(desired.volumes.is_empty());
+}
+
+#[test]
+fn stop_turns_off_and_up_turns_on_again() {
+    let mut policy = Policy::default();
+    up(&mut policy, &[]).unwrap();
+    let stop = PolicyChange::Stop { services: vec!["db".into(), "tool".into()], timeout: Some(Millis(0)) };
+    policy.change(&stop, &base(), Now(1)).unwrap();
+    let desired = policy.apply(&base(), 1);
+    assert_eq!((desired.services["db"].power, desired.services["web"].power), (Power::Off, Power::On));
+    assert_eq!(desired.stop_grace, Some(Millis(0)));
+    up(&mut policy, &["web"]).unwrap();
+    let desired = policy.apply(&base(), 2);
+    assert_eq!((desired.services["db"].power, desired.services["tool"].power), (Power::On, Power::Off));
+    assert_eq!(desired.stop_grace, None);
+    policy.change(&PolicyChange::Start { services: Vec::new() }, &base(), Now(1)).unwrap();
+    assert_eq!(policy.apply(&base(), 3).services["tool"].power, Power::On);
+}
+
+#[test]
+fn restart_requests_grow_even_without_a_memory() {
+    let restart = PolicyChange::Restart { services: vec!["db".into()], timeout: None };
+    let mut policy = Policy { selected: Selection::All, ..Policy::default() };
+    policy.change(&restart, &base(), Now(500)).unwrap();
+    policy.change(&restart, &base(), Now(500)).unwrap();
+    assert_eq!(policy.apply(&base(), 1).services["db"].restart_request, 501);
+    let mut forgetful = Policy { selected: Selection::All, ..Policy::default() };
+    forgetful.change(&restart, &base(), Now(900)).unwrap();
+    assert_eq!(forgetful.apply(&base(), 1).services["db"].restart_request, 900);
+}
+
+#[test]
+fn scale_lasts_until_the_service_is_brought_up_again() {
+    let mut policy = Policy::default();
+    let scale = BTreeMap::from([("tool".into(), 3)]);
+    policy.up(&UpOptions { services: Vec::new(), scale }, &base()).unwrap();
+    assert_eq!(policy.apply(&base(), 1).services["tool"].replicas, 3);
+    policy.reload();
+    up(&mut policy, &["web"]).unwrap();
+    assert_eq!(policy.apply(&base(), 2).services["tool"].replicas, 3);
+    up(&mut policy, &[]).unwrap();
+    assert_eq!(policy.apply(&base(), 3).services["tool"].replicas, 1);
+}
+
+#[test]
+fn a_named_container_cannot_be_scaled() {
+    let mut base = base();
+    base.services.get_mut("tool").unwrap().container.container_name = Some("the-tool".to_owned());
+    let (mut policy, scale) = (Policy::default(), BTreeMap::from([("tool".into(), 2)]));
+    let failure = policy.up(&UpOptions { services: Vec::new(), scale }, &base).unwrap_err();
+    assert_eq!(failure.message, "tool cannot have 2 containers: its `container_name` is the-tool");
+    assert_eq!(policy, Policy::default());
+}
+
+#[test]
+fn down_wants_nothing_and_keeps_volumes_without_consent() {
+    let mut policy = Policy { selected: Selection::All, ..Policy::default() };
+    let down = |volumes| PolicyChange::Down { volumes, timeout: Some(Millis(1)) };
+    policy.change(&down(false), &base(), Now(1)).unwrap();
+    let desired = policy.apply(&base(), 1);
+    assert!(desired.networks.is_empty() && desired.volumes.is_empty() && desired.discard_volumes.is_empty());
+    assert!(desired.services.values().all(|service| service.replicas == 0));
+    policy.change(&down(true), &base(), Now(1)).unwrap();
+    let desired = policy.apply(&base(), 2);
+    assert_eq!(desired.discard_volumes, [VolumeName::new("shop_data")], "an external volume is not ours to delete");
+    let refused = policy.change(&PolicyChange::Start { services: Vec::new() }, &base(), Now(1)).unwrap_err();
+    assert_eq!(refused.message, "the project is going down");
+    up(&mut policy, &["tool"]).unwrap();
+    assert_eq!(names(&policy.apply(&base(), 3)), ["tool"], "an up after down begins anew");
+}
+
+#[test]
+fn an_unknown_service_is_refused_with_a_near_name() {
+    let mut policy = Policy::default();
+    let failure = up(&mut policy, &["wbe"]).unwrap_err();
+    assert_eq!(failure.message, "there is no service `wbe`");
+    assert_eq!(failure.hint.as_deref(), Some("the project has: api, db, tool, web"));
+    let failure = up(&mut policy, &["tol"]).unwrap_err();
+    assert_eq!(failure.hint.as_deref(), Some("did you mean `tool`?"));
+    assert_eq!(policy, Policy::default());
+    let stop = PolicyChange::Stop { services: vec!["db".into()], timeout: None };
+    let failure = policy.change(&stop, &base(), Now(1)).unwrap_err();
+    assert_eq!(failure.hint.as_deref(), Some("run `stack up db` first"));
+}
+
+#[test]
+fn a_policy_survives_its_own_json() {
+    let mut policy = Policy { selected: Selection::All, ..Policy::default() };
+    policy.change(&PolicyChange::Restart { services: Vec::new(), timeout: None }, &base(), Now(7)).unwrap();
+    let text = serde_json::to_string(&policy).unwrap();
+    assert_eq!(serde_json::from_str::<Policy>(&text).unwrap(), policy);
+    assert_eq!(serde_json::from_str::<Policy>("{}").unwrap(), Policy::default());
+}
