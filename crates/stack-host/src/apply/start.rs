@@ -1,0 +1,132 @@
+//! Starting a container: namespace, names, files, cgroup, process; then the tasks that follow it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use stack_engine::Changed;
+use stack_model::{Container, ContainerId, Failure, Fault, Health, NetworkMode, Probe, ResolvedSource, State};
+use stack_runtime::{GeneratedFile, StartSpec, Started};
+
+use super::blocking;
+use crate::failure::failed;
+use crate::host::Shared;
+use crate::kit::{Kit, Sandbox};
+use crate::names::{self, Sockets};
+use crate::supervisor::now;
+use crate::task::Task;
+use crate::world::World;
+use crate::{exits, files, output, probe};
+
+/// What a worker thread made.
+struct Launched {
+    started: Started,
+    sandbox: Option<Sandbox>,
+    sockets: Option<Sockets>,
+}
+
+pub(super) async fn start(shared: &Shared, id: ContainerId) -> Result<Changed, Failure> {
+    let (container, sandbox) = {
+        let world = shared.world.borrow();
+        let gone = || Failure::new(Fault::Missing, format!("container {} does not exist", id.short()));
+        let resident = world.containers.get(&id).ok_or_else(gone)?;
+        if resident.is_running() {
+            return Ok(Changed::No);
+        }
+        (resident.container.clone(), resident.sandbox.clone())
+    };
+    // The readers exist before the process does, so that its first line finds them.
+    let pipes = output::open(shared, &container)?;
+    let launched = blocking(shared, move |kit| launch(kit, &container, sandbox)).await?;
+    let Launched { started, sandbox, sockets } = launched;
+    let began = now();
+    if let Some(sockets) = sockets {
+        shared.names.serve(id.clone(), sockets).map_err(|error| Failure::from_error(Fault::Transient, &error))?;
+    }
+    {
+        let World { containers, attached, .. } = &mut *shared.world.borrow_mut();
+        let Some(resident) = containers.get_mut(&id) else { return Ok(Changed::Yes) };
+        resident.state = State::Running { pid: started.pid, started: began, stopping: None };
+        resident.sandbox = sandbox;
+        attached.extend(resident.container.endpoints.iter().map(|endpoint| endpoint.host_interface.clone()));
+    }
+    follow(shared, &id, started.pidfd, pipes, started.terminal);
+    Ok(Changed::Yes)
+}
+
+/// Makes everything that blocks. Nothing of it needs undoing when a later step fails: descriptors close by themselves,
+/// and the cgroup is found and used by the next attempt.
+fn launch(kit: &Kit, container: &Container, sandbox: Option<Sandbox>) -> Result<Launched, Failure> {
+    let fresh = sandbox.is_none();
+    let sandbox = match (&container.spec.network, sandbox) {
+        (NetworkMode::Host, _) => None,
+        (NetworkMode::None | NetworkMode::Attached(_), Some(sandbox)) => Some(sandbox),
+        (NetworkMode::None | NetworkMode::Attached(_), None) => {
+            Some(Arc::new(kit.net.create_sandbox(&container.endpoints).map_err(failed)?))
+        }
+    };
+    let sockets = match &sandbox {
+        Some(sandbox) if fresh && !container.endpoints.is_empty() => Some(names::open_sockets(kit, sandbox)?),
+        Some(_) | None => None,
+    };
+    let run = kit.layout.container_run(&kit.project, &container.id);
+    let generated = files::write_files(&run, container).map_err(failed)?;
+    let spec = StartSpec {
+        layout: &kit.layout,
+        project: &kit.project,
+        container,
+        layers: container.layers.iter().map(|layer| kit.store.layer_path(layer)).collect(),
+        netns: sandbox.as_ref().map(|sandbox| sandbox.as_fd()),
+        files: generated
+            .into_iter()
+            .map(|file| GeneratedFile { source: file.source, target: file.target, read_only: file.read_only })
+            .collect(),
+        hierarchy: &kit.hierarchy,
+        cgroup: kit.cgroup(&container.id),
+    };
+    let started = kit.spawner.start_container(&spec).map_err(failed)?;
+    Ok(Launched { started, sandbox, sockets })
+}
+
+/// Gives a running container the tasks that follow it. Adoption ends here too.
+pub(crate) fn follow(
+    shared: &Shared,
+    id: &ContainerId,
+    pidfd: OwnedFd,
+    pipes: Option<output::Pipes>,
+    terminal: Option<OwnedFd>,
+) {
+    let pidfd = Rc::new(pidfd);
+    let mut tasks = vec![Task::spawn(exits::watch_exit(shared.clone(), id.clone(), Rc::clone(&pidfd)))];
+    if let Some(pipes) = pipes {
+        tasks.push(Task::spawn(output::pump(pipes, terminal)));
+    }
+    let mut world = shared.world.borrow_mut();
+    let Some(resident) = world.containers.get_mut(id) else { return };
+    resident.pidfd = Some(pidfd);
+    resident.tasks = tasks;
+    drop(world);
+    probe_again(shared, id);
+}
+
+/// Starts the health check of a running container anew, or ends it where there is none.
+pub(super) fn probe_again(shared: &Shared, id: &ContainerId) {
+    let mut world = shared.world.borrow_mut();
+    let Some(resident) = world.containers.get_mut(id) else { return };
+    resident.probing = None;
+    resident.health = Health::None;
+    let State::Running { started, .. } = resident.state else { return };
+    if let Some(check) = resident.container.healthcheck.clone().filter(|check| check.probe != Probe::None) {
+        let watch = probe::watch_health(shared.clone(), id.clone(), check, started);
+        resident.health = Health::Starting;
+        resident.probing = Some(Task::spawn(watch));
+    }
+}
+
+/// Volumes that a container's mounts name.
+pub(crate) fn volumes(container: &Container) -> impl Iterator<Item = &stack_model::VolumeName> {
+    container.mounts.iter().filter_map(|mount| match &mount.source {
+        ResolvedSource::Volume { name, .. } => Some(name),
+        ResolvedSource::Bind { .. } | ResolvedSource::Tmpfs { .. } => None,
+    })
+}

@@ -1,0 +1,198 @@
+//! Looking at the machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use stack_model::{
+    Container, ContainerId, Desired, Event, Failure, HostFacts, ImageFacts, ImageReference, Layout, Observed, State,
+    VolumeName,
+};
+use stack_net::{NetObserved, Net};
+
+use crate::apply::{SELF_IMAGE, blocking, start};
+use crate::failure::failed;
+use crate::host::Shared;
+use crate::kit::{Kit, Sandbox};
+use crate::names::{self, Sockets};
+use crate::world::{Resident, World};
+use crate::{output, volume};
+
+/// Brings the world up to date where something may have changed.
+pub(crate) async fn refresh(shared: &Shared) {
+    let (network, containers) = {
+        let mut world = shared.world.borrow_mut();
+        (std::mem::take(&mut world.network_stale), std::mem::take(&mut world.containers_stale))
+    };
+    if network && let Err(failure) = refresh_network(shared).await {
+        shared.world.borrow_mut().network_stale = true;
+        warn(shared, &failure);
+    }
+    if containers && let Err(failure) = refresh_containers(shared).await {
+        shared.world.borrow_mut().containers_stale = true;
+        warn(shared, &failure);
+    }
+}
+
+fn warn(shared: &Shared, failure: &Failure) {
+    let text = format!("cannot look at the machine: {failure}");
+    shared.wake(stack_engine::Wake::Tell(Event::Warning { text }));
+}
+
+async fn refresh_network(shared: &Shared) -> Result<(), Failure> {
+    let (seen, ruleset) = blocking(shared, |kit| {
+        let seen = kit.net.observe(&kit.instance, &kit.project).map_err(failed)?;
+        Ok((seen, kit.net.observe_ruleset(&kit.instance, &kit.project).map_err(failed)?))
+    })
+    .await?;
+    let NetObserved { networks, routes, attached } = seen;
+    if let Some(found) = &ruleset {
+        // Rules that an earlier supervisor left are right as they are, but the sockets that reserve their ports ended
+        // with it.
+        shared.ports.borrow_mut().reserve(&found.ports).map_err(failed)?;
+    }
+    let mut world = shared.world.borrow_mut();
+    world.networks = networks;
+    world.attached = attached;
+    world.ruleset = ruleset;
+    world.host = HostFacts { routes, busy_ports: Vec::new() };
+    Ok(())
+}
+
+/// A running container that this process does not follow yet.
+struct Adoptable {
+    container: Container,
+    state: State,
+    pidfd: Option<OwnedFd>,
+    sandbox: Option<Sandbox>,
+    sockets: Option<Sockets>,
+    terminal: Option<OwnedFd>,
+}
+
+/// Looks at every record and every process. What is followed already is left alone unless its process is gone.
+async fn refresh_containers(shared: &Shared) -> Result<(), Failure> {
+    let followed: BTreeSet<ContainerId> = {
+        let world = shared.world.borrow();
+        world.containers.iter().filter(|(_, resident)| resident.pidfd.is_some()).map(|(id, _)| id.clone()).collect()
+    };
+    let found = blocking(shared, move |kit| find(kit, &followed)).await?;
+    let present: BTreeSet<ContainerId> = found.iter().map(|adoptable| adoptable.container.id.clone()).collect();
+    {
+        let World { containers, .. } = &mut *shared.world.borrow_mut();
+        containers.retain(|id, resident| present.contains(id) || resident.pidfd.is_some());
+    }
+    for adoptable in found {
+        adopt(shared, adoptable);
+    }
+    Ok(())
+}
+
+fn find(kit: &Kit, followed: &BTreeSet<ContainerId>) -> Result<Vec<Adoptable>, Failure> {
+    let records = stack_runtime::observe_containers(&kit.layout, &kit.project).map_err(failed)?;
+    let mut found = Vec::with_capacity(records.len());
+    for (container, state) in records {
+        let mut adoptable =
+            Adoptable { container, state, pidfd: None, sandbox: None, sockets: None, terminal: None };
+        if let State::Running { pid, .. } = adoptable.state
+            && !followed.contains(&adoptable.container.id)
+        {
+            connect(kit, &mut adoptable, pid)?;
+        }
+        found.push(adoptable);
+    }
+    Ok(found)
+}
+
+/// Opens what a running container needs to be followed.
+fn connect(kit: &Kit, adoptable: &mut Adoptable, pid: u32) -> Result<(), Failure> {
+    let id = &adoptable.container.id;
+    let Some(adopted) = stack_runtime::adopt(&kit.layout, &kit.project, id).map_err(failed)? else { return Ok(()) };
+    adoptable.pidfd = Some(adopted.pidfd);
+    adoptable.terminal = adopted.terminal;
+    if adoptable.container.endpoints.is_empty() {
+        return Ok(());
+    }
+    let namespace = fs_err::File::open(format!("/proc/{pid}/ns/net"))
+        .map_err(|error| Failure::new(crate::failure::fault_of(&error), error.to_string()))?;
+    let sandbox: Sandbox = Arc::new(OwnedFd::from(namespace.into_parts().0));
+    adoptable.sockets = Some(names::open_sockets(kit, &sandbox)?);
+    adoptable.sandbox = Some(sandbox);
+    Ok(())
+}
+
+/// Takes a container over as the look found it.
+fn adopt(shared: &Shared, adoptable: Adoptable) {
+    let Adoptable { container, state, pidfd, sandbox, sockets, terminal } = adoptable;
+    let id = container.id.clone();
+    {
+        let mut world = shared.world.borrow_mut();
+        let resident =
+            world.containers.entry(id.clone()).or_insert_with(|| Resident::new(container.clone(), state.clone()));
+        if resident.pidfd.is_some() {
+            return;
+        }
+        resident.container = container.clone();
+        resident.state = state;
+        if sandbox.is_some() {
+            resident.sandbox = sandbox;
+        }
+    }
+    let Some(pidfd) = pidfd else { return };
+    if let Some(sockets) = sockets {
+        // Without names the container is worse off than before, but nothing else is gained by giving it up.
+        drop(shared.names.serve(id.clone(), sockets));
+    }
+    let pipes = output::open(shared, &container).ok().flatten();
+    start::follow(shared, &id, pidfd, pipes, terminal);
+}
+
+/// The images that the project names, as far as the store has them.
+pub(crate) fn images(kit: &Kit, desired: &Desired) -> BTreeMap<ImageReference, ImageFacts> {
+    find_images(&kit.store, desired)
+}
+
+fn find_images(store: &stack_image::Store, desired: &Desired) -> BTreeMap<ImageReference, ImageFacts> {
+    let wanted: BTreeSet<&ImageReference> = desired.services.values().map(|service| &service.container.image).collect();
+    let found = wanted.into_iter().filter_map(|image| Some((image.clone(), store.find(image).ok().flatten()?)));
+    found.collect()
+}
+
+/// Makes sure that the image of this executable is this executable before a project's first container is made from it.
+pub(crate) fn renew_self_image(kit: &Kit, desired: &Desired) -> Result<(), Failure> {
+    let used = desired.services.values().any(|service| service.container.image.as_str() == SELF_IMAGE);
+    if used {
+        kit.store.ensure_self_image(&kit.binary).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The volumes that the project or its containers name, as far as they exist.
+pub(crate) fn volumes(layout: &Layout, desired: &Desired, world: &World) -> BTreeSet<VolumeName> {
+    let containers = world.containers.values().flat_map(|resident| start::volumes(&resident.container));
+    let named = desired.volumes.keys().chain(&desired.discard_volumes).chain(containers);
+    named.filter(|name| volume::volume_exists(layout, name)).cloned().collect()
+}
+
+/// A look without a supervisor: nothing is adopted, nothing is changed.
+pub(crate) fn observe_offline(layout: &Layout, desired: &Desired) -> Result<Observed, Failure> {
+    let store = crate::machine::open_store(layout)?;
+    let net = Net::start().map_err(failed)?;
+    let seen = net.observe(&desired.instance, &desired.project).map_err(failed)?;
+    let mut world = World { attached: seen.attached, ..World::default() };
+    for (container, state) in stack_runtime::observe_containers(layout, &desired.project).map_err(failed)? {
+        world.containers.insert(container.id.clone(), Resident::new(container, state));
+    }
+    Ok(Observed {
+        images: find_images(&store, desired),
+        networks: seen.networks,
+        volumes: volumes(layout, desired, &world),
+        containers: world
+            .containers
+            .iter()
+            .map(|(id, resident)| (id.clone(), resident.observed(&world.attached)))
+            .collect(),
+        ruleset: net.observe_ruleset(&desired.instance, &desired.project).map_err(failed)?,
+        names: None,
+        host: HostFacts { routes: seen.routes, busy_ports: Vec::new() },
+    })
+}

@@ -1,0 +1,53 @@
+//! What containers write: from their pipes into their logs.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use stack_model::{Container, Failure, Fault, Layout, ProjectName};
+use stack_runtime::log::{LogWriter, Stream};
+
+use crate::host::Shared;
+use crate::task::readable;
+
+/// The readable ends of a container's output and where it goes.
+#[derive(Debug)]
+pub(crate) struct Pipes {
+    log: LogWriter,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+/// Opens both pipes and the log. The pipes stay open for reading and writing on both sides, so neither side ever sees
+/// the other go away: the end of the process is told by its pidfd.
+pub(crate) fn open(shared: &Shared, container: &Container) -> Result<Option<Pipes>, Failure> {
+    let kit = &shared.kit;
+    open_at(&kit.layout, &kit.project, container)
+        .map(Some)
+        .map_err(|error| Failure::new(Fault::Transient, format!("cannot open the log: {error}")))
+}
+
+fn open_at(layout: &Layout, project: &ProjectName, container: &Container) -> std::io::Result<Pipes> {
+    let (stdout, stderr) = stack_runtime::open_output(layout, project, &container.id)?;
+    let log = LogWriter::open(&layout.container(project, &container.id))?;
+    Ok(Pipes { log, stdout, stderr })
+}
+
+/// Moves output until the task is dropped.
+pub(crate) async fn pump(pipes: Pipes, terminal: Option<OwnedFd>) {
+    let Pipes { mut log, stdout, stderr } = pipes;
+    let stdout = terminal.unwrap_or(stdout);
+    let (Ok(stdout), Ok(stderr)) = (readable(stdout), readable(stderr)) else { return };
+    loop {
+        let (source, stream) = tokio::select! {
+            ready = stdout.readable() => (ready, Stream::Stdout),
+            ready = stderr.readable() => (ready, Stream::Stderr),
+        };
+        let Ok(mut ready) = source else { return };
+        let moved = ready.try_io(|pipe| log.pump(pipe.get_ref().as_fd(), stream));
+        match moved {
+            // Nothing there: readiness is cleared and comes back with the next byte.
+            Err(_) | Ok(Ok(1..)) => {}
+            // The other end of a terminal is gone, or the disk is: in both cases there is nothing to follow.
+            Ok(Ok(0) | Err(_)) => return,
+        }
+    }
+}

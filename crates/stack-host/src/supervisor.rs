@@ -1,0 +1,222 @@
+//! The one process of a project that stays: it holds the lock, the control socket and the engine.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fs_err::File;
+use rustix::fs::{FlockOperation, flock};
+use stack_engine::{Clock, DiskJournal, Ended, Engine, EventBus, Journal};
+use stack_model::{Failure, Fault, Layout, Now, ProjectName};
+use stack_runtime::Spawner;
+use tokio::sync::mpsc;
+
+use crate::control::{self, Control};
+use crate::failure::{failed, fault_of};
+use crate::host::LinuxHost;
+use crate::kit::Kit;
+use crate::project::ProjectLoader;
+
+/// Requests that wait for the engine; a client that sends faster waits itself.
+const MESSAGES_MAX: usize = 64;
+/// Operations run on this many threads: most of their time is spent in the kernel, under locks that more threads
+/// would only fight for.
+const WORKERS_MAX: usize = 4;
+/// An idle worker's stack is given back after this long.
+const WORKER_IDLE: Duration = Duration::from_secs(2);
+/// Followers have this long to read the last events before the supervisor ends.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+/// What `stack supervise` was asked to supervise.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    /// Where things lie.
+    pub layout: Layout,
+    /// Which project.
+    pub project: ProjectName,
+    /// The executable that runs now.
+    pub binary: PathBuf,
+}
+
+/// The line on standard output that tells the parent that the socket answers.
+pub(crate) const READY: &str = "ready";
+
+/// Runs the supervisor of a project to its end. Call it before the process has a second thread: the spawner is forked
+/// here. Prints [`READY`] or a [`Failure`] as JSON on one line of standard output, then leaves standard output alone.
+///
+/// # Errors
+/// What kept it from starting; the parent has been told already.
+pub fn supervise(assignment: &Assignment) -> Result<(), Failure> {
+    let started = start(assignment);
+    let line = match &started {
+        Ok(_) => READY.to_owned(),
+        Err(failure) => serde_json::to_string(failure).unwrap_or_else(|_| failure.message.clone()),
+    };
+    let mut parent = std::io::stdout().lock();
+    // A parent that has gone away does not end the supervisor.
+    drop(writeln!(parent, "{line}").and_then(|()| parent.flush()));
+    drop(parent);
+    started?.run(assignment)
+}
+
+/// A supervisor whose socket is bound.
+struct Ready {
+    _lock: File,
+    kit: Kit,
+    listener: std::os::unix::net::UnixListener,
+}
+
+fn start(assignment: &Assignment) -> Result<Ready, Failure> {
+    let Assignment { layout, project, binary } = assignment;
+    // The supervisor must not die with the terminal or the session of the command that started it. It fails only when
+    // the process leads a group already, and then it is not in the terminal's foreground group either.
+    drop(rustix::process::setsid());
+    raise_file_limit();
+    let directory = layout.project_run(project);
+    let lock = lock(layout, project)?;
+    detach_streams(&directory.join("supervisor.log"))?;
+    let spawner = Spawner::start(binary).map_err(failed)?;
+    let kit = Kit::open(layout.clone(), project.clone(), spawner, binary.clone())?;
+    let socket = layout.control_socket(project);
+    let listener = control::bind(&socket)
+        .map_err(|error| Failure::new(fault_of(&error), format!("cannot listen on {}: {error}", socket.display())))?;
+    Ok(Ready { _lock: lock, kit, listener })
+}
+
+/// Takes the project's lock. Whoever holds it now is on the way out: its socket did not answer. It deletes the lock's
+/// directory as its last act, so a lock on a file that is no longer there is taken again on the new one.
+fn lock(layout: &Layout, project: &ProjectName) -> Result<File, Failure> {
+    let path = layout.lock(project);
+    let take = || -> std::io::Result<File> {
+        loop {
+            make_private(&layout.project_run(project))?;
+            make_private(&layout.project(project))?;
+            let file: File =
+                fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?.into();
+            flock(&file, FlockOperation::LockExclusive)?;
+            if is_same_file(&file, &path) {
+                return Ok(file);
+            }
+        }
+    };
+    take().map_err(|error| Failure::new(fault_of(&error), error.to_string()))
+}
+
+fn is_same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), fs_err::metadata(path)) {
+        (Ok(held), Ok(there)) => (held.dev(), held.ino()) == (there.dev(), there.ino()),
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
+    }
+}
+
+/// Makes a directory that only its owner may enter; those above it that are missing, too.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map(|_| ())
+}
+
+/// Standard input reads nothing, standard error goes to a file that panics can be found in.
+fn detach_streams(log: &Path) -> Result<(), Failure> {
+    let detach = || -> std::io::Result<()> {
+        let file = fs_err::OpenOptions::new().append(true).create(true).open(log)?;
+        rustix::stdio::dup2_stderr(&file)?;
+        let null = File::open("/dev/null")?;
+        rustix::stdio::dup2_stdin(&null)?;
+        Ok(())
+    };
+    detach().map_err(|error| Failure::new(fault_of(&error), error.to_string()))
+}
+
+/// A container costs about six descriptors; the usual soft limit of 1024 would end at 170 of them.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // With the old limit small projects still work, and large ones get an error that names it.
+    drop(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }));
+}
+
+impl Ready {
+    fn run(self, assignment: &Assignment) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(WORKERS_MAX)
+            .thread_keep_alive(WORKER_IDLE)
+            .build()
+            .map_err(|error| Failure::new(Fault::Transient, format!("cannot start the event loop: {error}")))?;
+        let ended = tokio::task::LocalSet::new().block_on(&runtime, self.converge(assignment))?;
+        if ended == Ended::Down {
+            forget(assignment);
+        }
+        Ok(())
+    }
+
+    async fn converge(self, assignment: &Assignment) -> Result<Ended, Failure> {
+        let Assignment { layout, project, .. } = assignment;
+        let Self { _lock, kit, listener } = self;
+        let started = |error: std::io::Error| Failure::new(fault_of(&error), error.to_string());
+        listener.set_nonblocking(true).map_err(started)?;
+        let listener = tokio::net::UnixListener::from_std(listener).map_err(started)?;
+        let journal = Journal::load(DiskJournal::new(layout, project));
+        let bus = EventBus::new();
+        let host = LinuxHost::new(kit)?;
+        let (engine, messages) = mpsc::channel(MESSAGES_MAX);
+        let loader = ProjectLoader::new(layout, project);
+        let watching = tokio::task::spawn_local(loader.clone().watch(engine.clone()));
+        let control = Control { engine, bus: bus.clone(), loader };
+        let serving = tokio::task::spawn_local(control::serve(listener, control));
+        let ended = Engine::new(host, RealClock, journal, bus.clone()).run(messages).await;
+        watching.abort();
+        tokio::select! {
+            () = bus.drained() => {}
+            () = tokio::time::sleep(FAREWELL) => {}
+        }
+        serving.abort();
+        Ok(ended)
+    }
+}
+
+/// Deletes what a project that is down does not need: everything but its volumes and images. The lock's directory
+/// goes last, so that a new supervisor cannot be half-way in.
+fn forget(assignment: &Assignment) {
+    let Assignment { layout, project, .. } = assignment;
+    for directory in [layout.project(project), layout.project_run(project)] {
+        // What stays behind is found and used by the next `up`.
+        drop(fs_err::remove_dir_all(directory));
+    }
+    // The shared parents go when this was the last project.
+    for directory in [layout.run.join("projects"), layout.root.join("projects")] {
+        drop(fs_err::remove_dir(directory));
+    }
+}
+
+/// The machine's clock.
+#[derive(Debug)]
+struct RealClock;
+
+impl Clock for RealClock {
+    fn now(&self) -> Now {
+        now()
+    }
+
+    async fn sleep_until(&self, at: Now) {
+        tokio::time::sleep(Duration::from_millis(at.since(now()).0)).await;
+    }
+}
+
+/// Milliseconds since the epoch; zero on a machine whose clock stands before it.
+pub(crate) fn now() -> Now {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Now(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The arguments that make the executable a supervisor; [`Assignment`] from them is `stack`'s `main`.
+pub fn arguments(layout: &Layout, project: &ProjectName) -> Vec<OsString> {
+    let mut arguments = vec![OsString::from("supervise"), project.as_str().into()];
+    for (flag, path) in [("--root", &layout.root), ("--run-dir", &layout.run)] {
+        arguments.push(flag.into());
+        arguments.push(path.clone().into_os_string());
+    }
+    arguments
+}
