@@ -1,2 +1,63 @@
-//! Automation of the workspace.
-fn main() {}
+//! Automation of the workspace. `cargo xtask help` lists what there is.
+//!
+//! It runs other programs (apt, cargo, debootstrap, docker compose); the product never does.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for developers says what it does")]
+
+mod bench;
+mod gate;
+mod hello;
+mod images;
+mod registry;
+mod run;
+mod setup;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What every task returns.
+pub(crate) type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Automation of the stack workspace")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Builds the program and runs examples/hello with it: up, a request, ps, plan, down
+    Hello,
+    /// Passes all tests: installs the Debian packages, makes the images, starts the registry, runs the gate
+    #[command(alias = "ci")]
+    Test,
+    /// Makes the images of the examples and tests and pushes them to the registry on 127.0.0.1:5000
+    Images(images::ImagesArgs),
+    /// Measures stack beside docker compose: up, up again, down, memory, edits
+    Bench(bench::BenchArgs),
+    /// Installs the Debian packages that the tests need, where they are missing
+    Setup,
+    /// Checks what the compiler does not: crate layers, file sizes, unsafe, forgotten tests
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Hello => hello::run(),
+        Task::Test => gate::run(),
+        Task::Images(args) => images::run(&args),
+        Task::Bench(args) => bench::run(&args),
+        Task::Setup => setup::run(),
+        Task::Tidy => tidy::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

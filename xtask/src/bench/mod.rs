@@ -1,0 +1,171 @@
+//! `stack` beside docker compose: the same files, the same image, in turn (A B A B), on the same machine.
+//!
+//! Every time is that of a whole command as a user types it, from its start to its end; only the edits of a running
+//! project are measured up to the change itself, because `stack` applies them without a command.
+
+mod archive;
+mod compose;
+mod docker;
+mod edit;
+mod memory;
+mod report;
+mod stack;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::Outcome;
+use crate::run::{self, workspace};
+use compose::Shape;
+use docker::Docker;
+use report::{Report, Unit};
+use stack::Stack;
+
+/// What to measure.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Rounds of each measurement
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Numbers of services
+    #[arg(long, value_delimiter = ',', default_value = "1,20,100")]
+    services: Vec<usize>,
+    /// Only `stack`, without anything beside it
+    #[arg(long)]
+    alone: bool,
+    /// Where the results go as JSON; `target/bench.json` by default
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// One of the two.
+pub(crate) trait Side {
+    /// Its column.
+    fn name(&self) -> &'static str;
+    /// A command in a project directory, not yet run.
+    fn command(&self, project: &Path, words: &[&str]) -> Command;
+    /// Proportional memory of every process that keeps the containers running, in bytes.
+    fn helper_memory(&self) -> u64;
+    /// The memory limit that the kernel holds for the only container.
+    fn memory_limit(&self, project: &Path) -> Option<u64>;
+    /// Process 1 of each container of a project.
+    fn processes(&self, project: &Path) -> Vec<u32>;
+    /// Applying a saved file takes a command.
+    fn needs_command(&self) -> bool;
+}
+
+/// Runs everything and prints the table.
+pub(crate) fn run(args: &BenchArgs) -> Outcome {
+    // Below /tmp, which the chroot of the peers shares.
+    let directory = tempfile::Builder::new().prefix("stack-bench-").tempdir_in("/tmp")?;
+    let binary = run::release()?;
+    let docker = if args.alone { None } else { Some(Docker::start(&peers()?)?) };
+    let stack = Stack::prepare(&binary, directory.path(), docker.as_ref())?;
+    let mut sides: Vec<&dyn Side> = vec![&stack];
+    sides.extend(docker.as_ref().map(|docker| docker as &dyn Side));
+    let mut report = Report::new(sides.iter().map(|side| side.name()).collect(), args.rounds);
+    let bench = Bench { directory: directory.path(), sides, rounds: args.rounds };
+    let measured = bench.measure(&args.services, &mut report);
+    println!("\n{report}");
+    let file = args.json.clone().unwrap_or_else(|| run::target().join("bench.json"));
+    fs_err::write(&file, report.json())?;
+    println!("written to {}", file.display());
+    measured
+}
+
+/// The script that installs and starts docker beside this system: `STACK_PEERS`, else in the folder beside the checkout.
+fn peers() -> Result<PathBuf, String> {
+    let chosen = std::env::var_os("STACK_PEERS").map(PathBuf::from);
+    let file = chosen.unwrap_or_else(|| workspace().join("../shared/peers/peers.sh"));
+    if file.exists() {
+        return Ok(file);
+    }
+    Err(format!(
+        "{} is missing: name a script that runs its arguments where docker is in STACK_PEERS, or use --alone",
+        file.display()
+    ))
+}
+
+struct Bench<'a> {
+    directory: &'a Path,
+    sides: Vec<&'a dyn Side>,
+    rounds: usize,
+}
+
+impl Bench<'_> {
+    fn measure(&self, counts: &[usize], report: &mut Report) -> Outcome {
+        for count in counts {
+            self.life(&format!("{count} services"), Shape::flat(*count), report)?;
+        }
+        self.life("chain of 10", Shape::chain(10), report)?;
+        self.life("20 services that ignore SIGTERM", Shape::deaf(20), report)?;
+        edit::memory_limit(self, report)?;
+        edit::image(self, report)
+    }
+
+    /// Cold up, up again, memory, down.
+    fn life(&self, name: &str, shape: Shape, report: &mut Report) -> Outcome {
+        println!("== {name}");
+        for round in 0..self.rounds {
+            for side in &self.sides {
+                let project = self.project(*side, &format!("life{round}"), &compose::file(shape))?;
+                report.add(
+                    &format!("up -d, {name}"),
+                    side.name(),
+                    Unit::Milliseconds,
+                    self.time(*side, &project, &["up", "-d"])?,
+                );
+                report.add(
+                    &format!("up -d again, {name}"),
+                    side.name(),
+                    Unit::Milliseconds,
+                    self.time(*side, &project, &["up", "-d"])?,
+                );
+                if shape.count >= 20 && !shape.deaf {
+                    let bytes = side.helper_memory() as f64;
+                    report.add(
+                        &format!("memory of helpers, {name}"),
+                        side.name(),
+                        Unit::Mebibytes,
+                        bytes / f64::from(1 << 20),
+                    );
+                }
+                report.add(
+                    &format!("down, {name}"),
+                    side.name(),
+                    Unit::Milliseconds,
+                    self.time(*side, &project, &["down"])?,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// A directory with a compose file for one side.
+    fn project(&self, side: &dyn Side, name: &str, file: &str) -> Result<PathBuf, std::io::Error> {
+        let project = self.directory.join(side.name()).join(name);
+        fs_err::create_dir_all(&project)?;
+        save(&project, file)?;
+        Ok(project)
+    }
+
+    fn time(&self, side: &dyn Side, project: &Path, words: &[&str]) -> Result<f64, Box<dyn std::error::Error>> {
+        let start = Instant::now();
+        run::output(&mut side.command(project, words))?;
+        Ok(milliseconds(start.elapsed()))
+    }
+}
+
+/// Saves the way editors do.
+fn save(project: &Path, file: &str) -> std::io::Result<()> {
+    let part = project.join(".compose.yaml.part");
+    fs_err::write(&part, file)?;
+    fs_err::rename(&part, project.join("compose.yaml"))
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

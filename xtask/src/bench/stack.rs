@@ -1,0 +1,91 @@
+//! `stack`, with a store and a run directory of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::docker::Docker;
+use super::{Side, memory};
+use crate::run::{self, program};
+
+/// The program as it is released.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    binary: PathBuf,
+    root: PathBuf,
+    run: PathBuf,
+}
+
+impl Stack {
+    /// Loads the images: those that docker has, else ones made from this machine's busybox.
+    pub(crate) fn prepare(
+        binary: &Path,
+        directory: &Path,
+        docker: Option<&Docker>,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let stack = Self { binary: binary.to_path_buf(), root: directory.join("root"), run: directory.join("run") };
+        let archive = directory.join("images.tar");
+        match docker {
+            Some(docker) => docker.save(&archive)?,
+            None => super::archive::write(&archive)?,
+        }
+        run::run(stack.program().arg("load").arg(&archive))?;
+        Ok(stack)
+    }
+
+    fn program(&self) -> Command {
+        let mut command = program(&self.binary);
+        command.env("STACK_ROOT", &self.root).env("STACK_RUN", &self.run).env("NO_COLOR", "1");
+        command
+    }
+
+    /// The cgroups of a project's containers in a hierarchy that has this file.
+    fn cgroups(&self, project: &Path, file: &str) -> Vec<PathBuf> {
+        let layout = stack_model::Layout { root: self.root.clone(), run: self.run.clone() };
+        let name = project.file_name().unwrap_or_default().to_string_lossy();
+        let cgroup = layout.cgroup(&stack_model::ProjectName::new(name));
+        let scope = format!("{}.scope", cgroup.to_string_lossy().replace('/', "-"));
+        let mounts = ["memory", "", "system.slice"].map(|mount| Path::new("/sys/fs/cgroup").join(mount));
+        let places = mounts.iter().map(|mount| mount.join(&cgroup)).chain([mounts[2].join(scope)]);
+        let leaves = places.flat_map(|place| fs_err::read_dir(place).into_iter().flatten().flatten());
+        leaves.map(|entry| entry.path().join(file)).filter(|file| file.is_file()).collect()
+    }
+}
+
+impl Side for Stack {
+    fn name(&self) -> &'static str {
+        "stack"
+    }
+
+    fn command(&self, project: &Path, words: &[&str]) -> Command {
+        let mut command = self.program();
+        command.current_dir(project).args(["--progress", "quiet"]).args(words);
+        command
+    }
+
+    fn helper_memory(&self) -> u64 {
+        let run = self.run.to_string_lossy().into_owned();
+        let is_supervisor = |process: &memory::Process| process.arguments.contains(&run);
+        let supervisors: Vec<u32> = memory::processes().filter(is_supervisor).map(|process| process.pid).collect();
+        memory::of(|process| {
+            // Processes of containers are children of the supervisor too, but run programs of their images.
+            let is_child = supervisors.contains(&process.parent)
+                && (process.executable.contains("/stack") || process.executable.contains("memfd:"));
+            is_child || is_supervisor(process)
+        })
+    }
+
+    fn memory_limit(&self, project: &Path) -> Option<u64> {
+        let limits = [self.cgroups(project, "memory.limit_in_bytes"), self.cgroups(project, "memory.max")].concat();
+        fs_err::read_to_string(limits.first()?).ok()?.trim().parse().ok()
+    }
+
+    fn processes(&self, project: &Path) -> Vec<u32> {
+        let files = self.cgroups(project, "cgroup.procs");
+        let first = |file: &PathBuf| fs_err::read_to_string(file).ok()?.lines().next()?.parse().ok();
+        files.iter().filter_map(first).collect()
+    }
+
+    fn needs_command(&self) -> bool {
+        false
+    }
+}
