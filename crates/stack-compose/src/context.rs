@@ -1,0 +1,117 @@
+//! What every stage of a load needs: the loader, the variables, and where to put problems.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use crate::report::{Code, Problem, Report};
+use crate::source::{MAX_FILE_BYTES, SourceLoader};
+use crate::text::{FileId, Files, Span};
+use crate::variables::Variables;
+
+/// One load.
+pub(crate) struct Cx<'a> {
+    pub(crate) loader: &'a dyn SourceLoader,
+    pub(crate) files: Files,
+    pub(crate) report: Report,
+    /// Every file that was read or looked for.
+    pub(crate) inputs: BTreeSet<PathBuf>,
+    pub(crate) variables: Variables,
+    /// The project directory: relative paths of the file begin here.
+    pub(crate) directory: PathBuf,
+}
+
+impl Cx<'_> {
+    pub(crate) fn push(&mut self, problem: Problem) {
+        self.report.push(problem);
+    }
+
+    pub(crate) fn exists(&mut self, path: &Path) -> bool {
+        self.inputs.insert(path.to_owned());
+        self.loader.exists(path)
+    }
+
+    /// The content of a file that is watched from now on.
+    pub(crate) fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        self.inputs.insert(path.to_owned());
+        self.loader.read(path, MAX_FILE_BYTES)
+    }
+
+    /// A text; problems point at `asked`, the place that names the file.
+    pub(crate) fn read_text(&mut self, path: &Path, asked: Span) -> Option<(FileId, Arc<str>)> {
+        let content = match self.read(path) {
+            Ok(content) => content,
+            Err(error) => {
+                self.push(read_problem(path, asked, &error));
+                return None;
+            }
+        };
+        match String::from_utf8(content) {
+            Ok(text) => {
+                let text: Arc<str> = text.into();
+                Some((self.files.add(path, Arc::clone(&text)), text))
+            }
+            Err(error) => {
+                let good = error.utf8_error().valid_up_to();
+                let line = 1 + error.as_bytes()[..good].iter().filter(|byte| **byte == b'\n').count();
+                let message = format!("{}: line {line} is not UTF-8 text", path.display());
+                let problem = Problem::error(Code::NotUtf8, asked, message);
+                self.push(problem.help("save the file as UTF-8"));
+                None
+            }
+        }
+    }
+
+    /// A path of the file as an absolute one: `~` is the home directory, everything else begins at `base`.
+    pub(crate) fn absolute(&self, base: &Path, path: &str) -> PathBuf {
+        let home = || self.variables.get_non_empty("HOME").map(PathBuf::from);
+        let tail = path.strip_prefix('~').filter(|tail| tail.is_empty() || tail.starts_with('/'));
+        match tail.zip(home()) {
+            Some((tail, home)) => clean(&home.join(tail.trim_start_matches('/'))),
+            None => clean(&base.join(path)),
+        }
+    }
+}
+
+/// Takes `.` and `..` out by their letters, as docker compose does.
+pub(crate) fn clean(path: &Path) -> PathBuf {
+    let mut result = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                result.pop();
+            }
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => result.push(part),
+        }
+    }
+    result
+}
+
+/// Why a file could not be read, at the place that asked for it.
+pub(crate) fn read_problem(path: &Path, asked: Span, error: &io::Error) -> Problem {
+    let shown = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => Problem::error(Code::MissingFile, asked, format!("{shown} does not exist")),
+        io::ErrorKind::FileTooLarge => {
+            let limit = MAX_FILE_BYTES >> 20;
+            Problem::error(Code::FileTooLarge, asked, format!("{shown} is larger than {limit} MiB"))
+        }
+        io::ErrorKind::IsADirectory => {
+            Problem::error(Code::CannotRead, asked, format!("{shown} is a directory, not a file"))
+        }
+        kind => Problem::error(Code::CannotRead, asked, format!("cannot read {shown}: {kind}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_by_their_letters() {
+        assert_eq!(clean(Path::new("/a/./b/../c/")), Path::new("/a/c"));
+        assert_eq!(clean(Path::new("/../a")), Path::new("/a"));
+    }
+}

@@ -1,0 +1,259 @@
+//! Values out of nodes. Each function reports what is wrong and returns `None`, so that all mistakes of a file show at
+//! once.
+
+use crate::context::Cx;
+use crate::nearest::nearest;
+use crate::report::{Code, Problem};
+use crate::text::Spanned;
+use crate::units::{UnitError, parse_bytes, parse_cpus, parse_duration};
+use crate::yaml::{Kind, Mapping, Node, Value};
+
+/// The keys of an object of the Compose language. Every key of the specification stands in one of the lists.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    /// Keys that are read.
+    pub(crate) known: &'static [&'static str],
+    /// Keys of the specification that are refused for now.
+    pub(crate) not_yet: &'static [&'static str],
+    /// `x-*` may stand here.
+    pub(crate) extensions: bool,
+}
+
+impl Cx<'_> {
+    /// A mapping whose keys are all known.
+    pub(crate) fn object<'n>(&mut self, node: &'n Node, what: &str, keys: &Keys) -> Option<&'n Mapping> {
+        let Kind::Mapping(mapping) = &node.kind else {
+            self.wrong_type(node, what, "a mapping");
+            return None;
+        };
+        for (key, entry) in mapping {
+            let extension = keys.extensions && key.starts_with("x-");
+            if extension || keys.known.contains(&&**key) {
+                continue;
+            }
+            let problem = if keys.not_yet.contains(&&**key) {
+                not_yet(entry.key, &format!("the key `{key}` of {what}"))
+            } else {
+                let near = nearest(key, keys.known.iter().chain(keys.not_yet).copied());
+                let message = format!("unknown key `{key}` in {what}");
+                Problem::error(Code::UnknownKey, entry.key, message).nearest(entry.key, near)
+            };
+            self.push(problem);
+        }
+        Some(mapping)
+    }
+
+    /// A list.
+    pub(crate) fn list<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n [Node]> {
+        match &node.kind {
+            Kind::Sequence(items) => Some(items),
+            Kind::Scalar(_) | Kind::Mapping(_) => {
+                self.wrong_type(node, what, "a list");
+                None
+            }
+        }
+    }
+
+    /// A text. A number or a boolean is refused, with the quotes it needs.
+    pub(crate) fn text(&mut self, node: &Node, what: &str) -> Option<Spanned<String>> {
+        match node.as_text() {
+            Some(text) => Some(Spanned::new(text.to_owned(), node.span)),
+            None => {
+                self.wrong_type(node, what, "text");
+                None
+            }
+        }
+    }
+
+    /// A list of texts.
+    pub(crate) fn texts(&mut self, node: &Node, what: &str) -> Option<Vec<Spanned<String>>> {
+        let items = self.list(node, what)?;
+        let item = format!("an item of {what}");
+        Some(items.iter().filter_map(|node| self.text(node, &item)).collect())
+    }
+
+    /// A leaf as text, whatever its type; `None` inside is null.
+    pub(crate) fn any_text(&mut self, node: &Node, what: &str) -> Option<Option<String>> {
+        match node.as_scalar() {
+            Some(scalar) if scalar.value == Value::Null => Some(None),
+            Some(scalar) => Some(Some(scalar.value.printed(&scalar.text))),
+            None => {
+                self.wrong_type(node, what, "a single value");
+                None
+            }
+        }
+    }
+
+    /// A boolean, also in the words of YAML 1.1 and as text, which interpolation makes.
+    pub(crate) fn boolean(&mut self, node: &Node, what: &str) -> Option<bool> {
+        let scalar = node.as_scalar();
+        let value = match scalar.map(|scalar| (scalar.value, scalar.text.to_ascii_lowercase())) {
+            Some((Value::Bool(value), _)) => Some(value),
+            Some((Value::Text, text)) => match text.as_str() {
+                "true" | "1" | "t" => Some(true),
+                "false" | "0" | "f" => Some(false),
+                "y" | "yes" | "on" => Some(self.old_boolean(node, true)),
+                "n" | "no" | "off" => Some(self.old_boolean(node, false)),
+                _ => None,
+            },
+            _ => None,
+        };
+        if value.is_none() {
+            self.wrong_type(node, what, "`true` or `false`");
+        }
+        value
+    }
+
+    fn old_boolean(&mut self, node: &Node, value: bool) -> bool {
+        let message = format!("`{}` is a boolean of YAML 1.1; YAML 1.2 knows `{value}`", node.as_text().unwrap_or(""));
+        let problem = Problem::warning(Code::WrongType, node.span, message);
+        self.push(problem.patch(node.span, value.to_string()));
+        value
+    }
+
+    /// A whole number in a range, also as text, which interpolation makes.
+    pub(crate) fn integer(
+        &mut self,
+        node: &Node,
+        what: &str,
+        range: std::ops::RangeInclusive<i64>,
+    ) -> Option<Spanned<i64>> {
+        let number = match node.as_scalar().map(|scalar| (scalar.value, scalar)) {
+            Some((Value::Int(number), _)) => Some(number),
+            Some((Value::Float(number), _)) if number.fract() == 0.0 => format!("{number:.0}").parse().ok(),
+            Some((Value::Text, scalar)) => scalar.text.trim().parse().ok(),
+            _ => None,
+        };
+        let Some(number) = number else {
+            self.wrong_type(node, what, "a whole number");
+            return None;
+        };
+        if !range.contains(&number) {
+            let message = format!("{what} must be between {} and {}", range.start(), range.end());
+            let message =
+                if *range.end() == i64::MAX { format!("{what} must be at least {}", range.start()) } else { message };
+            self.push(Problem::error(Code::InvalidValue, node.span, message));
+            return None;
+        }
+        Some(Spanned::new(number, node.span))
+    }
+
+    /// A number of bytes.
+    pub(crate) fn bytes(&mut self, node: &Node, what: &str) -> Option<Spanned<u64>> {
+        let scalar = node.as_scalar().filter(|scalar| !matches!(scalar.value, Value::Null | Value::Bool(_)));
+        let Some(scalar) = scalar else {
+            self.wrong_type(node, what, "a size such as `512m`");
+            return None;
+        };
+        let text = scalar.value.printed(&scalar.text);
+        match parse_bytes(text.trim()) {
+            Ok(bytes) => Some(Spanned::new(bytes, node.span)),
+            Err(error) => {
+                let problem = Problem::error(Code::InvalidValue, node.span, format!("`{text}` is not a size"));
+                let problem = problem.reason(unit_reason(error));
+                self.push(problem.help("write a number and one of the units `b`, `k`, `m`, `g`, such as `512m`"));
+                None
+            }
+        }
+    }
+
+    /// A duration in nanoseconds.
+    pub(crate) fn duration(&mut self, node: &Node, what: &str) -> Option<Spanned<u64>> {
+        let scalar = node.as_scalar().filter(|scalar| !matches!(scalar.value, Value::Null | Value::Bool(_)));
+        let Some(scalar) = scalar else {
+            self.wrong_type(node, what, "a duration such as `30s`");
+            return None;
+        };
+        match parse_duration(&scalar.text) {
+            // A bare `0` is a number, and docker compose takes durations as text only.
+            Ok(nanos) if scalar.value == Value::Text => Some(Spanned::new(nanos, node.span)),
+            Ok(_) => self.duration_problem(node, &scalar.text, UnitError::NoUnit),
+            Err(error) => self.duration_problem(node, &scalar.text, error),
+        }
+    }
+
+    fn duration_problem(&mut self, node: &Node, text: &str, error: UnitError) -> Option<Spanned<u64>> {
+        let problem = Problem::error(Code::InvalidValue, node.span, format!("`{text}` is not a duration"));
+        let problem = problem.reason(unit_reason(error));
+        let problem = if error == UnitError::NoUnit {
+            let mended = format!("{text}s");
+            problem.help(format!("write the unit: `{mended}` is in seconds")).patch(node.span, mended)
+        } else {
+            problem.help("write numbers with units `ms`, `s`, `m`, `h`, such as `1m30s`")
+        };
+        self.push(problem);
+        None
+    }
+
+    /// Billionths of a processor.
+    pub(crate) fn cpus(&mut self, node: &Node, what: &str) -> Option<Spanned<u64>> {
+        let scalar = node.as_scalar().filter(|scalar| !matches!(scalar.value, Value::Null | Value::Bool(_)));
+        let Some(scalar) = scalar else {
+            self.wrong_type(node, what, "a number of processors such as `0.5`");
+            return None;
+        };
+        match parse_cpus(&scalar.value.printed(&scalar.text)) {
+            Ok(nano) => Some(Spanned::new(nano, node.span)),
+            Err(_) => {
+                let message = format!("`{}` is not a number of processors", scalar.text);
+                let problem = Problem::error(Code::InvalidValue, node.span, message);
+                self.push(problem.help("write a decimal number, such as `0.5` for half a processor"));
+                None
+            }
+        }
+    }
+
+    /// Reports that `node` is something else than `wanted`.
+    pub(crate) fn wrong_type(&mut self, node: &Node, what: &str, wanted: &str) {
+        let found = match &node.kind {
+            Kind::Sequence(_) => "a list".to_owned(),
+            Kind::Mapping(_) => "a mapping".to_owned(),
+            Kind::Scalar(scalar) => match scalar.value {
+                Value::Null => "empty".to_owned(),
+                Value::Bool(value) => format!("the boolean `{value}`"),
+                Value::Int(_) | Value::Float(_) => format!("the number `{}`", scalar.text),
+                Value::Text => format!("the text `{}`", shorten(&scalar.text)),
+            },
+        };
+        let problem = Problem::error(Code::WrongType, node.span, format!("{what} must be {wanted}, not {found}"));
+        let problem = match (wanted, node.as_scalar()) {
+            ("text", Some(scalar)) if scalar.value != Value::Null => {
+                problem.help("put it in quotes").patch(node.span, format!("\"{}\"", scalar.text))
+            }
+            ("a list", Some(scalar)) if scalar.value != Value::Null => {
+                problem.help("write it as an item of a list").patch(node.span, format!("[\"{}\"]", scalar.text))
+            }
+            (_, Some(scalar)) if scalar.value == Value::Null => problem.help("give it a value or remove the key"),
+            _ => problem,
+        };
+        self.push(problem);
+    }
+}
+
+/// An error about something that Compose has and `stack` does not have yet.
+pub(crate) fn not_yet(span: crate::text::Span, subject: &str) -> Problem {
+    let problem = Problem::error(Code::NotYetSupported, span, format!("{subject} is not supported yet"));
+    problem.reason("it is a part of the Compose specification, and ignoring it would change what the file means")
+}
+
+/// The longest value that a message quotes in full, in characters.
+const MAX_QUOTED: usize = 40;
+
+/// A value for a message.
+pub(crate) fn shorten(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    match line.char_indices().nth(MAX_QUOTED) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None if line.len() < text.len() => format!("{line}…"),
+        None => line.to_owned(),
+    }
+}
+
+fn unit_reason(error: UnitError) -> &'static str {
+    match error {
+        UnitError::NotANumber => "it does not begin with a number",
+        UnitError::NoUnit => "it has no unit",
+        UnitError::UnknownUnit => "the unit is not known",
+        UnitError::TooLarge => "the number is too large",
+    }
+}

@@ -1,0 +1,316 @@
+//! `.env` and `env_file`: names and values, one or more lines each.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::interpolate::{Failure, Unset, expand};
+
+/// One name of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Variable {
+    pub(crate) name: String,
+    /// `None`: the line is a bare name and the name has no value outside either.
+    pub(crate) value: Option<String>,
+    /// The name in the text, in bytes.
+    pub(crate) at: Range<usize>,
+}
+
+/// Why a line cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Mistake {
+    /// This character cannot stand in a name.
+    Character(char),
+    /// The name has a blank in it.
+    Blank,
+    /// A quote is never closed.
+    Unterminated,
+    /// An expression in the value has no value.
+    Template(Failure),
+}
+
+/// What a file says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Parsed {
+    pub(crate) variables: Vec<Variable>,
+    /// Mistakes with their places; reading goes on with the next line.
+    pub(crate) mistakes: Vec<(Mistake, Range<usize>)>,
+    /// Variables without a value that were asked for.
+    pub(crate) unset: Vec<Unset>,
+}
+
+/// Reads the grammar of compose-go: quotes, escapes, inline comments, `export`, interpolation. `lookup` knows what
+/// stands outside the file and wins over what stands further up in it.
+pub(crate) fn parse(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Parsed {
+    let mut reader = Reader { text, at: 0, lookup, seen: BTreeMap::new(), parsed: Parsed::default() };
+    if text.starts_with('\u{feff}') {
+        reader.at = '\u{feff}'.len_utf8();
+    }
+    while reader.at < text.len() {
+        if let Err((mistake, place)) = reader.line() {
+            reader.parsed.mistakes.push((mistake, place));
+            reader.skip_line();
+        }
+    }
+    reader.parsed
+}
+
+/// `format: raw`: everything after the first `=` as it is.
+pub(crate) fn parse_raw(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Parsed {
+    let mut parsed = Parsed::default();
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let start = at;
+        at += line.len();
+        let content = line.trim_end_matches(['\n', '\r']);
+        let trimmed = content.trim_start();
+        if trimmed.is_empty() || trimmed.starts_with('#') {
+            continue;
+        }
+        let start = start + content.len() - trimmed.len();
+        let (name, value) = match trimmed.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (trimmed, lookup(trimmed)),
+        };
+        if name.is_empty() || name.contains(char::is_whitespace) {
+            parsed.mistakes.push((Mistake::Blank, start..start + name.len()));
+        } else {
+            parsed.variables.push(Variable { name: name.to_owned(), value, at: start..start + name.len() });
+        }
+    }
+    parsed
+}
+
+type Step<T> = Result<T, (Mistake, Range<usize>)>;
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    seen: BTreeMap<String, String>,
+    parsed: Parsed,
+}
+
+impl Reader<'_> {
+    fn rest(&self) -> &str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.rest().chars().next()
+    }
+
+    fn skip_while(&mut self, test: impl Fn(char) -> bool) {
+        let rest = self.rest();
+        self.at += rest.len() - rest.trim_start_matches(test).len();
+    }
+
+    fn skip_line(&mut self) {
+        self.at += self.rest().find('\n').map_or(self.rest().len(), |newline| newline + 1);
+    }
+
+    fn line(&mut self) -> Step<()> {
+        self.skip_while(char::is_whitespace);
+        if self.peek().is_none_or(|c| c == '#') {
+            self.skip_line();
+            return Ok(());
+        }
+        if let Some(rest) = self.rest().strip_prefix("export").filter(|rest| rest.starts_with([' ', '\t'])) {
+            self.at = self.text.len() - rest.trim_start_matches([' ', '\t']).len();
+        }
+        let at = self.name()?;
+        let name = self.text[at.clone()].to_owned();
+        self.skip_while(is_blank);
+        let value = match self.peek() {
+            Some('=' | ':') => {
+                self.at += 1;
+                Some(self.value()?)
+            }
+            None | Some('\n' | '\r' | '#') => {
+                self.skip_line();
+                (self.lookup)(&name)
+            }
+            Some(_) => return Err((Mistake::Blank, at.start..self.at + 1)),
+        };
+        if let Some(value) = &value {
+            self.seen.insert(name.clone(), value.clone());
+        }
+        self.parsed.variables.push(Variable { name, value, at });
+        Ok(())
+    }
+
+    fn name(&mut self) -> Step<Range<usize>> {
+        let start = self.at;
+        self.skip_while(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '[' | ']'));
+        match self.peek() {
+            Some(c) if self.at == start || !(c.is_whitespace() || matches!(c, '=' | ':' | '#')) => {
+                Err((Mistake::Character(c), self.at..self.at + c.len_utf8()))
+            }
+            _ => Ok(start..self.at),
+        }
+    }
+
+    fn value(&mut self) -> Step<String> {
+        self.skip_while(is_blank);
+        match self.peek() {
+            Some(quote @ ('"' | '\'')) => self.quoted(quote),
+            _ => {
+                let start = self.at;
+                let line = self.rest().split('\n').next().unwrap_or_default();
+                let end = start + line.len();
+                let value = without_comment(line).trim_end();
+                let place = start..start + value.len();
+                let value = value.to_owned();
+                self.at = (end + 1).min(self.text.len());
+                self.expand(&value, place)
+            }
+        }
+    }
+
+    fn quoted(&mut self, quote: char) -> Step<String> {
+        let open = self.at;
+        let mut escaped = false;
+        let inner = &self.text[open + 1..];
+        let close = inner.char_indices().find(|(_, c)| {
+            let closes = *c == quote && !escaped;
+            escaped = *c == '\\' && !escaped;
+            closes
+        });
+        let Some((length, _)) = close else {
+            let line = inner.find('\n').unwrap_or(inner.len());
+            return Err((Mistake::Unterminated, open..open + 1 + line));
+        };
+        let (inner, place) = (inner[..length].replace("\r\n", "\n"), open..open + length + 2);
+        self.at = place.end;
+        // What follows the closing quote is a comment or nothing that counts.
+        self.skip_line();
+        if quote == '\'' { Ok(inner.replace("\\'", "'")) } else { self.expand(&unescape(&inner), place) }
+    }
+
+    fn expand(&mut self, value: &str, place: Range<usize>) -> Step<String> {
+        let lookup = |name: &str| (self.lookup)(name).or_else(|| self.seen.get(name).cloned());
+        let expanded = expand(value, &lookup).map_err(|failure| (Mistake::Template(failure), place.clone()))?;
+        let unset = expanded.unset.into_iter().map(|unset| Unset { source: place.clone(), ..unset });
+        self.parsed.unset.extend(unset);
+        Ok(expanded.text)
+    }
+}
+
+fn is_blank(c: char) -> bool {
+    c != '\n' && c.is_whitespace()
+}
+
+/// ` #` begins a comment; a `#` inside a word does not.
+fn without_comment(line: &str) -> &str {
+    if line.starts_with('#') {
+        return "";
+    }
+    let comment = line.char_indices().zip(line.chars().skip(1)).find(|((_, c), next)| is_blank(*c) && *next == '#');
+    comment.map_or(line, |((at, _), _)| &line[..at])
+}
+
+/// The escapes of double quotes. `\$` becomes `$$`, which interpolation turns into a plain `$`.
+fn unescape(text: &str) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            result.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('n') => result.push('\n'),
+            Some('r') => result.push('\r'),
+            Some('t') => result.push('\t'),
+            Some('a') => result.push('\u{7}'),
+            Some('b') => result.push('\u{8}'),
+            Some('c') => result.push_str("\\c"),
+            Some('f') => result.push('\u{c}'),
+            Some('v') => result.push('\u{b}'),
+            Some('$') => result.push_str("$$"),
+            Some('0') => {
+                let mut code = 0;
+                for _ in 0..3 {
+                    match chars.peek().and_then(|digit| digit.to_digit(8)) {
+                        Some(digit) => code = code * 8 + digit,
+                        None => break,
+                    }
+                    chars.next();
+                }
+                result.push(char::from_u32(code).unwrap_or('\u{fffd}'));
+            }
+            Some(other @ ('\\' | '"')) => result.push(other),
+            Some(other) => {
+                result.push('\\');
+                result.push(other);
+            }
+            None => result.push('\\'),
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lookup(name: &str) -> Option<String> {
+        (name == "OUTSIDE").then(|| "out".to_owned())
+    }
+
+    fn pairs(text: &str) -> Vec<(String, Option<String>)> {
+        let parsed = parse(text, &lookup);
+        assert_eq!(parsed.mistakes, [], "{text}");
+        parsed.variables.into_iter().map(|variable| (variable.name, variable.value)).collect()
+    }
+
+    fn one(text: &str) -> String {
+        pairs(text).pop().and_then(|(_, value)| value).unwrap()
+    }
+
+    #[test]
+    fn every_form_of_a_line_is_read() {
+        for (line, expected) in [
+            ("A=b", "b"),
+            ("export A = b c  # comment", "b c"),
+            ("A: yaml", "yaml"),
+            ("A=a#b", "a#b"),
+            ("A=#b", ""),
+            ("A=", ""),
+            ("A='$X \\' \"'", "$X ' \""),
+            ("A=\"a\\nb\\t\\\"\" # c", "a\nb\t\""),
+            ("A=\"$OUTSIDE \\$OUTSIDE $$OUTSIDE\"", "out $OUTSIDE $OUTSIDE"),
+            ("A=${NO:-x} y", "x y"),
+            ("A=\"two\nlines\"", "two\nlines"),
+            ("A=\"\\0101\"", "A"),
+            ("\u{feff}A=bom\r\n", "bom"),
+            ("A.b-c[0]=x", "x"),
+            ("A={\"json\": 1}", "{\"json\": 1}"),
+        ] {
+            assert_eq!(one(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn earlier_names_and_outer_ones_are_seen_and_outer_ones_win() {
+        let text = "A=1\nB=$A$OUTSIDE\nOUTSIDE=inner\nC=$OUTSIDE\nOUTSIDE\nMISSING\n";
+        let values: Vec<_> = pairs(text).into_iter().map(|(_, value)| value).collect();
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(values, [some("1"), some("1out"), some("inner"), some("out"), some("out"), None]);
+    }
+
+    #[test]
+    fn mistakes_have_places_and_reading_goes_on() {
+        let parsed = parse("A B=1\nC&D=2\nE=\"open\nF=3\nG=ok", &lookup);
+        let places: Vec<_> = parsed.mistakes.iter().map(|(_, place)| place.clone()).collect();
+        assert_eq!(places, [0..3, 7..8, 14..19]);
+        let names: Vec<_> = parsed.variables.iter().map(|variable| variable.name.as_str()).collect();
+        assert_eq!(names, ["F", "G"]);
+    }
+
+    #[test]
+    fn raw_files_are_taken_as_they_are() {
+        let parsed = parse_raw("# c\nA=\"x\" # y\nB=$A\r\nOUTSIDE\n", &lookup);
+        let values: Vec<_> = parsed.variables.into_iter().map(|variable| variable.value.unwrap()).collect();
+        assert_eq!(values, ["\"x\" # y", "$A", "out"]);
+    }
+}

@@ -1,0 +1,229 @@
+//! Forms that several keys share.
+
+use indexmap::IndexMap;
+
+use crate::context::Cx;
+use crate::report::{Code, Problem};
+use crate::text::{Span, Spanned};
+use crate::yaml::{Entry, Kind, Mapping, Node, Tag, Value};
+
+/// `KEY=VALUE` and `KEY` items to a mapping; a mapping stays. A key without value becomes null.
+pub(crate) fn key_values(node: Node, what: &str, cx: &mut Cx<'_>) -> Option<Node> {
+    let items = match node.kind {
+        Kind::Mapping(_) => return Some(node),
+        Kind::Sequence(items) => items,
+        Kind::Scalar(_) => {
+            cx.wrong_type(&node, what, "a mapping or a list of `KEY=VALUE`");
+            return None;
+        }
+    };
+    let mut mapping = Mapping::new();
+    for item in &items {
+        let Some(text) = item.as_text() else {
+            cx.wrong_type(item, &format!("an item of {what}"), "text");
+            continue;
+        };
+        let (key, value) = match text.split_once('=') {
+            Some((key, _)) => (key, item.slice(key.len() + 1..text.len())),
+            None => (text, Node::null(item.span)),
+        };
+        mapping.insert(key.into(), Entry { key: item.part(0..key.len()), value });
+    }
+    Some(Node { kind: Kind::Mapping(mapping), span: node.span, tag: node.tag })
+}
+
+/// A text to a list of one; a list stays.
+pub(super) fn one_or_list(node: Node, what: &str, cx: &mut Cx<'_>) -> Option<Node> {
+    match &node.kind {
+        Kind::Sequence(_) => Some(node),
+        Kind::Scalar(scalar) if scalar.value == Value::Text => {
+            let (span, tag) = (node.span, node.tag);
+            Some(Node { tag, ..Node::sequence(vec![Node { tag: Tag::None, ..node }], span) })
+        }
+        Kind::Scalar(_) | Kind::Mapping(_) => {
+            cx.wrong_type(&node, what, "text or a list of texts");
+            None
+        }
+    }
+}
+
+/// Each name of a list as a key with the value that `make` gives it; a mapping stays.
+pub(super) fn names_to_keys(node: Node, what: &str, cx: &mut Cx<'_>, make: fn(Span) -> Node) -> Option<Node> {
+    let items = match node.kind {
+        Kind::Mapping(_) => return Some(node),
+        Kind::Sequence(items) => items,
+        Kind::Scalar(_) => {
+            cx.wrong_type(&node, what, "a list or a mapping");
+            return None;
+        }
+    };
+    let mut mapping = Mapping::new();
+    for item in &items {
+        if let Some(name) = cx.text(item, &format!("an item of {what}")) {
+            mapping.insert(name.value.into(), Entry { key: item.span, value: make(item.span) });
+        }
+    }
+    Some(Node { kind: Kind::Mapping(mapping), span: node.span, tag: node.tag })
+}
+
+/// A command: null, a text that is split as a shell would split it, or a list.
+pub(super) fn command_words(node: Node, what: &str, cx: &mut Cx<'_>) -> Option<Node> {
+    let text = match &node.kind {
+        Kind::Sequence(_) => return Some(node),
+        Kind::Scalar(scalar) => match scalar.value {
+            Value::Null => return Some(node),
+            Value::Text => scalar.text.to_string(),
+            Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
+                cx.wrong_type(&node, what, "text");
+                return None;
+            }
+        },
+        Kind::Mapping(_) => {
+            cx.wrong_type(&node, what, "text or a list of texts");
+            return None;
+        }
+    };
+    match shell_words::split(&text) {
+        Ok(words) => {
+            let words = words.into_iter().map(|word| Node::text(word, node.span)).collect();
+            Some(Node { tag: node.tag, ..Node::sequence(words, node.span) })
+        }
+        Err(_) => {
+            let problem =
+                Problem::error(Code::InvalidValue, node.span, format!("{what} has a quote that is never closed"));
+            cx.push(problem.help("close it, or write a list: `[program, argument]`"));
+            None
+        }
+    }
+}
+
+/// The words of a canonical command; `None` for null.
+pub(super) fn parse_words(node: &Node, what: &str, cx: &mut Cx<'_>) -> Option<Vec<String>> {
+    if node.is_null() {
+        return None;
+    }
+    cx.texts(node, what).map(|words| words.into_iter().map(|word| word.value).collect())
+}
+
+/// A canonical mapping of labels; null is the empty text.
+pub(crate) fn labels_of(node: &Node, what: &str, cx: &mut Cx<'_>) -> IndexMap<String, String> {
+    let mut labels = IndexMap::new();
+    let Some(mapping) = node.as_mapping() else { return labels };
+    for (key, entry) in mapping {
+        let value = cx.any_text(&entry.value, &format!("`{key}` of {what}"));
+        labels.insert(key.to_string(), value.flatten().unwrap_or_default());
+    }
+    labels
+}
+
+/// A list of texts, each kept once.
+pub(super) fn unique_texts(node: &Node, what: &str, cx: &mut Cx<'_>) -> Vec<Spanned<String>> {
+    let mut unique: Vec<Spanned<String>> = Vec::new();
+    for text in cx.texts(node, what).unwrap_or_default() {
+        if !unique.iter().any(|other| other.value == text.value) {
+            unique.push(text);
+        }
+    }
+    unique
+}
+
+/// Identity of a text in a list.
+pub(super) fn itself(node: &Node) -> Option<String> {
+    node.as_text().map(str::to_owned)
+}
+
+/// Permission bits: a number as YAML reads it, or a text in octal.
+pub(super) fn octal_mode(node: &Node, what: &str, cx: &mut Cx<'_>) -> Option<u32> {
+    let scalar = node.as_scalar();
+    let mode = match scalar.map(|scalar| (scalar.value, &*scalar.text)) {
+        Some((Value::Int(number), _)) => u32::try_from(number).ok(),
+        Some((Value::Text, text)) => u32::from_str_radix(text.trim_start_matches("0o"), 8).ok(),
+        _ => None,
+    };
+    match mode.filter(|mode| *mode <= 0o7777) {
+        Some(mode) => {
+            let decimal = scalar.filter(|scalar| scalar.value != Value::Text && !scalar.text.starts_with('0'));
+            if let Some(scalar) = decimal.filter(|_| mode > 0) {
+                let message = format!("{what} is the decimal number {mode}, which is {mode:#o} in octal");
+                let problem = Problem::warning(Code::UnitHint, node.span, message);
+                cx.push(problem.patch(node.span, format!("\"0{}\"", scalar.text)));
+            }
+            Some(mode)
+        }
+        None => {
+            cx.wrong_type(node, what, "permission bits in octal such as `\"0440\"`");
+            None
+        }
+    }
+}
+
+/// Names of volumes, networks, secrets, configs and services: `^[a-zA-Z0-9._-]+$`.
+pub(crate) fn file_name_key(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+/// The name and its spelling with the prefix taken away: `CAP_NET_ADMIN` to `NET_ADMIN`.
+pub(super) fn capabilities(node: &Node, what: &str, cx: &mut Cx<'_>) -> Vec<Spanned<String>> {
+    let names = unique_texts(node, what, cx);
+    for name in &names {
+        let plain = plain_capability(&name.value);
+        if plain != "ALL" && !CAPABILITIES.contains(&plain.as_str()) {
+            let near = crate::nearest::nearest(&plain, CAPABILITIES.iter().copied());
+            let message = format!("there is no capability `{}`", name.value);
+            let problem = Problem::error(Code::InvalidValue, name.span, message).nearest(name.span, near);
+            cx.push(problem.reason("capabilities(7) lists them"));
+        }
+    }
+    names
+}
+
+/// A capability as the model names it.
+pub(super) fn plain_capability(name: &str) -> String {
+    let name = name.to_ascii_uppercase();
+    name.strip_prefix("CAP_").map_or(name.clone(), str::to_owned)
+}
+
+/// capabilities(7), in the order of their numbers.
+const CAPABILITIES: &[&str] = &[
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];

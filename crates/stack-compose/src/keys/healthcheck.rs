@@ -1,0 +1,182 @@
+//! `healthcheck`: how health is found out.
+
+use serde_json::Value;
+use stack_model::{self as model, Millis, Probe};
+
+use super::key::Lowering;
+use super::{Merge, ServiceKey};
+use crate::context::Cx;
+use crate::decode::{Keys, not_yet};
+use crate::report::{Code, Problem};
+use crate::service::{Healthcheck, Service};
+use crate::units::print_duration;
+use crate::yaml::{Kind, Node};
+
+pub(super) const KEY: ServiceKey = ServiceKey::new("healthcheck", parse, render)
+    .canonical(canonical)
+    .merge(Merge::Fields(&[("test", Merge::Replace)]))
+    .lower(lower);
+
+const KEYS: Keys = Keys {
+    known: &["test", "interval", "timeout", "retries", "start_period", "start_interval", "disable"],
+    not_yet: &[],
+    extensions: true,
+};
+
+/// Defaults of the specification, in seconds.
+const INTERVAL: u64 = 30;
+const TIMEOUT: u64 = 30;
+const START_INTERVAL: u64 = 5;
+const RETRIES: u32 = 3;
+
+/// A text is run by a shell.
+fn canonical(mut node: Node, _: &mut Cx<'_>) -> Option<Node> {
+    if let Kind::Mapping(mapping) = &mut node.kind
+        && let Some(entry) = mapping.get_mut("test")
+        && entry.value.as_text().is_some()
+    {
+        let span = entry.value.span;
+        let text = std::mem::replace(&mut entry.value, Node::null(span));
+        let tag = text.tag;
+        entry.value = Node { tag, ..Node::sequence(vec![Node::text("CMD-SHELL", span), text], span) };
+    }
+    Some(node)
+}
+
+fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
+    let Some(fields) = cx.object(node, "`healthcheck`", &KEYS) else { return };
+    let mut duration = |key: &str| {
+        let entry = fields.get(key).filter(|entry| !entry.value.is_null())?;
+        cx.duration(&entry.value, &format!("`{key}`")).map(|nanos| nanos.value)
+    };
+    let mut healthcheck = Healthcheck {
+        interval: duration("interval"),
+        timeout: duration("timeout"),
+        start_period: duration("start_period"),
+        start_interval: duration("start_interval"),
+        ..Healthcheck::default()
+    };
+    if let Some(entry) = fields.get("retries").filter(|entry| !entry.value.is_null()) {
+        let retries = cx.integer(&entry.value, "`retries`", 0..=i64::from(u32::MAX));
+        healthcheck.retries = retries.and_then(|retries| u32::try_from(retries.value).ok());
+    }
+    if let Some(entry) = fields.get("disable") {
+        healthcheck.disable = cx.boolean(&entry.value, "`disable`").unwrap_or_default();
+    }
+    if let Some(entry) = fields.get("test") {
+        healthcheck.test = parse_test(&entry.value, cx);
+    } else if !healthcheck.disable {
+        cx.push(
+            not_yet(node.span, "a `healthcheck` without `test`, which changes the image's own").help("write `test`"),
+        );
+    }
+    service.healthcheck = Some(healthcheck);
+}
+
+fn parse_test(node: &Node, cx: &mut Cx<'_>) -> Option<Vec<String>> {
+    let words = cx.texts(node, "`test`")?;
+    let problem = match words.first().map(|word| word.value.as_str()) {
+        Some("NONE") => None,
+        Some("CMD") if words.len() > 1 => None,
+        Some("CMD-SHELL") if words.len() == 2 => None,
+        Some("CMD") => Some((words[0].span, "`CMD` is followed by a program and its arguments")),
+        Some("CMD-SHELL") => Some((words[0].span, "`CMD-SHELL` is followed by exactly one text")),
+        Some(_) => Some((words[0].span, "`test` must start with `CMD`, `CMD-SHELL` or `NONE`")),
+        None => Some((node.span, "`test` is empty")),
+    };
+    if let Some((span, message)) = problem {
+        let problem = Problem::error(Code::InvalidValue, span, message);
+        cx.push(problem.help("write `[CMD, program, argument]`, or a text for the shell"));
+        return None;
+    }
+    Some(words.into_iter().map(|word| word.value).collect())
+}
+
+fn render(service: &Service) -> Option<Value> {
+    let healthcheck = service.healthcheck.as_ref()?;
+    let mut object = serde_json::Map::new();
+    let mut put = |key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            object.insert(key.to_owned(), value);
+        }
+    };
+    let duration = |nanos: Option<u64>| nanos.map(|nanos| Value::from(print_duration(nanos)));
+    put("disable", healthcheck.disable.then_some(Value::Bool(true)));
+    put("interval", duration(healthcheck.interval));
+    put("retries", healthcheck.retries.map(Value::from));
+    put("start_interval", duration(healthcheck.start_interval));
+    put("start_period", duration(healthcheck.start_period));
+    put("test", healthcheck.test.clone().map(Value::from));
+    put("timeout", duration(healthcheck.timeout));
+    Some(Value::Object(object))
+}
+
+fn lower(from: &Lowering<'_>, to: &mut model::Service) {
+    let Some(healthcheck) = &from.service.healthcheck else { return };
+    let words = healthcheck.test.as_deref().unwrap_or_default();
+    let probe = match words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        _ if healthcheck.disable => Probe::None,
+        Some(("CMD", program)) => Probe::Exec(program.to_vec()),
+        Some(("CMD-SHELL", line)) => Probe::Shell(line.concat()),
+        _ => Probe::None,
+    };
+    // Zero means the default, as docker has it.
+    let millis = |nanos: Option<u64>, default: u64| match nanos.unwrap_or(0) {
+        0 => Millis(default * 1000),
+        nanos => Millis(nanos.div_ceil(1_000_000)),
+    };
+    to.container.healthcheck = Some(model::Healthcheck {
+        probe,
+        interval: millis(healthcheck.interval, INTERVAL),
+        timeout: millis(healthcheck.timeout, TIMEOUT),
+        retries: healthcheck.retries.filter(|retries| *retries > 0).unwrap_or(RETRIES),
+        start_period: millis(healthcheck.start_period, 0),
+        start_interval: millis(healthcheck.start_interval, START_INTERVAL),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use stack_model::{Healthcheck, Millis, Probe};
+
+    use crate::testing::{errors, service};
+
+    fn healthcheck(text: &str) -> Healthcheck {
+        service(&format!("healthcheck: {text}")).container.healthcheck.unwrap()
+    }
+
+    #[test]
+    fn the_three_forms_of_a_test() {
+        assert_eq!(healthcheck("{test: curl -f localhost}").probe, Probe::Shell("curl -f localhost".to_owned()));
+        assert_eq!(healthcheck("{test: [CMD-SHELL, a b]}").probe, Probe::Shell("a b".to_owned()));
+        assert_eq!(healthcheck("{test: [CMD, a, b]}").probe, Probe::Exec(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(healthcheck("{test: [NONE]}").probe, Probe::None);
+        assert_eq!(healthcheck("{disable: true}").probe, Probe::None);
+    }
+
+    #[test]
+    fn times_have_the_defaults_of_the_specification() {
+        let default = healthcheck("{test: x}");
+        assert_eq!((default.interval, default.timeout), (Millis(30_000), Millis(30_000)));
+        assert_eq!((default.retries, default.start_period, default.start_interval), (3, Millis(0), Millis(5_000)));
+        let given = healthcheck("{test: x, interval: 1m30s, timeout: 500ms, retries: 5, start_period: 2s}");
+        assert_eq!((given.interval, given.timeout, given.start_period), (Millis(90_000), Millis(500), Millis(2_000)));
+        assert_eq!(given.retries, 5);
+    }
+
+    #[test]
+    fn mistakes_are_shown_on_their_token() {
+        assert_eq!(
+            errors("healthcheck: {test: [curl, x], interval: 10}"),
+            [
+                "4:26 `test` must start with `CMD`, `CMD-SHELL` or `NONE`; write `[CMD, program, argument]`, or a \
+                 text for the shell",
+                "4:46 `10` is not a duration; write the unit: `10s` is in seconds",
+            ]
+        );
+        assert_eq!(
+            errors("healthcheck: {interval: 10s}"),
+            ["4:18 a `healthcheck` without `test`, which changes the image's own is not supported yet; write `test`"]
+        );
+    }
+}

@@ -1,0 +1,200 @@
+//! `networks`: which networks a service is on, under which further names and addresses.
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+use stack_model::{self as model, NetworkMode, NetworkName};
+
+use super::ServiceKey;
+use super::forms::{itself, names_to_keys};
+use super::key::{Lowering, Merge};
+use crate::context::Cx;
+use crate::decode::Keys;
+use crate::nearest::nearest;
+use crate::project::Project;
+use crate::report::{Code, Problem, Report};
+use crate::service::{Attachment, Service};
+use crate::yaml::{Entry, Node};
+
+pub(super) const KEY: ServiceKey = ServiceKey::new("networks", parse, render)
+    .canonical(|node, cx| names_to_keys(node, "`networks`", cx, Node::null))
+    .merge(Merge::Each(&Merge::Fields(&[("aliases", Merge::Unique(itself))])))
+    .check(check)
+    .lower(lower);
+
+const KEYS: Keys = Keys {
+    known: &["aliases", "ipv4_address"],
+    not_yet: &[
+        "driver_opts",
+        "gw_priority",
+        "interface_name",
+        "ipv6_address",
+        "link_local_ips",
+        "mac_address",
+        "priority",
+    ],
+    extensions: true,
+};
+
+fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
+    let Some(mapping) = node.as_mapping() else { return };
+    let attachments = mapping.iter().map(|(name, entry)| (name.to_string(), attachment(name, entry, cx)));
+    service.networks = Some(attachments.collect::<IndexMap<_, _>>());
+}
+
+fn attachment(name: &str, entry: &Entry, cx: &mut Cx<'_>) -> Attachment {
+    let mut attachment = Attachment { span: entry.key, ..Attachment::default() };
+    if entry.value.is_null() {
+        return attachment;
+    }
+    let Some(fields) = cx.object(&entry.value, &format!("`{name}` of `networks`"), &KEYS) else { return attachment };
+    if let Some(aliases) = fields.get("aliases").filter(|entry| !entry.value.is_null()) {
+        let aliases = cx.texts(&aliases.value, "`aliases`").unwrap_or_default();
+        attachment.aliases = aliases.into_iter().map(|alias| alias.value).collect();
+    }
+    if let Some(address) = fields.get("ipv4_address").and_then(|entry| cx.text(&entry.value, "`ipv4_address`")) {
+        match address.value.parse() {
+            Ok(parsed) => attachment.ipv4_address = Some(address.map(|_| parsed)),
+            Err(_) => {
+                let message = format!("`{}` is not an IPv4 address", address.value);
+                cx.push(
+                    Problem::error(Code::InvalidValue, address.span, message).help("write four numbers: `10.0.0.2`"),
+                );
+            }
+        }
+    }
+    attachment
+}
+
+fn check(service: &Service, project: &Project, report: &mut Report) {
+    for (name, attachment) in service.networks.iter().flatten() {
+        let Some(network) = project.networks.get(name) else {
+            let message = format!("service `{}` refers to undefined network `{name}`", service.name);
+            let problem = Problem::error(Code::UndefinedReference, attachment.span, message);
+            let near = nearest(name, project.networks.keys().map(String::as_str));
+            let problem = problem.help(format!("declare it: add `{name}:` under the top-level `networks:`"));
+            report.push(problem.nearest(attachment.span, near));
+            continue;
+        };
+        let Some(address) = &attachment.ipv4_address else { continue };
+        check_address(service, name, (address.value, address.span), network, report);
+    }
+}
+
+fn check_address(
+    service: &Service,
+    name: &str,
+    (address, span): (std::net::Ipv4Addr, crate::text::Span),
+    network: &crate::project::Network,
+    report: &mut Report,
+) {
+    let problem = match &network.subnet {
+        None => {
+            Problem::error(Code::MissingKey, span, format!("a fixed address on `{name}` needs a subnet of its own"))
+                .reason("`stack` picks the subnet otherwise, and it may not hold the address")
+                .help(format!("add `ipam: {{config: [{{subnet: …}}]}}` to the network `{name}`"))
+        }
+        Some(subnet) if !subnet.value.contains(&address) => {
+            let message = format!("the address {address} is not in the subnet {} of `{name}`", subnet.value);
+            Problem::error(Code::InvalidValue, span, message).also(subnet.span, "the subnet")
+        }
+        Some(_) if service.replicas().value > 1 => {
+            let message = format!("one fixed address for {} containers", service.replicas().value);
+            Problem::error(Code::ConflictingKeys, span, message).help("remove the address, or ask for one container")
+        }
+        Some(_) => return,
+    };
+    report.push(problem);
+}
+
+fn render(service: &Service) -> Option<Value> {
+    if service.network_mode.is_some() {
+        return None;
+    }
+    let entry = |attachment: &Attachment| {
+        let mut value = Map::new();
+        if !attachment.aliases.is_empty() {
+            value.insert("aliases".to_owned(), Value::from(attachment.aliases.clone()));
+        }
+        if let Some(address) = &attachment.ipv4_address {
+            value.insert("ipv4_address".to_owned(), Value::from(address.value.to_string()));
+        }
+        if value.is_empty() { Value::Null } else { Value::Object(value) }
+    };
+    let entries = service.networks.iter().flatten().map(|(name, attachment)| (name.clone(), entry(attachment)));
+    let mut entries: Map<String, Value> = entries.collect();
+    if entries.is_empty() {
+        entries.insert("default".to_owned(), Value::Null);
+    }
+    Some(Value::Object(entries))
+}
+
+/// Runs before `network_mode`'s: that one replaces what stands here.
+fn lower(from: &Lowering<'_>, to: &mut model::Service) {
+    if from.service.network_mode.is_some() {
+        return;
+    }
+    let attachments = from.service.networks.iter().flatten().map(|(name, attachment)| {
+        let aliases = attachment.aliases.iter().cloned().collect();
+        let ipv4 = attachment.ipv4_address.as_ref().map(|address| address.value);
+        (NetworkName::new(name), model::Attachment { aliases, ipv4 })
+    });
+    let mut attachments: std::collections::BTreeMap<_, _> = attachments.collect();
+    if attachments.is_empty() {
+        attachments.insert(NetworkName::from("default"), model::Attachment::default());
+    }
+    to.container.network = NetworkMode::Attached(attachments);
+}
+
+#[cfg(test)]
+mod tests {
+    use stack_model::{Attachment, NetworkMode};
+
+    use crate::testing::{Files, project_errors, service};
+
+    fn attached(service: &stack_model::Service) -> Vec<(String, Attachment)> {
+        match &service.container.network {
+            NetworkMode::Attached(networks) => networks.iter().map(|(n, a)| (n.to_string(), a.clone())).collect(),
+            NetworkMode::None | NetworkMode::Host => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn without_any_it_is_the_default_network() {
+        assert_eq!(attached(&service("")), [("default".to_owned(), Attachment::default())]);
+        assert_eq!(attached(&service("networks: []")), [("default".to_owned(), Attachment::default())]);
+    }
+
+    #[test]
+    fn aliases_and_addresses_are_lowered() {
+        let text = "services:\n  a:\n    image: i\n    networks: {n: {aliases: [x, y], ipv4_address: 10.1.0.9}, m: }\n\
+                    networks: {n: {ipam: {config: [{subnet: 10.1.0.0/24, gateway: 10.1.0.1}]}}, m: }\n";
+        let networks = attached(&Files::new(text).service("a"));
+        assert_eq!(networks[0], ("m".to_owned(), Attachment::default()));
+        assert_eq!(networks[1].1.aliases.iter().collect::<Vec<_>>(), ["x", "y"]);
+        assert_eq!(networks[1].1.ipv4.map(|address| address.to_string()).as_deref(), Some("10.1.0.9"));
+    }
+
+    #[test]
+    fn references_and_addresses_are_checked() {
+        assert_eq!(
+            project_errors("services:\n  a: {image: i, networks: [bakc]}\nnetworks: {back: }\n"),
+            ["2:28 service `a` refers to undefined network `bakc`; did you mean `back`?"]
+        );
+        assert_eq!(
+            project_errors("services:\n  a: {image: i, networks: {n: {ipv4_address: 10.0.0.9}}}\nnetworks: {n: }\n"),
+            ["2:46 a fixed address on `n` needs a subnet of its own; add `ipam: {config: [{subnet: …}]}` to the \
+                 network `n`"]
+        );
+        assert_eq!(
+            project_errors(
+                "services:\n  a: {image: i, networks: {n: {ipv4_address: 10.0.0.9}}}\nnetworks: {n: {ipam: {config: \
+                 [{subnet: 10.1.0.0/24}]}}}\n"
+            ),
+            ["2:46 the address 10.0.0.9 is not in the subnet 10.1.0.0/24 of `n`"]
+        );
+        assert_eq!(
+            project_errors("services:\n  a: {image: i, networks: {n: {mac_address: x}}}\nnetworks: {n: }\n"),
+            ["2:32 the key `mac_address` of `n` of `networks` is not supported yet"]
+        );
+    }
+}

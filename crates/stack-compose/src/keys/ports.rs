@@ -1,0 +1,388 @@
+//! `ports`: ports of the host that lead to the container.
+//!
+//! The short form is `[[address:]host:]container[/protocol]`, where both ports may be ranges.
+
+use std::ops::Range;
+
+use serde_json::{Map, Value};
+use stack_model::{self as model, HostPort, PortSpec, Protocol};
+
+use super::key::Lowering;
+use super::{Merge, ServiceKey};
+use crate::context::Cx;
+use crate::decode::{Keys, not_yet};
+use crate::report::{Code, Problem};
+use crate::service::{Port, Service};
+use crate::yaml::{Kind, Node, Value as Leaf};
+
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("ports", parse, render).canonical(canonical).merge(Merge::Unique(identity)).lower(lower);
+
+const KEYS: Keys = Keys {
+    known: &["target", "published", "host_ip", "protocol", "mode", "name", "app_protocol"],
+    not_yet: &[],
+    extensions: true,
+};
+
+/// A range becomes an entry for each port; this many in one project are a mistake.
+const MAX_RANGE: usize = 4096;
+
+fn canonical(node: Node, cx: &mut Cx<'_>) -> Option<Node> {
+    let (span, tag) = (node.span, node.tag);
+    let Kind::Sequence(items) = node.kind else {
+        cx.wrong_type(&node, "`ports`", "a list");
+        return None;
+    };
+    let mut ports = Vec::new();
+    for item in items {
+        let number = item.as_scalar().is_some_and(|scalar| matches!(scalar.value, Leaf::Int(_)));
+        if number || item.as_text().is_some() {
+            ports.extend(expand(&item, cx));
+        } else if item.as_mapping().is_some() {
+            ports.push(item);
+        } else {
+            cx.wrong_type(&item, "an item of `ports`", "a port such as `\"8080:80\"`, or a mapping");
+        }
+    }
+    Some(Node { tag, ..Node::sequence(ports, span) })
+}
+
+/// The parts of a short form, as ranges of its text.
+struct Short {
+    host_ip: Range<usize>,
+    host: Range<usize>,
+    container: Range<usize>,
+    protocol: Range<usize>,
+}
+
+fn split(text: &str) -> Short {
+    let address_end = text.rfind('/').unwrap_or(text.len());
+    let protocol = (address_end + 1).min(text.len())..text.len();
+    let colon = text[..address_end].rfind(':');
+    let container = colon.map_or(0, |colon| colon + 1)..address_end;
+    let before = colon.unwrap_or(0);
+    // The colons of an IPv6 address stand between brackets.
+    let bracket = text[..before].rfind(']').map_or(0, |bracket| bracket + 1);
+    let host_start = text[bracket..before].rfind(':').map_or(bracket, |colon| bracket + colon + 1);
+    let ip_end = host_start.saturating_sub(1);
+    let brackets = text.starts_with('[') && text[..ip_end].ends_with(']');
+    let host_ip = if brackets { 1..ip_end - 1 } else { 0..ip_end };
+    Short { host_ip, host: host_start..before, container, protocol }
+}
+
+/// The long forms of a short one.
+fn expand(item: &Node, cx: &mut Cx<'_>) -> Vec<Node> {
+    let text = item.as_scalar().map(|scalar| scalar.text.to_string()).unwrap_or_default();
+    let parts = split(&text);
+    if parts.container.is_empty() {
+        let problem = Problem::error(Code::InvalidValue, item.span, format!("no container port in `{text}`"));
+        cx.push(problem.help("write `\"host:container\"`, such as `\"8080:80\"`"));
+        return Vec::new();
+    }
+    let (Some(container), Some(host)) = (range(item, &text, &parts.container, cx), range(item, &text, &parts.host, cx))
+    else {
+        return Vec::new();
+    };
+    let count = usize::from(container.1 - container.0) + 1;
+    let host_count = if parts.host.is_empty() { 0 } else { usize::from(host.1 - host.0) + 1 };
+    if count > 1 && host_count > 0 && host_count != count {
+        let message = format!("{host_count} ports of the host for {count} ports of the container");
+        let problem = Problem::error(Code::InvalidValue, item.part(parts.host.start..parts.container.end), message);
+        cx.push(problem.help("give both ranges the same length"));
+        return Vec::new();
+    }
+    if count > MAX_RANGE {
+        let span = item.part(parts.container);
+        cx.push(Problem::error(Code::InvalidValue, span, format!("a range of more than {MAX_RANGE} ports")));
+        return Vec::new();
+    }
+    let published = |index: u16| match host_count {
+        0 => None,
+        // One port of the container and several of the host: any of them.
+        more if count == 1 && more > 1 => Some(text[parts.host.clone()].to_owned()),
+        _ => Some((host.0 + index).to_string()),
+    };
+    (0..=container.1 - container.0)
+        .map(|index| {
+            let span = item.part(parts.container.clone());
+            let target = container.0 + index;
+            let mut fields = vec![
+                ("mode", Node::text("ingress", item.span)),
+                ("target", Node::scalar(Leaf::Int(target.into()), target.to_string(), span)),
+            ];
+            if let Some(published) = published(index) {
+                fields.push(("published", Node::text(published, item.part(parts.host.clone()))));
+            }
+            if !parts.host_ip.is_empty() {
+                fields.push(("host_ip", item.slice(parts.host_ip.clone())));
+            }
+            let protocol = if parts.protocol.is_empty() {
+                Node::text("tcp", item.span)
+            } else {
+                item.slice(parts.protocol.clone())
+            };
+            fields.push(("protocol", protocol));
+            Node::mapping(fields, item.span)
+        })
+        .collect()
+}
+
+/// A port or a range; the empty text is 0 to 0.
+fn range(item: &Node, text: &str, part: &Range<usize>, cx: &mut Cx<'_>) -> Option<(u16, u16)> {
+    let text = &text[part.clone()];
+    if text.is_empty() {
+        return Some((0, 0));
+    }
+    match parse_range(text) {
+        Some(range) => Some(range),
+        None => {
+            let problem =
+                Problem::error(Code::InvalidValue, item.part(part.clone()), format!("`{text}` is not a port"));
+            cx.push(problem.reason("a port is a number from 1 to 65535, or a range such as `8000-8010`"));
+            None
+        }
+    }
+}
+
+fn parse_range(text: &str) -> Option<(u16, u16)> {
+    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0 && !text.starts_with('+'));
+    match text.split_once('-') {
+        Some((first, last)) => Some((port(first)?, port(last)?)).filter(|(first, last)| first <= last),
+        None => port(text).map(|port| (port, port)),
+    }
+}
+
+/// Two entries of one identity are the same port.
+fn identity(node: &Node) -> Option<String> {
+    let field = |key: &str, default: &str| {
+        let scalar = node.get(key).and_then(Node::as_scalar);
+        scalar.map_or_else(|| default.to_owned(), |scalar| scalar.value.printed(&scalar.text))
+    };
+    let (address, published) = (field("host_ip", "0.0.0.0"), field("published", ""));
+    Some(format!("{address}:{published}:{}/{}", field("target", ""), field("protocol", "tcp")))
+}
+
+fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
+    for item in cx.list(node, "`ports`").unwrap_or_default() {
+        if let Some(port) = parse_port(item, cx) {
+            service.ports.push(port);
+        }
+    }
+}
+
+fn parse_port(node: &Node, cx: &mut Cx<'_>) -> Option<Port> {
+    let fields = cx.object(node, "`ports`", &KEYS)?;
+    let field = |key: &str| fields.get(key).map(|entry| &entry.value).filter(|node| !node.is_null());
+    let Some(target) = field("target") else {
+        cx.push(Problem::error(Code::MissingKey, node.span, "an entry of `ports` needs `target`"));
+        return None;
+    };
+    let target = cx.integer(target, "`target`", 1..=65535)?;
+    let published = match field("published") {
+        Some(published) => parse_published(published, cx)?,
+        None => HostPort::Any,
+    };
+    let mut text = |key: &str| field(key).and_then(|node| cx.text(node, &format!("`{key}`")));
+    let (host_ip, protocol, mode) = (text("host_ip"), text("protocol"), text("mode"));
+    let (name, app_protocol) = (text("name"), text("app_protocol"));
+    let protocol = match protocol.as_ref().map(|protocol| (protocol.value.to_ascii_lowercase(), protocol.span)) {
+        None => Protocol::Tcp,
+        Some((word, span)) => match word.as_str() {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            "sctp" => {
+                cx.push(not_yet(span, "the protocol `sctp`"));
+                return None;
+            }
+            other => {
+                let message = format!("`{other}` is not a protocol");
+                cx.push(Problem::error(Code::InvalidValue, span, message).help("write `tcp` or `udp`"));
+                return None;
+            }
+        },
+    };
+    let mode_word = mode.as_ref().map_or("ingress", |mode| mode.value.as_str()).to_owned();
+    if let Some(mode) = mode.filter(|mode| !matches!(mode.value.as_str(), "ingress" | "host")) {
+        let message = format!("`{}` is not a mode of a port", mode.value);
+        cx.push(Problem::error(Code::InvalidValue, mode.span, message).help("write `ingress` or `host`"));
+    }
+    let host_ip = match host_ip.filter(|host_ip| !host_ip.value.is_empty()) {
+        None => None,
+        Some(host_ip) => match host_ip.value.parse() {
+            Ok(address) => Some(address),
+            Err(_) => {
+                let message = format!("`{}` is not an IP address", host_ip.value);
+                let problem = Problem::error(Code::InvalidValue, host_ip.span, message);
+                cx.push(problem.help("write an address of the host, such as `127.0.0.1`; IPv6 goes in brackets"));
+                return None;
+            }
+        },
+    };
+    Some(Port {
+        span: node.span,
+        target: u16::try_from(target.value).unwrap_or(0),
+        published,
+        host_ip,
+        protocol,
+        mode: mode_word,
+        name: name.map(|name| name.value),
+        app_protocol: app_protocol.map(|name| name.value),
+    })
+}
+
+fn parse_published(node: &Node, cx: &mut Cx<'_>) -> Option<HostPort> {
+    let text = cx.any_text(node, "`published`")?.unwrap_or_default();
+    match (text.as_str(), parse_range(&text)) {
+        ("" | "0", _) => Some(HostPort::Any),
+        (_, Some((first, last))) => Some(HostPort::Range(first, last)),
+        (_, None) => {
+            let problem = Problem::error(Code::InvalidValue, node.span, format!("`{text}` is not a port"));
+            cx.push(problem.reason("a port is a number from 1 to 65535, or a range such as `\"8000-8010\"`"));
+            None
+        }
+    }
+}
+
+fn render(service: &Service) -> Option<Value> {
+    let port = |port: &Port| {
+        let mut value = Map::new();
+        let mut put = |key: &str, text: Option<String>| {
+            if let Some(text) = text {
+                value.insert(key.to_owned(), Value::from(text));
+            }
+        };
+        put("app_protocol", port.app_protocol.clone());
+        put("host_ip", port.host_ip.map(|address| address.to_string()));
+        put("mode", Some(port.mode.clone()));
+        put("name", port.name.clone());
+        put("protocol", Some(if port.protocol == Protocol::Tcp { "tcp" } else { "udp" }.to_owned()));
+        put(
+            "published",
+            match port.published {
+                HostPort::Any => None,
+                HostPort::Range(first, last) if first == last => Some(first.to_string()),
+                HostPort::Range(first, last) => Some(format!("{first}-{last}")),
+            },
+        );
+        value.insert("target".to_owned(), Value::from(port.target));
+        Value::Object(value)
+    };
+    (!service.ports.is_empty()).then(|| service.ports.iter().map(port).collect())
+}
+
+fn lower(from: &Lowering<'_>, to: &mut model::Service) {
+    let spec = |port: &Port| PortSpec {
+        target: port.target,
+        published: port.published,
+        host_ip: port.host_ip,
+        protocol: port.protocol,
+    };
+    let mut ports: Vec<PortSpec> = Vec::new();
+    for port in from.service.ports.iter().map(spec) {
+        // Written twice is published once.
+        if !ports.contains(&port) {
+            ports.push(port);
+        }
+    }
+    to.container.ports = ports;
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Files, errors, service};
+
+    /// `target<-address:published/protocol`
+    fn ports(text: &str) -> Vec<String> {
+        let ports = service(&format!("ports: {text}")).container.ports;
+        let line = |port: stack_model::PortSpec| {
+            let address = port.host_ip.map_or(String::new(), |address| format!("{address} "));
+            let published = match port.published {
+                stack_model::HostPort::Any => "any".to_owned(),
+                stack_model::HostPort::Range(first, last) if first == last => first.to_string(),
+                stack_model::HostPort::Range(first, last) => format!("{first}-{last}"),
+            };
+            format!("{}<-{address}{published}/{:?}", port.target, port.protocol)
+        };
+        ports.into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn short_forms() {
+        for (text, expected) in [
+            ("[80]", vec!["80<-any/Tcp"]),
+            ("['80']", vec!["80<-any/Tcp"]),
+            ("['8080:80']", vec!["80<-8080/Tcp"]),
+            ("[22:22]", vec!["22<-22/Tcp"]),
+            ("['53:53/udp']", vec!["53<-53/Udp"]),
+            ("['127.0.0.1:8080:80']", vec!["80<-127.0.0.1 8080/Tcp"]),
+            ("['127.0.0.1::80']", vec!["80<-127.0.0.1 any/Tcp"]),
+            ("[':80']", vec!["80<-any/Tcp"]),
+            ("['[::1]:8080:80']", vec!["80<-::1 8080/Tcp"]),
+            ("['::1:8080:80']", vec!["80<-::1 8080/Tcp"]),
+            ("['3000-3002']", vec!["3000<-any/Tcp", "3001<-any/Tcp", "3002<-any/Tcp"]),
+            ("['9090-9091:8080-8081']", vec!["8080<-9090/Tcp", "8081<-9091/Tcp"]),
+            ("['8000-9000:80']", vec!["80<-8000-9000/Tcp"]),
+            ("['80:80', '80:80']", vec!["80<-80/Tcp"]),
+        ] {
+            assert_eq!(ports(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn long_forms() {
+        assert_eq!(
+            ports("[{target: 80, published: '8080', host_ip: 127.0.0.1, protocol: udp, mode: host, name: web}]"),
+            ["80<-127.0.0.1 8080/Udp"]
+        );
+        assert_eq!(ports("[{target: 80, published: 8080}]"), ["80<-8080/Tcp"]);
+        assert_eq!(ports("[{target: 80, published: 8080-8090}]"), ["80<-8080-8090/Tcp"]);
+        assert_eq!(ports("[{target: '80'}]"), ["80<-any/Tcp"]);
+    }
+
+    #[test]
+    fn the_caret_stands_inside_the_short_form() {
+        assert_eq!(errors("ports: ['8080:web']"), ["4:19 `web` is not a port"]);
+        assert_eq!(errors("ports: ['8080:99999/tcp']"), ["4:19 `99999` is not a port"]);
+        assert_eq!(errors("ports: ['80:80/tpc']"), ["4:20 `tpc` is not a protocol; write `tcp` or `udp`"]);
+        assert_eq!(
+            errors("ports: ['localhost:80:80']"),
+            ["4:14 `localhost` is not an IP address; write an address of the host, such as `127.0.0.1`; IPv6 goes \
+                 in brackets"]
+        );
+        assert_eq!(
+            errors("ports: ['80-82:80-81']"),
+            ["4:14 3 ports of the host for 2 ports of the container; give both ranges the same length"]
+        );
+        assert_eq!(
+            errors("ports: ['80:']"),
+            ["4:13 no container port in `80:`; write `\"host:container\"`, such as `\"8080:80\"`"]
+        );
+    }
+
+    #[test]
+    fn the_caret_stands_on_the_variable() {
+        let text = "services:\n  a:\n    image: i\n    ports: ['127.0.0.1:80:${WEB-eighty}']\n";
+        assert_eq!(Files::new(text).errors(), ["4:27 `eighty` is not a port"]);
+    }
+
+    #[test]
+    fn other_shapes_are_refused() {
+        assert_eq!(
+            errors("ports: 8080:80"),
+            ["4:12 `ports` must be a list, not the text `8080:80`; write it as an item of a list"]
+        );
+        assert_eq!(
+            errors("ports: [{target: 80, publish: 8080}]"),
+            ["4:26 unknown key `publish` in `ports`; did you mean `published`?"]
+        );
+        assert_eq!(errors("ports: [{published: 80}]"), ["4:13 an entry of `ports` needs `target`"]);
+        assert_eq!(errors("ports: ['80:80/sctp']"), ["4:20 the protocol `sctp` is not supported yet"]);
+    }
+
+    #[test]
+    fn override_files_add_ports_and_repeat_none() {
+        let files = Files::new("services:\n  a: {image: i, ports: ['80:80']}\n");
+        let files = files.with("compose.override.yaml", "services:\n  a: {ports: ['81:80', '80:80']}\n");
+        assert_eq!(files.service("a").container.ports.len(), 2);
+    }
+}

@@ -1,0 +1,96 @@
+//! `restart`: when to start a container again after it ended.
+
+use serde_json::Value;
+use stack_model::RestartPolicy;
+
+use super::ServiceKey;
+use crate::context::Cx;
+use crate::nearest::nearest;
+use crate::report::{Code, Problem};
+use crate::service::Service;
+use crate::text::Spanned;
+use crate::yaml::{Node, Value as Leaf};
+
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("restart", parse, |service| service.restart.as_ref().map(|policy| Value::from(word(policy.value))))
+        .lower(|from, to| to.container.restart = from.service.restart.clone().unwrap_or_default().value);
+
+const WORDS: [&str; 4] = ["no", "always", "on-failure", "unless-stopped"];
+
+fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
+    if node.as_scalar().is_some_and(|scalar| scalar.value == Leaf::Bool(false)) {
+        let problem = Problem::error(Code::WrongType, node.span, "`restart` must be text, not the boolean `false`");
+        cx.push(problem.help("never restarting is the text `no`").patch(node.span, "\"no\""));
+        return;
+    }
+    let Some(text) = cx.text(node, "`restart`") else { return };
+    let (name, attempts) = match text.value.split_once(':') {
+        Some((name, attempts)) => (name, Some(attempts)),
+        None => (text.value.as_str(), None),
+    };
+    let policy = match (name, attempts) {
+        ("no" | "", None) => RestartPolicy::No,
+        ("always", None) => RestartPolicy::Always,
+        ("unless-stopped", None) => RestartPolicy::UnlessStopped,
+        ("on-failure", None) => RestartPolicy::OnFailure(None),
+        ("on-failure", Some(attempts)) => match attempts.parse::<u32>() {
+            // Docker takes zero as "without end".
+            Ok(attempts) => RestartPolicy::OnFailure(Some(attempts).filter(|attempts| *attempts > 0)),
+            Err(_) => {
+                let span = node.part(name.len() + 1..text.value.len());
+                cx.push(Problem::error(Code::InvalidValue, span, format!("`{attempts}` is not a number of attempts")));
+                return;
+            }
+        },
+        _ => {
+            let message = format!("`{}` is not a restart policy", text.value);
+            let problem = Problem::error(Code::InvalidValue, node.span, message);
+            let problem =
+                problem.reason("the policies are `no`, `always`, `on-failure[:attempts]` and `unless-stopped`");
+            cx.push(problem.nearest(node.span, nearest(name, WORDS)));
+            return;
+        }
+    };
+    service.restart = Some(Spanned::new(policy, node.span));
+}
+
+fn word(policy: RestartPolicy) -> String {
+    match policy {
+        RestartPolicy::No => "no".to_owned(),
+        RestartPolicy::Always => "always".to_owned(),
+        RestartPolicy::UnlessStopped => "unless-stopped".to_owned(),
+        RestartPolicy::OnFailure(None) => "on-failure".to_owned(),
+        RestartPolicy::OnFailure(Some(attempts)) => format!("on-failure:{attempts}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stack_model::RestartPolicy;
+
+    use crate::testing::{errors, service};
+
+    #[test]
+    fn every_policy_is_known() {
+        let policy = |text: &str| service(&format!("restart: {text}")).container.restart;
+        assert_eq!(service("").container.restart, RestartPolicy::No);
+        assert_eq!(policy("no"), RestartPolicy::No, "a text in YAML 1.2");
+        assert_eq!(policy("always"), RestartPolicy::Always);
+        assert_eq!(policy("unless-stopped"), RestartPolicy::UnlessStopped);
+        assert_eq!(policy("on-failure"), RestartPolicy::OnFailure(None));
+        assert_eq!(policy("on-failure:3"), RestartPolicy::OnFailure(Some(3)));
+    }
+
+    #[test]
+    fn others_are_refused_with_the_nearest() {
+        assert_eq!(
+            errors("restart: unless_stopped"),
+            ["4:14 `unless_stopped` is not a restart policy; did you mean `unless-stopped`?"]
+        );
+        assert_eq!(errors("restart: on-failure:x"), ["4:25 `x` is not a number of attempts"]);
+        assert_eq!(
+            errors("restart: false"),
+            ["4:14 `restart` must be text, not the boolean `false`; never restarting is the text `no`"]
+        );
+    }
+}

@@ -1,0 +1,111 @@
+//! A project to what the engine wants: no front-end words, no defaults to look up.
+
+use std::collections::BTreeMap;
+
+use stack_model::{
+    ContainerSpec, Desired, ImageReference, Limits, Millis, Network, NetworkMode, NetworkName, Power, PullPolicy,
+    RestartPolicy, Service, ServiceName, Volume, VolumeName,
+};
+
+use crate::keys::{Lowering, SERVICE_KEYS};
+use crate::project::Project;
+
+impl Project {
+    /// The desired state at generation 0. `instance` tells projects of one name under different run directories apart
+    /// (`stack_model::Layout::instance`).
+    pub fn lower(&self, instance: &str) -> Desired {
+        let services = self.services.values().map(|service| {
+            let name = ServiceName::new(&service.name);
+            (name, self.lower_service(service))
+        });
+        Desired {
+            project: self.name.clone(),
+            instance: instance.to_owned(),
+            generation: 0,
+            networks: self.lower_networks(),
+            volumes: self.lower_volumes(),
+            services: services.collect(),
+            discard_volumes: Vec::new(),
+            stop_grace: None,
+        }
+    }
+
+    /// The real name of a volume of the file.
+    pub(crate) fn volume_name(&self, key: &str) -> VolumeName {
+        VolumeName::new(self.volumes.get(key).map_or(key, |volume| &volume.name))
+    }
+
+    fn lower_service(&self, service: &crate::service::Service) -> Service {
+        let mut lowered = Service {
+            container: empty_spec(),
+            replicas: 1,
+            depends_on: BTreeMap::new(),
+            power: Power::On,
+            restart_request: 0,
+            origins: service.origins.iter().map(|(path, span)| (path.clone(), self.names.origin(*span))).collect(),
+            origin: self.names.origin(service.span),
+        };
+        let from = Lowering { project: self, service };
+        for key in SERVICE_KEYS {
+            (key.lower)(&from, &mut lowered);
+        }
+        lowered
+    }
+
+    fn lower_networks(&self) -> BTreeMap<NetworkName, Network> {
+        let used = self.used_networks();
+        let networks = self.networks.iter().filter(|(key, _)| used.contains(key.as_str()));
+        let lower = |network: &crate::project::Network| Network {
+            name: network.name.clone(),
+            internal: network.internal.unwrap_or(false),
+            subnet: network.subnet.as_ref().map(|subnet| subnet.value),
+            gateway: network.gateway.as_ref().map(|gateway| gateway.value),
+            labels: network.labels.clone().into_iter().collect(),
+            origin: self.names.origin(network.span),
+        };
+        networks.map(|(key, network)| (NetworkName::new(key), lower(network))).collect()
+    }
+
+    fn lower_volumes(&self) -> BTreeMap<VolumeName, Volume> {
+        let used = self.used_volumes();
+        let volumes = self.volumes.iter().filter(|(key, _)| used.contains(key.as_str()));
+        let lower = |volume: &crate::project::Volume| Volume {
+            external: volume.external,
+            labels: volume.labels.clone().into_iter().collect(),
+            origin: self.names.origin(volume.span),
+        };
+        volumes.map(|(_, volume)| (VolumeName::new(&volume.name), lower(volume))).collect()
+    }
+}
+
+/// What every key fills.
+fn empty_spec() -> ContainerSpec {
+    ContainerSpec {
+        image: ImageReference::new(""),
+        pull_policy: PullPolicy::default(),
+        container_name: None,
+        command: None,
+        entrypoint: None,
+        environment: BTreeMap::new(),
+        working_dir: None,
+        user: None,
+        hostname: None,
+        init: false,
+        tty: false,
+        stdin_open: false,
+        read_only: false,
+        privileged: false,
+        cap_add: std::collections::BTreeSet::new(),
+        cap_drop: std::collections::BTreeSet::new(),
+        limits: Limits::default(),
+        mounts: Vec::new(),
+        files: Vec::new(),
+        network: NetworkMode::None,
+        ports: Vec::new(),
+        labels: BTreeMap::new(),
+        restart: RestartPolicy::default(),
+        stop_signal: None,
+        stop_grace: Millis(0),
+        healthcheck: None,
+    }
+}

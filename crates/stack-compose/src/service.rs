@@ -1,0 +1,204 @@
+//! A service as the file describes it, in the typed long form. One field for each key of `keys/`.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use serde_json::Value;
+use stack_model::{Condition, FileKind, HostPort, Protocol, PullPolicy, RestartPolicy};
+
+use crate::text::{Span, Spanned};
+
+/// A service.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Service {
+    pub(crate) name: String,
+    /// The place of its name.
+    pub(crate) span: Span,
+    /// Where each field was written, by the file's path below the service.
+    pub(crate) origins: Vec<(String, Span)>,
+    /// `x-*`.
+    pub(crate) extensions: Vec<(String, Value)>,
+
+    pub(crate) cap_add: Vec<Spanned<String>>,
+    pub(crate) cap_drop: Vec<Spanned<String>>,
+    pub(crate) command: Option<Vec<String>>,
+    pub(crate) configs: Vec<FileReference>,
+    pub(crate) container_name: Option<Spanned<String>>,
+    pub(crate) cpus: Option<Spanned<u64>>,
+    pub(crate) depends_on: IndexMap<String, Dependency>,
+    pub(crate) deploy: Option<Deploy>,
+    pub(crate) entrypoint: Option<Vec<String>>,
+    pub(crate) env_file: Vec<EnvFile>,
+    pub(crate) environment: IndexMap<String, Spanned<Option<String>>>,
+    pub(crate) healthcheck: Option<Healthcheck>,
+    pub(crate) hostname: Option<Spanned<String>>,
+    pub(crate) image: Option<Spanned<String>>,
+    pub(crate) init: Option<bool>,
+    pub(crate) labels: IndexMap<String, String>,
+    pub(crate) mem_limit: Option<Spanned<u64>>,
+    pub(crate) mem_reservation: Option<Spanned<u64>>,
+    /// `None` inside: without limit.
+    pub(crate) memswap_limit: Option<Spanned<Option<u64>>>,
+    pub(crate) network_mode: Option<Spanned<HostOrNone>>,
+    pub(crate) networks: Option<IndexMap<String, Attachment>>,
+    pub(crate) pids_limit: Option<Spanned<i64>>,
+    pub(crate) ports: Vec<Port>,
+    pub(crate) privileged: Option<bool>,
+    pub(crate) profiles: Vec<Spanned<String>>,
+    pub(crate) pull_policy: Option<Spanned<PullPolicy>>,
+    pub(crate) read_only: Option<bool>,
+    pub(crate) restart: Option<Spanned<RestartPolicy>>,
+    pub(crate) scale: Option<Spanned<u32>>,
+    pub(crate) secrets: Vec<FileReference>,
+    pub(crate) stdin_open: Option<bool>,
+    /// Nanoseconds.
+    pub(crate) stop_grace_period: Option<Spanned<u64>>,
+    pub(crate) stop_signal: Option<Spanned<(String, i32)>>,
+    pub(crate) tmpfs: Vec<Tmpfs>,
+    pub(crate) tty: Option<bool>,
+    pub(crate) user: Option<String>,
+    pub(crate) volumes: Vec<VolumeMount>,
+    pub(crate) working_dir: Option<String>,
+}
+
+impl Service {
+    /// How many containers it wants.
+    pub(crate) fn replicas(&self) -> Spanned<u32> {
+        let deploy = self.deploy.as_ref().and_then(|deploy| deploy.replicas.clone());
+        deploy.or_else(|| self.scale.clone()).unwrap_or(Spanned::new(1, self.span))
+    }
+
+    /// It has a network of its own and names none.
+    pub(crate) fn uses_default_network(&self) -> bool {
+        self.network_mode.is_none() && self.networks.as_ref().is_none_or(IndexMap::is_empty)
+    }
+
+    /// One of its profiles is asked for, or it has none.
+    pub(crate) fn is_active(&self, profiles: &[String]) -> bool {
+        let asked = |profile: &Spanned<String>| profiles.iter().any(|asked| asked == "*" || *asked == profile.value);
+        self.profiles.is_empty() || self.profiles.iter().any(asked)
+    }
+}
+
+/// An edge of `depends_on`.
+#[derive(Debug, Clone)]
+pub(crate) struct Dependency {
+    pub(crate) span: Span,
+    pub(crate) condition: Condition,
+    pub(crate) restart: bool,
+    pub(crate) required: bool,
+}
+
+/// `deploy`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Deploy {
+    pub(crate) replicas: Option<Spanned<u32>>,
+    pub(crate) limit_cpus: Option<Spanned<u64>>,
+    pub(crate) limit_memory: Option<Spanned<u64>>,
+    pub(crate) limit_pids: Option<Spanned<i64>>,
+    pub(crate) reserved_memory: Option<Spanned<u64>>,
+}
+
+/// An entry of `env_file`.
+#[derive(Debug, Clone)]
+pub(crate) struct EnvFile {
+    pub(crate) path: Spanned<PathBuf>,
+    pub(crate) required: bool,
+    pub(crate) raw: bool,
+}
+
+/// `healthcheck`. Durations are in nanoseconds.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Healthcheck {
+    pub(crate) test: Option<Vec<String>>,
+    pub(crate) disable: bool,
+    pub(crate) interval: Option<u64>,
+    pub(crate) timeout: Option<u64>,
+    pub(crate) retries: Option<u32>,
+    pub(crate) start_period: Option<u64>,
+    pub(crate) start_interval: Option<u64>,
+}
+
+/// `network_mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HostOrNone {
+    Host,
+    None,
+}
+
+/// An entry of a service's `networks`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Attachment {
+    pub(crate) span: Span,
+    pub(crate) aliases: Vec<String>,
+    pub(crate) ipv4_address: Option<Spanned<Ipv4Addr>>,
+}
+
+/// An entry of `ports`.
+#[derive(Debug, Clone)]
+pub(crate) struct Port {
+    pub(crate) span: Span,
+    pub(crate) target: u16,
+    pub(crate) published: HostPort,
+    pub(crate) host_ip: Option<IpAddr>,
+    pub(crate) protocol: Protocol,
+    /// `ingress` or `host`; they mean the same on one machine.
+    pub(crate) mode: String,
+    /// Only shown.
+    pub(crate) name: Option<String>,
+    /// Only shown.
+    pub(crate) app_protocol: Option<String>,
+}
+
+/// An entry of `secrets` or `configs`.
+#[derive(Debug, Clone)]
+pub(crate) struct FileReference {
+    pub(crate) span: Span,
+    pub(crate) kind: FileKind,
+    pub(crate) source: String,
+    pub(crate) target: Option<String>,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    pub(crate) mode: Option<u32>,
+}
+
+/// An entry of `tmpfs`.
+#[derive(Debug, Clone)]
+pub(crate) struct Tmpfs {
+    pub(crate) span: Span,
+    /// As the file writes it.
+    pub(crate) text: String,
+    pub(crate) target: String,
+    pub(crate) size: Option<u64>,
+    pub(crate) mode: Option<u32>,
+    pub(crate) read_only: bool,
+}
+
+/// An entry of `volumes`.
+#[derive(Debug, Clone)]
+pub(crate) struct VolumeMount {
+    pub(crate) span: Span,
+    pub(crate) target: String,
+    pub(crate) read_only: bool,
+    pub(crate) source: VolumeSource,
+}
+
+/// What an entry of `volumes` shows.
+#[derive(Debug, Clone)]
+pub(crate) enum VolumeSource {
+    Named { key: Spanned<String>, no_copy: bool },
+    Anonymous,
+    Bind { path: PathBuf, create: bool },
+    Tmpfs { size: Option<u64>, mode: Option<u32> },
+}
+
+impl VolumeMount {
+    /// The top-level volume it names.
+    pub(crate) fn volume_key(&self) -> Option<&str> {
+        match &self.source {
+            VolumeSource::Named { key, .. } => Some(&key.value),
+            VolumeSource::Anonymous | VolumeSource::Bind { .. } | VolumeSource::Tmpfs { .. } => None,
+        }
+    }
+}

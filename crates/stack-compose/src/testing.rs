@@ -1,0 +1,119 @@
+//! Projects in memory for the tests of this crate.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use stack_model::{Desired, ProjectSource, Service, Severity};
+
+use crate::project::Project;
+use crate::source::memory::MemoryLoader;
+use crate::{Loaded, load};
+
+/// A project in `/p`, with `HOME` and `PASSED` in the environment.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    loader: MemoryLoader,
+    source: ProjectSource,
+}
+
+impl Files {
+    pub(crate) fn empty() -> Self {
+        let environment = [("HOME", "/home/u"), ("PASSED", "through")];
+        let environment: BTreeMap<_, _> = environment.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let source = ProjectSource { working_dir: PathBuf::from("/p"), environment, ..ProjectSource::default() };
+        Self { loader: MemoryLoader::default(), source }
+    }
+
+    pub(crate) fn new(compose: &str) -> Self {
+        Self::empty().with("compose.yaml", compose)
+    }
+
+    pub(crate) fn with(mut self, path: &str, content: &str) -> Self {
+        self.loader.files.insert(Path::new("/p").join(path), content.as_bytes().to_owned());
+        self
+    }
+
+    pub(crate) fn bytes(mut self, path: &str, content: &[u8]) -> Self {
+        self.loader.files.insert(Path::new("/p").join(path), content.to_owned());
+        self
+    }
+
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.source.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn profile(mut self, name: &str) -> Self {
+        self.source.profiles.push(name.to_owned());
+        self
+    }
+
+    pub(crate) fn project_name(mut self, name: &str) -> Self {
+        self.source.project_name = Some(name.to_owned());
+        self
+    }
+
+    pub(crate) fn working_dir(mut self, path: &str) -> Self {
+        self.source.working_dir = PathBuf::from(path);
+        self
+    }
+
+    pub(crate) fn load(&self) -> Loaded {
+        load(&self.source, &self.loader)
+    }
+
+    pub(crate) fn project(&self) -> Project {
+        let loaded = self.load();
+        assert!(loaded.project.is_some(), "{:#?}", loaded.diagnostics);
+        loaded.project.unwrap()
+    }
+
+    pub(crate) fn desired(&self) -> Desired {
+        self.project().lower("")
+    }
+
+    pub(crate) fn service(&self, name: &str) -> Service {
+        self.desired().services[name].clone()
+    }
+
+    /// Errors as `line:column message; help`.
+    pub(crate) fn errors(&self) -> Vec<String> {
+        lines(&self.load(), Severity::Error)
+    }
+}
+
+fn lines(loaded: &Loaded, severity: Severity) -> Vec<String> {
+    let chosen = loaded.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity);
+    let line = |diagnostic: &stack_model::Diagnostic| {
+        let origin = &diagnostic.labels[0].origin;
+        let help = diagnostic.help.as_ref().map_or(String::new(), |help| format!("; {help}"));
+        format!("{}:{} {}{help}", origin.line, origin.column, diagnostic.message)
+    };
+    chosen.map(line).collect()
+}
+
+fn with_service(fields: &str) -> Files {
+    let image = if fields.starts_with("image:") { "x-image: i" } else { "image: i" };
+    let fields: Vec<String> = fields.lines().map(|line| format!("    {line}\n")).collect();
+    Files::new(&format!("services:\n  a:\n    {image}\n{}", fields.concat()))
+}
+
+/// The service `a` with an image and these fields, which begin at line 4, column 5.
+pub(crate) fn service(fields: &str) -> Service {
+    with_service(fields).service("a")
+}
+
+/// Errors of the service `a` with these fields.
+pub(crate) fn errors(fields: &str) -> Vec<String> {
+    with_service(fields).errors()
+}
+
+/// Warnings of the service `a` with these fields.
+pub(crate) fn warnings(fields: &str) -> Vec<String> {
+    lines(&with_service(fields).load(), Severity::Warning)
+}
+
+/// Errors of a whole file.
+pub(crate) fn project_errors(text: &str) -> Vec<String> {
+    Files::new(text).errors()
+}

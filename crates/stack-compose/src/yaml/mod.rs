@@ -1,0 +1,8 @@
+//! YAML text to a tree that remembers where everything stands.
+
+mod node;
+mod read;
+mod scalar;
+
+pub(crate) use node::{Entry, Kind, Layout, Mapping, Node, Piece, Tag, Value};
+pub(crate) use read::read;
