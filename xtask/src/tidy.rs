@@ -97,10 +97,7 @@ struct Rule {
 const RULES: [Rule; 5] = [
     Rule {
         concerns: |name| !name.starts_with("crates/stack-sys/"),
-        broken: |code| {
-            let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
-            words.any(|word| word == "unsafe" || word == "unsafe_code")
-        },
+        broken: |code| ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "unsafe_code"].iter().any(|word| code.contains(word)),
         advice: "unsafe code belongs in stack-sys",
     },
     Rule {
