@@ -114,9 +114,7 @@ fn split_tag(name: &str) -> (&str, Option<&str>) {
 }
 
 fn split_registry(name: &str) -> Result<(String, String), &'static str> {
-    let looks_like_host = |first: &str| {
-        first == "localhost" || first.contains(['.', ':']) || first.chars().any(|c| c.is_ascii_uppercase())
-    };
+    let looks_like_host = |first: &str| first == "localhost" || first.contains(['.', ':']);
     let (registry, path) = match name.split_once('/') {
         Some((first, rest)) if looks_like_host(first) => (first, rest),
         _ => (DEFAULT_REGISTRY, name),
