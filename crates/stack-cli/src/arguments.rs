@@ -1,0 +1,108 @@
+//! What may be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::{config, demo, down, exec, load, logs, plan, ps, pull, restart, start, stop, up};
+
+/// Docker Compose without Docker, for one Linux host
+#[derive(Debug, Parser)]
+#[command(name = "stack", version, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Options of every verb.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// A Compose file; may be repeated, later ones override earlier ones
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
+    /// The project's name
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub(crate) project_name: Option<String>,
+    /// Where relative paths of the file begin
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) project_directory: Option<PathBuf>,
+    /// A profile to enable; may be repeated
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) profile: Vec<String>,
+    /// Instead of the project's .env; may be repeated
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// Images, layers, volumes and projects
+    #[arg(long, global = true, env = "STACK_ROOT", value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// Sockets and locks
+    #[arg(long, global = true, env = "STACK_RUN", value_name = "DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// How progress is shown
+    #[arg(long, global = true, value_enum, default_value_t = Progress::Auto)]
+    pub(crate) progress: Progress,
+    /// When to use colours and other control sequences
+    #[arg(long, global = true, value_enum, default_value_t = Ansi::Auto)]
+    pub(crate) ansi: Ansi,
+}
+
+/// When control sequences are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Ansi {
+    /// On terminals, unless NO_COLOR is set
+    Auto,
+    /// Never
+    Never,
+    /// Always
+    Always,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// As a tree on a terminal, else as lines
+    Auto,
+    /// As a tree
+    Tty,
+    /// As lines
+    Plain,
+    /// As events, one JSON value a line
+    Json,
+    /// Not at all
+    Quiet,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make the machine run what the file says, and keep it so
+    Up(up::UpArgs),
+    /// Stop and remove everything
+    Down(down::DownArgs),
+    /// List containers
+    Ps(ps::PsArgs),
+    /// Show what containers wrote
+    Logs(logs::LogsArgs),
+    /// Run a program in a container
+    Exec(exec::ExecArgs),
+    /// Stop services
+    Stop(stop::StopArgs),
+    /// Start stopped services
+    Start(start::StartArgs),
+    /// Restart services
+    Restart(restart::RestartArgs),
+    /// Show the project as it is understood
+    Config(config::ConfigArgs),
+    /// Show what `up` would do, and why
+    Plan(plan::PlanArgs),
+    /// Fetch the project's images
+    Pull(pull::PullArgs),
+    /// Load images from a tar file
+    Load(load::LoadArgs),
+    /// Show the version
+    Version,
+    #[command(hide = true)]
+    Demo(demo::DemoArgs),
+}

@@ -1,0 +1,40 @@
+//! Asking for a change and waiting for its effect, as `stop`, `start` and `restart` do.
+
+use stack_model::{Failure, Fault, PolicyChange, ProjectName};
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::session::{Session, Turn};
+use crate::settle::Verdict;
+
+/// Asks the supervisor of the project for a change and waits until it is made.
+pub(super) fn change(context: &Context, change: PolicyChange) -> Result<u8, CliError> {
+    let project = context.project_name()?;
+    if !context.exists(&project) && context.connect_if_running(&project).is_none() {
+        let failure = Failure::new(Fault::Missing, format!("project `{project}` is not up"));
+        return Err(failure.hint("run `stack up` first").into());
+    }
+    let mut session = begin(context, project, change)?;
+    let turn = session.until_settled(|| None)?;
+    session.settle_display();
+    match turn {
+        Turn::Ended => Err(Session::lost()),
+        Turn::Moved | Turn::TimedOut | Turn::Interrupted => conclude(&session),
+    }
+}
+
+/// Sends the change and follows what comes of it.
+pub(super) fn begin(context: &Context, project: ProjectName, change: PolicyChange) -> Result<Session<'_>, CliError> {
+    let mut client = context.connect(&project)?;
+    let accepted = client.change(change)?;
+    let desired = context.last_desired(&project);
+    Session::new(context, project, desired, client, accepted)
+}
+
+/// The exit code of a request that has come as far as it can.
+pub(super) fn conclude(session: &Session<'_>) -> Result<u8, CliError> {
+    match session.verdict() {
+        Verdict::Stuck => Err(CliError::Incomplete(session.casualties())),
+        Verdict::Settled | Verdict::Down | Verdict::Pending => Ok(0),
+    }
+}

@@ -1,0 +1,200 @@
+//! `stack ps`.
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use stack_model::{Health, Now, ObservedContainer, Protocol, PublishedPort, State};
+
+use crate::context::{Context, now};
+use crate::error::CliError;
+use crate::output;
+
+/// Options of `ps`.
+#[derive(Debug, Args)]
+pub(crate) struct PsArgs {
+    /// Stopped containers too
+    #[arg(short, long)]
+    all: bool,
+    /// Only identifiers
+    #[arg(short, long)]
+    quiet: bool,
+    /// Only names of services
+    #[arg(long)]
+    services: bool,
+    /// How it is shown
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Only these; all by default
+    #[arg(value_name = "SERVICE")]
+    names: Vec<String>,
+}
+
+/// How containers are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+pub(crate) fn run(context: &Context, args: &PsArgs) -> Result<u8, CliError> {
+    let project = context.project_name()?;
+    let observed = context.observe(&project)?;
+    let mut containers: Vec<&ObservedContainer> = observed
+        .containers
+        .values()
+        .filter(|container| args.all || container.is_running())
+        .filter(|container| {
+            args.names.is_empty() || args.names.iter().any(|name| name == container.container.service.as_str())
+        })
+        .collect();
+    containers.sort_by_key(|container| (&container.container.service, container.container.index));
+    output::result(render(args, &containers, now()).as_bytes())?;
+    Ok(0)
+}
+
+fn render(args: &PsArgs, containers: &[&ObservedContainer], now: Now) -> String {
+    let lines = |lines: Vec<String>| lines.iter().map(|line| format!("{line}\n")).collect();
+    if args.quiet {
+        return lines(containers.iter().map(|container| container.container.id.to_string()).collect());
+    }
+    if args.services {
+        let mut services: Vec<String> =
+            containers.iter().map(|container| container.container.service.to_string()).collect();
+        services.dedup();
+        return lines(services);
+    }
+    match args.format {
+        Format::Table => {
+            let rows: Vec<Vec<String>> = containers.iter().map(|container| row(container, now)).collect();
+            output::table(&HEADS, &rows)
+        }
+        Format::Json => lines(containers.iter().map(|container| object(container, now).to_string()).collect()),
+    }
+}
+
+const HEADS: [&str; 7] = ["NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"];
+/// Characters of a command that a table shows.
+const COMMAND_CHARS: usize = 22;
+
+fn row(observed: &ObservedContainer, now: Now) -> Vec<String> {
+    let container = &observed.container;
+    vec![
+        container.name.clone(),
+        container.spec.image.to_string(),
+        command(&container.process.argv),
+        container.service.to_string(),
+        format!("{} ago", ago(now, container.created)),
+        status(observed, now),
+        ports(observed),
+    ]
+}
+
+fn object(observed: &ObservedContainer, now: Now) -> serde_json::Value {
+    let container = &observed.container;
+    let (state, exit) = match &observed.state {
+        State::Creating | State::Created => ("created", 0),
+        State::Running { .. } => ("running", 0),
+        State::Exited { exit, .. } => ("exited", exit.shell_code()),
+        State::Removing => ("removing", 0),
+    };
+    let pid = match observed.state {
+        State::Running { pid, .. } => pid,
+        State::Creating | State::Created | State::Exited { .. } | State::Removing => 0,
+    };
+    let publishers: Vec<_> = container
+        .ports
+        .iter()
+        .map(|port| {
+            json!({
+                "URL": port.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string()),
+                "TargetPort": port.target,
+                "PublishedPort": port.host_port,
+                "Protocol": protocol(port.protocol),
+            })
+        })
+        .collect();
+    json!({
+        "ID": container.id,
+        "Name": container.name,
+        "Image": container.spec.image,
+        "Command": container.process.argv.join(" "),
+        "Service": container.service,
+        "CreatedAt": container.created,
+        "State": state,
+        "Status": status(observed, now),
+        "Health": health(&observed.health).unwrap_or_default(),
+        "ExitCode": exit,
+        "Pid": pid,
+        "Publishers": publishers,
+    })
+}
+
+fn command(argv: &[String]) -> String {
+    let whole = argv.join(" ");
+    if whole.chars().count() <= COMMAND_CHARS {
+        return format!("\"{whole}\"");
+    }
+    let cut: String = whole.chars().take(COMMAND_CHARS - 1).collect();
+    format!("\"{cut}…\"")
+}
+
+fn status(observed: &ObservedContainer, now: Now) -> String {
+    match &observed.state {
+        State::Creating | State::Created => "Created".to_owned(),
+        State::Removing => "Removing".to_owned(),
+        State::Running { started, stopping, .. } => {
+            let verdict = health(&observed.health).map(|health| format!(" ({health})")).unwrap_or_default();
+            let stopping = if stopping.is_some() { ", stopping" } else { "" };
+            format!("Up {}{verdict}{stopping}", ago(now, *started))
+        }
+        State::Exited { exit, finished, .. } => {
+            let ago = ago(now, *finished);
+            if exit.out_of_memory {
+                format!("Exited ({}) {ago} ago, out of memory", exit.shell_code())
+            } else if exit.code.is_none() && exit.signal.is_none() {
+                format!("Exited (unknown) {ago} ago")
+            } else {
+                format!("Exited ({}) {ago} ago", exit.shell_code())
+            }
+        }
+    }
+}
+
+/// The time since, in one unit.
+fn ago(now: Now, then: Now) -> String {
+    output::roughly(now.since(then).0 / 1000)
+}
+
+fn health(health: &Health) -> Option<&'static str> {
+    match health {
+        Health::None => None,
+        Health::Starting => Some("starting"),
+        Health::Healthy => Some("healthy"),
+        Health::Unhealthy { .. } => Some("unhealthy"),
+    }
+}
+
+fn ports(observed: &ObservedContainer) -> String {
+    let shown = |port: &PublishedPort| {
+        let host = port.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string());
+        format!("{host}:{}->{}/{}", port.host_port, port.target, protocol(port.protocol))
+    };
+    observed.container.ports.iter().map(shown).collect::<Vec<_>>().join(", ")
+}
+
+fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_commands_are_cut() {
+        assert_eq!(command(&["/stack".to_owned(), "demo".to_owned()]), "\"/stack demo\"");
+        assert_eq!(command(&["a".repeat(40)]), format!("\"{}…\"", "a".repeat(21)));
+    }
+}

@@ -1,0 +1,215 @@
+//! `stack up`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use stack_model::{Desired, Millis, PolicyChange, ServiceName, UpOptions};
+
+use super::{follow, pull};
+use crate::casualties::container_label;
+use crate::context::Context;
+use crate::error::{Casualty, CliError};
+use crate::log_view::{From, LogView};
+use crate::output::{self, LineStyle};
+use crate::session::{Session, Turn};
+use crate::settle::Verdict;
+
+/// The exit code of a command that was interrupted, as shells have it: 128 + SIGINT.
+const INTERRUPTED: u8 = 130;
+
+/// Options of `up`.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct UpArgs {
+    /// Return once everything is started, instead of showing logs
+    #[arg(short, long)]
+    detach: bool,
+    /// Return once everything runs and passes its health check
+    #[arg(long)]
+    wait: bool,
+    /// Seconds to wait at most with --wait
+    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    wait_timeout: Option<u64>,
+    /// Number of containers of a service
+    #[arg(long, value_name = "SERVICE=NUMBER", value_parser = super::scale)]
+    scale: Vec<(ServiceName, u32)>,
+    /// When to ask the registry, instead of each service's own
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pull: Option<Pull>,
+    /// Seconds until a container is killed after Ctrl-C, instead of each service's own
+    #[arg(short, long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+    /// Without the names of the containers
+    #[arg(long)]
+    no_log_prefix: bool,
+    /// Show when each line was written
+    #[arg(long)]
+    timestamps: bool,
+    /// Without colours in the logs
+    #[arg(long)]
+    no_color: bool,
+    /// Accepted for docker compose: containers of removed services always go
+    #[arg(long, hide = true)]
+    remove_orphans: bool,
+    /// Only these and what they depend on; all by default
+    services: Vec<String>,
+}
+
+/// When to ask the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Pull {
+    Always,
+    Missing,
+    Never,
+}
+
+impl UpArgs {
+    fn options(&self) -> UpOptions {
+        UpOptions { services: super::services(&self.services), scale: self.scale.iter().cloned().collect() }
+    }
+
+    fn style(&self) -> LineStyle {
+        LineStyle {
+            prefix: !self.no_log_prefix,
+            colour: !self.no_color && output::has_colour(),
+            timestamps: self.timestamps,
+        }
+    }
+}
+
+pub(crate) fn run(context: &Context, args: &UpArgs) -> Result<u8, CliError> {
+    let project = context.project()?;
+    let name = project.name().clone();
+    let desired = project.lower(&context.machine.layout().instance());
+    match args.pull {
+        Some(Pull::Always) => pull::pull_all(context, &desired, &args.services, false)?,
+        Some(Pull::Never) => pull::require_all(context, &desired, &args.services)?,
+        Some(Pull::Missing) | None => {}
+    }
+    let attached = !args.detach && !args.wait;
+    let mut client = context.connect(&name)?;
+    let logs = if attached { Some(existing_logs(context, &desired, args.style())?) } else { None };
+    let accepted = client.up(context.source.clone(), args.options())?;
+    let mut session = Session::new(context, name.clone(), Some(desired), client, accepted)?;
+    session.set_deadline(args.wait_timeout.map(Duration::from_secs));
+    if let Some(logs) = logs {
+        session.catch_signals()?;
+        session.show_logs(logs);
+    }
+    let ask = || context.connect_if_running(&name)?.plan(context.source.clone(), args.options()).ok();
+    match session.until_settled(ask)? {
+        Turn::Interrupted => return stop(session, args),
+        Turn::Ended => return Err(Session::lost()),
+        Turn::TimedOut => return Err(timed_out(&mut session, args)),
+        Turn::Moved => {}
+    }
+    if attached {
+        return stay(session, args);
+    }
+    if args.wait && session.verdict() == Verdict::Settled {
+        wait(&mut session, args)?;
+    }
+    session.settle_display();
+    if !session.any_step() && session.is_converged() {
+        output::note(&format!("project `{name}` is up to date"));
+    }
+    follow::conclude(&session)
+}
+
+/// The logs of containers that run already, from now on. Those of new ones come with the events.
+fn existing_logs(context: &Context, desired: &Desired, style: LineStyle) -> Result<LogView, CliError> {
+    let layout = context.machine.layout();
+    let mut logs = LogView::new(layout, &desired.project, style)?;
+    for (name, service) in &desired.services {
+        for index in 1..=service.replicas {
+            logs.reserve(&container_label(Some(desired), name, index));
+        }
+    }
+    let records = stack_runtime::observe_containers(layout, &desired.project);
+    for (container, _) in records.map_err(|error| super::failed(error.fault(), error.hint(), &error))? {
+        let label = container_label(Some(desired), &container.service, container.index);
+        logs.add(&container.id, &container.service, &label, From::Now)
+            .map_err(|error| CliError::io("cannot read the logs", &error))?;
+    }
+    Ok(logs)
+}
+
+/// Waits until everything that was asked for passes its health check.
+fn wait(session: &mut Session<'_>, args: &UpArgs) -> Result<(), CliError> {
+    let services: BTreeSet<ServiceName> = super::services(&args.services).into_iter().collect();
+    while !session.health(&services)? {
+        match session.turn(None)? {
+            Some(Turn::TimedOut) => return Err(timed_out(session, args)),
+            Some(Turn::Ended) => return Err(Session::lost()),
+            Some(Turn::Moved | Turn::Interrupted) | None => {}
+        }
+        if session.verdict() == Verdict::Stuck {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn timed_out(session: &mut Session<'_>, args: &UpArgs) -> CliError {
+    session.settle_display();
+    let message = format!("not everything is ready after {}s", args.wait_timeout.unwrap_or_default());
+    let hint = Some("`stack ps` shows what is; what is under way goes on".to_owned());
+    let mut casualties = session.casualties();
+    casualties.push(Casualty { message, hint, waiting: session.waiting(), ..Casualty::default() });
+    CliError::Incomplete(casualties)
+}
+
+/// Shows logs until the user has enough or nothing runs any more.
+fn stay(mut session: Session<'_>, args: &UpArgs) -> Result<u8, CliError> {
+    session.settle_display();
+    let mut reported = BTreeSet::new();
+    loop {
+        if session.verdict() == Verdict::Stuck {
+            // The supervisor keeps trying, and so an error comes again and again: it is said once.
+            for casualty in session.casualties() {
+                if reported.insert((casualty.subject.clone(), casualty.message.clone())) {
+                    output::report_casualty(&casualty);
+                }
+            }
+            if !runs(&session)? {
+                return Err(CliError::Code(1));
+            }
+        } else if session.take_lull() && session.is_converged() && !runs(&session)? {
+            session.finish_logs()?;
+            return Ok(0);
+        }
+        match session.turn(None)? {
+            Some(Turn::Interrupted) => return stop(session, args),
+            Some(Turn::Ended) => {
+                session.finish_logs()?;
+                return if session.verdict() == Verdict::Down { Ok(0) } else { Err(Session::lost()) };
+            }
+            Some(Turn::Moved | Turn::TimedOut) | None => {}
+        }
+    }
+}
+
+fn runs(session: &Session<'_>) -> Result<bool, CliError> {
+    Ok(session.observe()?.containers.values().any(stack_model::ObservedContainer::is_running))
+}
+
+/// Stops what runs: the first interrupt asks, the second does not, the third leaves.
+fn stop(mut session: Session<'_>, args: &UpArgs) -> Result<u8, CliError> {
+    let services = super::services(&args.services);
+    output::note("stopping (press Ctrl-C again to kill)");
+    session.set_deadline(None);
+    session.change(PolicyChange::Stop { services: services.clone(), timeout: super::timeout(args.timeout) })?;
+    let mut code = 0;
+    while session.until_settled(|| None)? == Turn::Interrupted {
+        if code == INTERRUPTED {
+            return Ok(code);
+        }
+        code = INTERRUPTED;
+        output::note("killing");
+        session.change(PolicyChange::Stop { services: services.clone(), timeout: Some(Millis(0)) })?;
+    }
+    session.finish_logs()?;
+    session.settle_display();
+    Ok(code)
+}

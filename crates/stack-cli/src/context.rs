@@ -1,0 +1,169 @@
+//! What every verb starts from: the machine, the project's source, how to show things.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use stack_compose::{DiskLoader, Loaded, Project};
+use stack_engine::Machine;
+use stack_model::{Desired, Layout, Now, Observed, ProjectName, ProjectSource, Severity};
+
+use crate::arguments::{Global, Progress};
+use crate::client::Client;
+use crate::error::CliError;
+use crate::output;
+
+/// The surroundings of a verb.
+pub(crate) struct Context {
+    pub(crate) machine: Box<dyn Machine>,
+    pub(crate) source: ProjectSource,
+    pub(crate) progress: Progress,
+}
+
+impl Context {
+    /// Takes the surroundings from the options, the environment and the working directory.
+    pub(crate) fn new(global: Global, machine: impl Fn(Layout) -> Box<dyn Machine>) -> Result<Self, CliError> {
+        let here =
+            std::env::current_dir().map_err(|error| CliError::io("cannot find the working directory", &error))?;
+        let environment: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let absolute = |path: &PathBuf| if path.as_os_str() == "-" { path.clone() } else { here.join(path) };
+        let source = ProjectSource {
+            files: global.file.iter().map(absolute).collect(),
+            project_dir: global.project_directory.as_ref().map(absolute),
+            project_name: global.project_name,
+            profiles: global.profile,
+            env_files: global.env_file.iter().map(absolute).collect(),
+            environment,
+            asked: now(),
+            working_dir: here.clone(),
+        };
+        let layout =
+            layout(global.root.map(|path| here.join(path)), global.run_dir.map(|path| here.join(path)), &source);
+        output::set_ansi(global.ansi);
+        Ok(Self { machine: machine(layout), source, progress: global.progress })
+    }
+
+    /// Reads the project.
+    pub(crate) fn load(&self) -> Loaded {
+        stack_compose::load(&self.source, &DiskLoader)
+    }
+
+    /// Reads the project; warnings are shown, errors are returned, all of them.
+    pub(crate) fn project(&self) -> Result<Project, CliError> {
+        let Loaded { project, diagnostics, texts, .. } = self.load();
+        let is_error = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
+        match project {
+            Some(project) if !is_error => {
+                output::report_diagnostics(&diagnostics, &texts);
+                Ok(project)
+            }
+            Some(_) | None => Err(CliError::Project { diagnostics, texts }),
+        }
+    }
+
+    /// The name of the project, for verbs that can do without its file: `-p` gives it where there is none, and a project
+    /// that is up can be stopped although its file is broken at the moment.
+    pub(crate) fn project_name(&self) -> Result<ProjectName, CliError> {
+        let variable = || self.source.environment.get("COMPOSE_PROJECT_NAME").cloned();
+        let named = self.source.project_name.clone().or_else(variable);
+        if let Some(name) = named.filter(|name| !name.is_empty()) {
+            return ProjectName::parse(&name).map_err(|error| CliError::user(error.to_string()));
+        }
+        let Loaded { project, diagnostics, texts, .. } = self.load();
+        match (project, self.directory_name()) {
+            (Some(project), _) => Ok(project.name().clone()),
+            (None, Some(name)) if self.exists(&name) => Ok(name),
+            (None, _) => Err(CliError::Project { diagnostics, texts }),
+        }
+    }
+
+    /// The name that a file without `name` gets: the directory's, with what a name may not have left out.
+    fn directory_name(&self) -> Option<ProjectName> {
+        let ProjectSource { files, working_dir, project_dir, .. } = &self.source;
+        let of_file = files.first().and_then(|file| file.parent());
+        let directory = project_dir.as_deref().or(of_file).unwrap_or(working_dir);
+        let name = directory.file_name()?.to_string_lossy().to_lowercase();
+        let is_valid = |c: &char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
+        let name: String = name.chars().filter(is_valid).collect();
+        ProjectName::parse(name.trim_start_matches(['_', '-'])).ok()
+    }
+
+    /// Speaks to the supervisor of a project, which is started where it is missing.
+    pub(crate) fn connect(&self, project: &ProjectName) -> Result<Client, CliError> {
+        self.machine.ensure_supervisor(project, &self.source.working_dir)?;
+        Client::connect(&self.machine.layout().control_socket(project))
+            .map_err(|error| CliError::io("cannot reach the supervisor", &error))
+    }
+
+    /// Speaks to the supervisor of a project, if one runs.
+    pub(crate) fn connect_if_running(&self, project: &ProjectName) -> Option<Client> {
+        Client::connect(&self.machine.layout().control_socket(project)).ok()
+    }
+
+    /// Whether there is anything of a project on this machine.
+    pub(crate) fn exists(&self, project: &ProjectName) -> bool {
+        self.machine.layout().project(project).join("journal.json").exists()
+    }
+
+    /// The desired state that was last accepted; `None` for a project that is not up.
+    pub(crate) fn last_desired(&self, project: &ProjectName) -> Option<Desired> {
+        self.machine.last_desired(project).ok().flatten()
+    }
+
+    /// What there is of a project: the supervisor knows best, else a look at kernel and disk.
+    pub(crate) fn observe(&self, project: &ProjectName) -> Result<Observed, CliError> {
+        if let Some(mut client) = self.connect_if_running(project)
+            && let Ok(observed) = client.status()
+        {
+            return Ok(observed);
+        }
+        let last = self.machine.last_desired(project)?;
+        let desired = last.unwrap_or_else(|| self.empty(project));
+        Ok(self.machine.observe(&desired)?)
+    }
+
+    /// A project without anything in it.
+    fn empty(&self, project: &ProjectName) -> Desired {
+        Desired {
+            project: project.clone(),
+            instance: self.machine.layout().instance(),
+            generation: 0,
+            networks: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            services: BTreeMap::new(),
+            discard_volumes: Vec::new(),
+            stop_grace: None,
+        }
+    }
+}
+
+/// Root's places, or those of the XDG base directory specification for everybody else.
+fn layout(root: Option<PathBuf>, run: Option<PathBuf>, source: &ProjectSource) -> Layout {
+    let is_root = rustix::process::geteuid().is_root();
+    let variable = |name: &str| source.environment.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || variable("HOME").unwrap_or_else(|| PathBuf::from("/"));
+    let root_default = || {
+        if is_root {
+            PathBuf::from("/var/lib/stack")
+        } else {
+            variable("XDG_DATA_HOME").unwrap_or_else(|| home().join(".local/share")).join("stack")
+        }
+    };
+    let run_default = || {
+        if is_root {
+            PathBuf::from(Layout::DEFAULT_RUN)
+        } else {
+            let fallback = || Path::new("/tmp").join(format!("stack-{}", rustix::process::geteuid().as_raw()));
+            variable("XDG_RUNTIME_DIR").map_or_else(fallback, |directory| directory.join("stack"))
+        }
+    };
+    Layout { root: root.unwrap_or_else(root_default), run: run.unwrap_or_else(run_default) }
+}
+
+/// Milliseconds since the epoch.
+pub(crate) fn now() -> Now {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
