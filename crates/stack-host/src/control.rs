@@ -2,13 +2,14 @@
 
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use stack_engine::{EventBus, Message};
 use stack_model::{Failure, Fault, Reply, Request, Stamped};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::project::ProjectLoader;
 
@@ -38,11 +39,27 @@ pub(crate) fn bind(path: &Path) -> std::io::Result<std::os::unix::net::UnixListe
     Ok(listener)
 }
 
-/// Serves clients until the task is dropped.
-pub(crate) async fn serve(listener: UnixListener, control: Control) {
-    let places = std::sync::Arc::new(tokio::sync::Semaphore::new(CLIENTS_MAX));
+/// One place for each client that may be connected.
+#[derive(Debug, Clone)]
+pub(crate) struct Places(Arc<Semaphore>);
+
+impl Places {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(CLIENTS_MAX)))
+    }
+
+    /// Ends when no client is connected.
+    pub(crate) async fn empty(&self) {
+        let all = u32::try_from(CLIENTS_MAX).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        drop(self.0.acquire_many(all).await);
+    }
+}
+
+/// Serves clients until the task is dropped; those that are connected then are served on.
+pub(crate) async fn serve(listener: UnixListener, control: Control, places: Places) {
     loop {
-        let Ok(place) = std::sync::Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(&places.0).acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else { continue };
         if !is_trusted(&stream) {
             continue;
@@ -79,9 +96,7 @@ async fn converse(stream: UnixStream, control: Control) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn next_request(
-    lines: &mut BufReader<OwnedReadHalf>,
-) -> std::io::Result<Option<Result<Request, Failure>>> {
+async fn next_request(lines: &mut BufReader<OwnedReadHalf>) -> std::io::Result<Option<Result<Request, Failure>>> {
     use tokio::io::AsyncReadExt;
     let mut line = Vec::new();
     if lines.take(REQUEST_BYTES_MAX).read_until(b'\n', &mut line).await? == 0 {

@@ -42,7 +42,12 @@ pub(crate) fn settle(shared: &Shared, id: &ContainerId, exit: Exit) {
         resident.probing = None;
         resident.pidfd = None;
         record(&shared.kit, id, &resident.state);
-        Event::Exited { id: id.clone(), service: resident.container.service.clone(), index: resident.container.index, exit }
+        Event::Exited {
+            id: id.clone(),
+            service: resident.container.service.clone(),
+            index: resident.container.index,
+            exit,
+        }
     };
     shared.wake(Wake::Tell(event));
     shared.wake(Wake::Dirty);

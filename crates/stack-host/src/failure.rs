@@ -87,8 +87,9 @@ impl WatchError {
     }
 
     fn hint(&self) -> Option<String> {
-        matches!(self.0.kind, notify::ErrorKind::MaxFilesWatch)
-            .then(|| "raise fs.inotify.max_user_watches with sysctl; until then run `stack up` after an edit".to_owned())
+        matches!(self.0.kind, notify::ErrorKind::MaxFilesWatch).then(|| {
+            "raise fs.inotify.max_user_watches with sysctl; until then run `stack up` after an edit".to_owned()
+        })
     }
 }
 

@@ -41,8 +41,11 @@ pub(crate) fn write_files(directory: &Path, container: &Container) -> Result<Vec
             FileKind::Secret => "secret",
             FileKind::Config => "config",
         };
-        let content = fs_err::read(&file.source)
-            .map_err(|source| FilesError::Read { kind, target: file.target.clone(), source })?;
+        let content = fs_err::read(&file.source).map_err(|source| FilesError::Read {
+            kind,
+            target: file.target.clone(),
+            source,
+        })?;
         let source = files.join(format!("{kind}-{number}"));
         write_private(&source, &content)
             .and_then(|()| std::os::unix::fs::chown(&source, Some(file.uid), Some(file.gid)))
@@ -72,7 +75,7 @@ fn hosts(container: &Container) -> String {
     let mut text = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     for endpoint in &container.endpoints {
         // Writing to a String cannot fail.
-        drop(writeln!(text, "{}\t{}", endpoint.address.addr(), container.process.hostname));
+        let _ = writeln!(text, "{}\t{}", endpoint.address.addr(), container.process.hostname);
     }
     text
 }

@@ -73,6 +73,7 @@ impl Host for LinuxHost {
             world.containers_stale = true;
         }
         observe::refresh(&self.shared).await;
+        observe::renew_self_image(&self.shared, desired).await;
         let images = observe::images(&self.shared.kit, desired);
         let volumes = observe::volumes(&self.shared.kit.layout, desired, &self.shared.world.borrow());
         let names: Option<Names> = self.shared.names.published();

@@ -32,7 +32,12 @@ pub(crate) type Sandbox = Arc<OwnedFd>;
 
 impl Kit {
     /// Opens the store and the host's network. The spawner comes from the caller: it must exist before any thread does.
-    pub(crate) fn open(layout: Layout, project: ProjectName, spawner: Spawner, binary: PathBuf) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        layout: Layout,
+        project: ProjectName,
+        spawner: Spawner,
+        binary: PathBuf,
+    ) -> Result<Self, Failure> {
         let store = Store::open(&layout).map_err(failed)?;
         let hierarchy = Hierarchy::detect().map_err(failed)?;
         hierarchy.ensure_project(&layout.cgroup(&project)).map_err(failed)?;

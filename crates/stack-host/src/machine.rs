@@ -68,9 +68,8 @@ impl Machine for LocalMachine {
         if UnixStream::connect(&socket).is_ok() {
             return Ok(());
         }
-        let failure = |error: std::io::Error| {
-            Failure::new(fault_of(&error), format!("cannot start the supervisor: {error}"))
-        };
+        let failure =
+            |error: std::io::Error| Failure::new(fault_of(&error), format!("cannot start the supervisor: {error}"));
         // Two commands at the same time start one supervisor: the second finds it answering.
         let _turn = self.turn().map_err(failure)?;
         if UnixStream::connect(&socket).is_ok() {

@@ -50,6 +50,9 @@ pub(crate) fn open_sockets(kit: &Kit, sandbox: &Sandbox) -> Result<Sockets, stac
     use std::os::fd::AsFd;
     let opened = kit.net.in_namespace(sandbox.as_fd(), stack_dns::open_sockets).map_err(failed)?;
     opened.map_err(|error| {
-        stack_model::Failure::new(crate::failure::fault_of(&error), format!("cannot answer names on 127.0.0.11: {error}"))
+        stack_model::Failure::new(
+            crate::failure::fault_of(&error),
+            format!("cannot answer names on 127.0.0.11: {error}"),
+        )
     })
 }

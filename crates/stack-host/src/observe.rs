@@ -8,7 +8,7 @@ use stack_model::{
     Container, ContainerId, Desired, Event, Failure, HostFacts, ImageFacts, ImageReference, Layout, Observed, State,
     VolumeName,
 };
-use stack_net::{NetObserved, Net};
+use stack_net::{Net, NetObserved};
 
 use crate::apply::{SELF_IMAGE, blocking, start};
 use crate::failure::failed;
@@ -91,8 +91,7 @@ fn find(kit: &Kit, followed: &BTreeSet<ContainerId>) -> Result<Vec<Adoptable>, F
     let records = stack_runtime::observe_containers(&kit.layout, &kit.project).map_err(failed)?;
     let mut found = Vec::with_capacity(records.len());
     for (container, state) in records {
-        let mut adoptable =
-            Adoptable { container, state, pidfd: None, sandbox: None, sockets: None, terminal: None };
+        let mut adoptable = Adoptable { container, state, pidfd: None, sandbox: None, sockets: None, terminal: None };
         if let State::Running { pid, .. } = adoptable.state
             && !followed.contains(&adoptable.container.id)
         {
@@ -157,13 +156,17 @@ fn find_images(store: &stack_image::Store, desired: &Desired) -> BTreeMap<ImageR
     found.collect()
 }
 
-/// Makes sure that the image of this executable is this executable before a project's first container is made from it.
-pub(crate) fn renew_self_image(kit: &Kit, desired: &Desired) -> Result<(), Failure> {
+/// Makes sure that the image of this executable is this executable, before a project's first container is made from it.
+/// Later it is left alone: a new version of `stack` must not replace containers.
+pub(crate) async fn renew_self_image(shared: &Shared, desired: &Desired) {
     let used = desired.services.values().any(|service| service.container.image.as_str() == SELF_IMAGE);
-    if used {
-        kit.store.ensure_self_image(&kit.binary).map_err(failed)?;
+    if !used || !shared.world.borrow().containers.is_empty() {
+        return;
     }
-    Ok(())
+    let renewed = blocking(shared, |kit| kit.store.ensure_self_image(&kit.binary).map_err(failed)).await;
+    if let Err(failure) = renewed {
+        warn(shared, &failure);
+    }
 }
 
 /// The volumes that the project or its containers name, as far as they exist.

@@ -41,7 +41,8 @@ impl ProjectLoader {
     /// A loader that goes on with the source of an earlier supervisor, if there is one.
     pub(crate) fn new(layout: &Layout, project: &ProjectName) -> Self {
         let remembered = layout.project(project).join("source.json");
-        let source = fs_err::read(&remembered).ok().and_then(|text| serde_json::from_slice::<ProjectSource>(&text).ok());
+        let source =
+            fs_err::read(&remembered).ok().and_then(|text| serde_json::from_slice::<ProjectSource>(&text).ok());
         let current = source.map(|source| Remembered { inputs: load(&source).inputs, source });
         Self {
             remembered,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fs_err::File;
 use rustix::fs::{FlockOperation, flock};
+use stack_cgroup::Hierarchy;
 use stack_engine::{Clock, DiskJournal, Ended, Engine, EventBus, Journal};
 use stack_model::{Failure, Fault, Layout, Now, ProjectName};
 use stack_runtime::Spawner;
@@ -25,7 +26,7 @@ const MESSAGES_MAX: usize = 64;
 const WORKERS_MAX: usize = 4;
 /// An idle worker's stack is given back after this long.
 const WORKER_IDLE: Duration = Duration::from_secs(2);
-/// Followers have this long to read the last events before the supervisor ends.
+/// Clients have this long to read the last events before the supervisor ends.
 const FAREWELL: Duration = Duration::from_millis(200);
 
 /// What `stack supervise` was asked to supervise.
@@ -71,7 +72,7 @@ fn start(assignment: &Assignment) -> Result<Ready, Failure> {
     let Assignment { layout, project, binary } = assignment;
     // The supervisor must not die with the terminal or the session of the command that started it. It fails only when
     // the process leads a group already, and then it is not in the terminal's foreground group either.
-    drop(rustix::process::setsid());
+    let _ = rustix::process::setsid();
     raise_file_limit();
     let directory = layout.project_run(project);
     let lock = lock(layout, project)?;
@@ -93,7 +94,7 @@ fn lock(layout: &Layout, project: &ProjectName) -> Result<File, Failure> {
             make_private(&layout.project_run(project))?;
             make_private(&layout.project(project))?;
             let file: File =
-                fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?.into();
+                fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
             flock(&file, FlockOperation::LockExclusive)?;
             if is_same_file(&file, &path) {
                 return Ok(file);
@@ -134,7 +135,7 @@ fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // With the old limit small projects still work, and large ones get an error that names it.
-    drop(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }));
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 impl Ready {
@@ -165,14 +166,13 @@ impl Ready {
         let loader = ProjectLoader::new(layout, project);
         let watching = tokio::task::spawn_local(loader.clone().watch(engine.clone()));
         let control = Control { engine, bus: bus.clone(), loader };
-        let serving = tokio::task::spawn_local(control::serve(listener, control));
+        let places = control::Places::new();
+        let serving = tokio::task::spawn_local(control::serve(listener, control, places.clone()));
         let ended = Engine::new(host, RealClock, journal, bus.clone()).run(messages).await;
         watching.abort();
-        tokio::select! {
-            () = bus.drained() => {}
-            () = tokio::time::sleep(FAREWELL) => {}
-        }
         serving.abort();
+        // Whoever asked for this end is still reading, or about to.
+        drop(tokio::time::timeout(FAREWELL, places.empty()).await);
         Ok(ended)
     }
 }
@@ -181,6 +181,10 @@ impl Ready {
 /// goes last, so that a new supervisor cannot be half-way in.
 fn forget(assignment: &Assignment) {
     let Assignment { layout, project, .. } = assignment;
+    if let Ok(hierarchy) = Hierarchy::detect() {
+        // A cgroup that stays behind is empty, and the next `up` uses it.
+        drop(hierarchy.remove_project(&layout.cgroup(project)));
+    }
     for directory in [layout.project(project), layout.project_run(project)] {
         // What stays behind is found and used by the next `up`.
         drop(fs_err::remove_dir_all(directory));
@@ -212,7 +216,7 @@ pub(crate) fn now() -> Now {
 }
 
 /// The arguments that make the executable a supervisor; [`Assignment`] from them is `stack`'s `main`.
-pub fn arguments(layout: &Layout, project: &ProjectName) -> Vec<OsString> {
+pub(crate) fn arguments(layout: &Layout, project: &ProjectName) -> Vec<OsString> {
     let mut arguments = vec![OsString::from("supervise"), project.as_str().into()];
     for (flag, path) in [("--root", &layout.root), ("--run-dir", &layout.run)] {
         arguments.push(flag.into());

@@ -8,7 +8,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
 /// Registers a descriptor for reading with the event loop.
-#[expect(deprecated, reason = "its replacement is unsafe for types that might lie about their descriptor; these do not")]
+#[expect(
+    deprecated,
+    reason = "its replacement is unsafe for types that might lie about their descriptor; these do not"
+)]
 pub(crate) fn readable<T: AsRawFd + OwnsDescriptor>(descriptor: T) -> std::io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(descriptor, Interest::READABLE)
 }

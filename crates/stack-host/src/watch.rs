@@ -35,7 +35,7 @@ impl InputWatch {
             let relevant = event.as_ref().map_or(true, |event| !matches!(event.kind, EventKind::Access(_)));
             if relevant {
                 // A full queue already holds a notice that has not been looked at.
-                drop(sender.try_send(()));
+                let _ = sender.try_send(());
             }
         })?;
         Ok(Self { watcher, notices, directories: BTreeSet::new(), contents: BTreeMap::new() })

@@ -26,7 +26,12 @@ pub(super) async fn remove(shared: &Shared, id: ContainerId) -> Result<Changed, 
         let mut world = shared.world.borrow_mut();
         world.containers.get_mut(&id).map(|resident| {
             resident.state = State::Removing;
-            (std::mem::take(&mut resident.tasks), resident.probing.take(), resident.sandbox.take(), resident.pidfd.take())
+            (
+                std::mem::take(&mut resident.tasks),
+                resident.probing.take(),
+                resident.sandbox.take(),
+                resident.pidfd.take(),
+            )
         })
     };
     drop(resident);
@@ -44,10 +49,8 @@ pub(super) async fn remove(shared: &Shared, id: ContainerId) -> Result<Changed, 
 /// Writes a record without touching the process.
 pub(super) async fn update(shared: &Shared, container: Container) -> Result<Changed, Failure> {
     let written = container.clone();
-    blocking(shared, move |kit| {
-        stack_runtime::update_record(&kit.layout, &kit.project, &container).map_err(failed)
-    })
-    .await?;
+    blocking(shared, move |kit| stack_runtime::update_record(&kit.layout, &kit.project, &container).map_err(failed))
+        .await?;
     let renewed = {
         let mut world = shared.world.borrow_mut();
         let Some(resident) = world.containers.get_mut(&written.id) else { return Ok(Changed::Yes) };
