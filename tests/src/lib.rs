@@ -1,9 +1,11 @@
 //! What the scenarios share: a world of their own, an inventory of the kernel, and waiting for things to become true.
 
+mod archive;
 mod inventory;
 mod wait;
 mod world;
 
+pub use archive::docker_archive;
 pub use inventory::Inventory;
 pub use wait::eventually;
-pub use world::{Run, World, get, request};
+pub use world::{Run, World, binary, get, request};

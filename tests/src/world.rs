@@ -68,7 +68,9 @@ impl World {
     /// A world whose project is called `name`.
     pub fn new(name: &str) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let directory = tempfile::Builder::new().prefix("stack-test-").tempdir().expect("a temporary directory");
+        let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        let directory = tempfile::Builder::new().prefix("stack-test-").permissions(everyone).tempdir();
+        let directory = directory.expect("a temporary directory");
         for part in ["root", "run", name] {
             fs::create_dir(directory.path().join(part)).expect("a directory of the world");
         }
@@ -105,9 +107,14 @@ impl World {
 
     /// A `stack` command in the project directory, not yet run.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.command_of(&binary(), arguments)
+    }
+
+    /// The same with another copy of the program.
+    pub fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
         let layout = self.layout();
         #[expect(clippy::disallowed_methods, reason = "the program under test")]
-        let mut command = Command::new(binary());
+        let mut command = Command::new(program);
         command
             .current_dir(self.project_dir())
             .env("STACK_ROOT", &layout.root)
@@ -120,7 +127,12 @@ impl World {
 
     /// Runs `stack` to its end.
     pub fn stack(&self, arguments: &[&str]) -> Run {
-        let output = self.command(arguments).output().expect("the stack binary runs");
+        self.finish(self.command(arguments))
+    }
+
+    /// Runs a command to its end.
+    pub fn finish(&self, mut command: Command) -> Run {
+        let output = command.output().expect("the stack binary runs");
         let Output { status, stdout, stderr } = output;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Run { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
@@ -138,19 +150,38 @@ impl World {
         records.collect()
     }
 
+    /// The directories of a container's cgroup, in every hierarchy that has it.
+    pub fn cgroups(&self, id: &str) -> Vec<PathBuf> {
+        let cgroup = self.layout().cgroup(&self.project());
+        // With cgroup v2 under systemd a project is a scope.
+        let scope = format!("system.slice/{}.scope", cgroup.to_string_lossy().replace('/', "-"));
+        let base = Path::new("/sys/fs/cgroup");
+        let mounts = entries(base).into_iter().filter(|path| path.is_dir()).chain([base.to_path_buf()]);
+        let places = mounts.flat_map(|mount| [mount.join(&cgroup).join(id), mount.join(&scope).join(id)]);
+        places.filter(|place| place.is_dir()).collect()
+    }
+
+    /// The content of a file of a container's cgroup, from the hierarchy that has it; names of v1 and v2.
+    pub fn cgroup_file(&self, name: &str, files: &[&str]) -> Option<String> {
+        let id = self.records().get(name)?["id"].as_str()?.to_owned();
+        let cgroups = self.cgroups(&id);
+        let all = cgroups.iter().flat_map(|cgroup| files.iter().map(|file| cgroup.join(file)));
+        all.into_iter().find_map(|file| fs::read_to_string(file).ok())
+    }
+
     /// Process 1 of each running container, by name, as the kernel's cgroups say.
     pub fn pids(&self) -> BTreeMap<String, u32> {
-        let cgroup = self.layout().cgroup(&self.project());
-        let running = |(name, record): (String, Value)| {
-            let id = record["id"].as_str()?.to_owned();
-            let hierarchies = ["pids", "unified", ""];
-            let pid = hierarchies.iter().find_map(|hierarchy| {
-                let procs = Path::new("/sys/fs/cgroup").join(hierarchy).join(&cgroup).join(&id).join("cgroup.procs");
-                fs::read_to_string(procs).ok()?.lines().filter_map(|line| line.parse().ok()).min()
-            })?;
-            Some((name, pid))
+        let first = |(name, record): (String, Value)| {
+            let cgroups = self.cgroups(record["id"].as_str()?);
+            // A process that is on its way in is in some hierarchies only.
+            let lowest = |cgroup: &PathBuf| {
+                let procs = fs::read_to_string(cgroup.join("cgroup.procs")).ok()?;
+                procs.lines().filter_map(|line| line.parse::<u32>().ok()).min()
+            };
+            let pids: Option<Vec<u32>> = cgroups.iter().map(lowest).collect();
+            Some((name, pids?.into_iter().min()?))
         };
-        self.records().into_iter().filter_map(running).collect()
+        self.records().into_iter().filter_map(first).collect()
     }
 
     /// Waits until exactly these containers run.
@@ -223,14 +254,17 @@ impl Drop for World {
         });
         let layout = self.layout();
         for directory in [layout.run.join("projects"), layout.root.join("projects"), layout.root.join("volumes")] {
-            let left: Vec<_> = fs::read_dir(directory).into_iter().flatten().flatten().map(|e| e.path()).collect();
-            assert!(left.is_empty(), "left behind: {left:?}");
+            // The supervisor says that the project is down and then clears its own desk.
+            eventually("nothing is left on disk", || {
+                let left: Vec<_> = fs::read_dir(&directory).into_iter().flatten().flatten().map(|e| e.path()).collect();
+                if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+            });
         }
     }
 }
 
 /// The program under test: `STACK_BIN`, else the one beside the tests.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     std::env::var_os("STACK_BIN").map_or_else(|| target().join("debug/stack"), PathBuf::from)
 }
 
@@ -238,6 +272,10 @@ fn binary() -> PathBuf {
 fn target() -> PathBuf {
     let test = std::env::current_exe().expect("the test has a path");
     test.ancestors().nth(3).expect("tests lie in target/<profile>/deps").to_path_buf()
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 /// Copies files and directories; sockets and pipes are left out.

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for developers says what it does")]
 
 mod bench;
+mod fuzz;
 mod gate;
 mod hello;
 mod images;
@@ -38,6 +39,8 @@ enum Task {
     Images(images::ImagesArgs),
     /// Measures stack beside docker compose: up, up again, down, memory, edits
     Bench(bench::BenchArgs),
+    /// Feeds broken input to everything that reads what others wrote
+    Fuzz(fuzz::FuzzArgs),
     /// Installs the Debian packages that the tests need, where they are missing
     Setup,
     /// Checks what the compiler does not: crate layers, file sizes, unsafe, forgotten tests
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Task::Test => gate::run(),
         Task::Images(args) => images::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Setup => setup::run(),
         Task::Tidy => tidy::run(),
     };

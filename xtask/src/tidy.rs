@@ -97,7 +97,11 @@ struct Rule {
 const RULES: [Rule; 5] = [
     Rule {
         concerns: |name| !name.starts_with("crates/stack-sys/"),
-        broken: |code| ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "unsafe_code"].iter().any(|word| code.contains(word)),
+        broken: |code| {
+            ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "unsafe_code"]
+                .iter()
+                .any(|word| code.contains(word))
+        },
         advice: "unsafe code belongs in stack-sys",
     },
     Rule {

@@ -35,7 +35,7 @@ fn wrong_type() {
 #[test]
 fn cycle() {
     let file = "services:\n  a: { image: x, depends_on: [b] }\n  b: { image: x, depends_on: [a] }\n";
-    refuses("cycle", file, &["compose.yaml:2", "a -> b -> a"]);
+    refuses("cycle", file, &["compose.yaml:3:31", "a -> b -> a"]);
 }
 
 #[test]
@@ -84,5 +84,5 @@ fn missing_program_is_explained() {
 #[test]
 fn no_file_says_where_it_looked() {
     let world = World::new("nofile");
-    world.stack(&["up", "-d"]).fails(1, &["stack.yaml", "compose.yaml"]);
+    world.stack(&["up", "-d"]).fails(1, &["no project file", "compose.yaml"]);
 }

@@ -1,7 +1,5 @@
 //! Edits of the file: the smallest disturbance, decided field by field.
 
-use std::path::Path;
-
 use stack_tests::{World, eventually};
 
 use super::SLEEPER;
@@ -12,13 +10,7 @@ fn two(extra: &str) -> String {
 
 /// The memory limit that the kernel holds for a container.
 fn memory_limit(world: &World, name: &str) -> Option<u64> {
-    let id = world.records().get(name)?["id"].as_str()?.to_owned();
-    let cgroup = world.layout().cgroup(&world.project()).join(id);
-    let files = [("memory", "memory.limit_in_bytes"), ("", "memory.max")];
-    files.iter().find_map(|(hierarchy, file)| {
-        let path = Path::new("/sys/fs/cgroup").join(hierarchy).join(&cgroup).join(file);
-        fs_err::read_to_string(path).ok()?.trim().parse().ok()
-    })
+    world.cgroup_file(name, &["memory.limit_in_bytes", "memory.max"])?.trim().parse().ok()
 }
 
 #[test]
@@ -122,4 +114,36 @@ fn replicas_follow_the_file_up_and_down() {
     assert_eq!(three["scale-web-1"], first);
     world.write("compose.yaml", &scaled(1));
     assert_eq!(world.runs(&["scale-web-1"])["scale-web-1"], first);
+}
+
+#[test]
+fn a_missing_image_leaves_the_rest_alone() {
+    let world = World::new("noimage");
+    world.write("compose.yaml", &two(""));
+    world.stack(&["up", "-d"]).ok();
+    let before = world.pids();
+    world.write("compose.yaml", &two("").replacen("stack.local/self", "127.0.0.1:9/none:1", 1));
+    world.stack(&["up", "-d"]).fails(1, &["127.0.0.1:9/none:1", "compose.yaml:3"]);
+    // Not even the service that asks for it is stopped before its new image is there.
+    assert_eq!(world.pids(), before);
+}
+
+#[test]
+fn a_port_that_is_added_or_taken_away_leaves_the_process_alone() {
+    let world = World::new("ports");
+    world.write("compose.yaml", &two(""));
+    world.stack(&["up", "-d"]).ok();
+    let before = world.pids();
+    let ports = |world: &World| world.stack(&["ps"]).ok().stdout;
+    world.write("compose.yaml", &two("ports: ['127.0.0.1:18097:80']"));
+    eventually("the port is shown", || match ports(&world) {
+        text if text.contains("18097") => Ok(()),
+        text => Err(text),
+    });
+    world.write("compose.yaml", &two(""));
+    eventually("the port is gone", || match ports(&world) {
+        text if text.contains("18097") => Err(text),
+        _ => Ok(()),
+    });
+    assert_eq!(world.pids(), before);
 }

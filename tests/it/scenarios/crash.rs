@@ -82,3 +82,52 @@ fn a_deleted_bridge_is_put_back() {
     });
     assert_eq!(world.pids(), pids);
 }
+
+#[test]
+fn a_lost_journal_restarts_nothing() {
+    let world = World::new("journal");
+    world.write("compose.yaml", &format!("services:\n  web:\n    {SLEEPER}\n"));
+    world.stack(&["up", "-d"]).ok();
+    let before = world.pids();
+    world.kill(world.supervisor().expect("a supervisor runs"));
+    eventually("the supervisor is gone", || match world.supervisor() {
+        None => Ok(()),
+        Some(pid) => Err(format!("{pid}")),
+    });
+    fs_err::remove_file(world.layout().project(&world.project()).join("journal.json")).unwrap();
+    world.stack(&["up", "-d"]).ok();
+    assert_eq!(world.pids(), before);
+}
+
+#[test]
+fn memory_that_runs_out_is_named() {
+    let world = World::new("eat");
+    world.write(
+        "compose.yaml",
+        "services:\n  web:\n    image: stack.local/self\n    command: [demo, eat, '200']\n    mem_limit: 24m\n    restart: 'no'\n",
+    );
+    // Whether it is up for a moment is not the point.
+    drop(world.stack(&["up", "-d"]));
+    let shown = || world.stack(&["ps", "-a", "--format", "json"]).stdout;
+    eventually("it was killed", || match shown() {
+        text if text.contains("137") => Ok(()),
+        text => Err(text),
+    });
+}
+
+#[test]
+fn everything_may_be_killed_at_once() {
+    let world = World::new("massacre");
+    world.write("compose.yaml", &format!("services:\n  web:\n    {SLEEPER}\n    scale: 3\n"));
+    world.stack(&["up", "-d"]).ok();
+    let before = world.pids();
+    world.kill(world.supervisor().expect("a supervisor runs"));
+    before.values().for_each(|pid| world.kill(*pid));
+    eventually("nothing runs", || match world.pids() {
+        pids if pids.is_empty() => Ok(()),
+        pids => Err(format!("{pids:?}")),
+    });
+    world.stack(&["up", "-d"]).ok();
+    let after = world.runs(&["massacre-web-1", "massacre-web-2", "massacre-web-3"]);
+    assert!(after.iter().all(|(name, pid)| before[name] != *pid), "{before:?} {after:?}");
+}

@@ -4,6 +4,7 @@ mod bad_input;
 mod changes;
 mod crash;
 mod examples;
+mod images;
 mod verbs;
 
 /// The smallest service: this very program, asleep until it is told to stop.

@@ -76,6 +76,10 @@ impl Side for Docker {
         self.inspect(project, "{{.State.Pid}}").iter().filter_map(|pid| pid.parse().ok()).collect()
     }
 
+    fn stalls(&self, _project: &Path) -> Option<u64> {
+        None
+    }
+
     fn needs_command(&self) -> bool {
         true
     }

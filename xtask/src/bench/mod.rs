@@ -53,6 +53,8 @@ pub(crate) trait Side {
     fn memory_limit(&self, project: &Path) -> Option<u64>;
     /// Process 1 of each container of a project.
     fn processes(&self, project: &Path) -> Vec<u32>;
+    /// Steps of a project that took 16 ms or more, where the side keeps count.
+    fn stalls(&self, project: &Path) -> Option<u64>;
     /// Applying a saved file takes a command.
     fn needs_command(&self) -> bool;
 }
@@ -111,34 +113,18 @@ impl Bench<'_> {
         println!("== {name}");
         for round in 0..self.rounds {
             for side in &self.sides {
+                let mut add =
+                    |what: &str, unit, value| report.add(&format!("{what}, {name}"), side.name(), unit, value);
                 let project = self.project(*side, &format!("life{round}"), &compose::file(shape))?;
-                report.add(
-                    &format!("up -d, {name}"),
-                    side.name(),
-                    Unit::Milliseconds,
-                    self.time(*side, &project, &["up", "-d"])?,
-                );
-                report.add(
-                    &format!("up -d again, {name}"),
-                    side.name(),
-                    Unit::Milliseconds,
-                    self.time(*side, &project, &["up", "-d"])?,
-                );
+                add("up -d", Unit::Milliseconds, self.time(*side, &project, &["up", "-d"])?);
+                add("up -d again", Unit::Milliseconds, self.time(*side, &project, &["up", "-d"])?);
                 if shape.count >= 20 && !shape.deaf {
-                    let bytes = side.helper_memory() as f64;
-                    report.add(
-                        &format!("memory of helpers, {name}"),
-                        side.name(),
-                        Unit::Mebibytes,
-                        bytes / f64::from(1 << 20),
-                    );
+                    add("memory of helpers", Unit::Mebibytes, side.helper_memory() as f64 / f64::from(1 << 20));
                 }
-                report.add(
-                    &format!("down, {name}"),
-                    side.name(),
-                    Unit::Milliseconds,
-                    self.time(*side, &project, &["down"])?,
-                );
+                if let Some(stalls) = side.stalls(&project) {
+                    add("steps of 16 ms and more", Unit::Times, stalls as f64);
+                }
+                add("down", Unit::Milliseconds, self.time(*side, &project, &["down"])?);
             }
         }
         Ok(())

@@ -11,6 +11,8 @@ pub(super) enum Unit {
     Milliseconds,
     /// Memory.
     Mebibytes,
+    /// How often.
+    Times,
 }
 
 impl fmt::Display for Unit {
@@ -18,6 +20,7 @@ impl fmt::Display for Unit {
         f.write_str(match self {
             Self::Milliseconds => "ms",
             Self::Mebibytes => "MiB",
+            Self::Times => "",
         })
     }
 }

@@ -7,6 +7,10 @@ use super::docker::Docker;
 use super::{Side, memory};
 use crate::run::{self, program};
 
+/// Lower bound of the journal's bucket in which stalls of the kernel fall: moving or deleting a veth, the first
+/// migration into a cgroup.
+const STALL_MICROS: u64 = 1 << 14;
+
 /// The program as it is released.
 #[derive(Debug)]
 pub(crate) struct Stack {
@@ -32,6 +36,10 @@ impl Stack {
         Ok(stack)
     }
 
+    fn layout(&self) -> stack_model::Layout {
+        stack_model::Layout { root: self.root.clone(), run: self.run.clone() }
+    }
+
     fn program(&self) -> Command {
         let mut command = program(&self.binary);
         command.env("STACK_ROOT", &self.root).env("STACK_RUN", &self.run).env("NO_COLOR", "1");
@@ -40,7 +48,7 @@ impl Stack {
 
     /// The cgroups of a project's containers in a hierarchy that has this file.
     fn cgroups(&self, project: &Path, file: &str) -> Vec<PathBuf> {
-        let layout = stack_model::Layout { root: self.root.clone(), run: self.run.clone() };
+        let layout = self.layout();
         let name = project.file_name().unwrap_or_default().to_string_lossy();
         let cgroup = layout.cgroup(&stack_model::ProjectName::new(name));
         let scope = format!("{}.scope", cgroup.to_string_lossy().replace('/', "-"));
@@ -83,6 +91,16 @@ impl Side for Stack {
         let files = self.cgroups(project, "cgroup.procs");
         let first = |file: &PathBuf| fs_err::read_to_string(file).ok()?.lines().next()?.parse().ok();
         files.iter().filter_map(first).collect()
+    }
+
+    fn stalls(&self, project: &Path) -> Option<u64> {
+        let name = stack_model::ProjectName::new(project.file_name()?.to_string_lossy());
+        let journal = self.layout().project(&name).join("journal.json");
+        let journal: serde_json::Value = serde_json::from_str(&fs_err::read_to_string(journal).ok()?).ok()?;
+        // Kinds of steps, each with pairs of a lower bound in microseconds and a count.
+        let kinds = journal["latency"].as_object()?.values().filter_map(serde_json::Value::as_object);
+        let slow = kinds.flatten().filter(|(floor, _)| floor.parse().is_ok_and(|floor: u64| floor >= STALL_MICROS));
+        Some(slow.filter_map(|(_, count)| count.as_u64()).sum())
     }
 
     fn needs_command(&self) -> bool {

@@ -1,0 +1,123 @@
+//! Images from files and registries, and what happens when there is no room for them.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use stack_tests::{World, binary, docker_archive};
+
+/// Nobody has this number.
+const NOBODY: u32 = 65534;
+
+#[test]
+fn load_takes_an_archive_and_up_runs_it() {
+    let world = World::new("load");
+    let archive = world.project_dir().join("image.tar");
+    docker_archive(&archive, "made/here:1", &binary(), 0);
+    assert!(world.stack(&["load", "image.tar"]).ok().stdout.contains("made/here:1"));
+    world.write("compose.yaml", "services:\n  web:\n    image: made/here:1\n    pull_policy: never\n");
+    world.stack(&["up", "-d"]).ok();
+    world.runs(&["load-web-1"]);
+    assert_eq!(world.stack(&["exec", "-T", "web", "/stack", "demo", "exit", "3"]).code, Some(3));
+    // A second time finds everything there.
+    world.stack(&["load", "image.tar"]).ok();
+}
+
+#[test]
+fn an_archive_that_is_cut_short_changes_nothing() {
+    let world = World::new("cut");
+    let archive = world.project_dir().join("image.tar");
+    docker_archive(&archive, "made/here:2", &binary(), 0);
+    let whole = fs_err::metadata(&archive).unwrap().len();
+    fs_err::OpenOptions::new().write(true).open(&archive).unwrap().set_len(whole / 2).unwrap();
+    world.stack(&["load", "image.tar"]).fails(1, &["image.tar"]);
+    world.write("compose.yaml", "services:\n  web:\n    image: made/here:2\n    pull_policy: never\n");
+    world.stack(&["up", "-d"]).fails(1, &["made/here:2"]);
+    assert!(world.pids().is_empty());
+}
+
+/// A small filesystem at the store's place, as long as the value lives.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn new(place: PathBuf, size: &str) -> Self {
+        let options = format!("size={size}");
+        mount(Some("tmpfs"), &place, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())).expect("a small disk");
+        Self(place)
+    }
+
+    fn grow(&self, size: &str) {
+        let options = format!("size={size}");
+        mount(None::<&str>, &self.0, None::<&str>, MsFlags::MS_REMOUNT, Some(options.as_str())).expect("a larger disk");
+    }
+
+    /// Bytes of all files on it.
+    fn used(&self) -> u64 {
+        fn sum(directory: &Path) -> u64 {
+            let entries = fs_err::read_dir(directory).into_iter().flatten().flatten();
+            let sizes = entries.map(|entry| match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => sum(&entry.path()),
+                Ok(metadata) => metadata.len(),
+                Err(_) => 0,
+            });
+            sizes.sum()
+        }
+        sum(&self.0)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).expect("nobody needs the disk");
+    }
+}
+
+#[test]
+fn a_full_disk_is_named_and_leaves_nothing_half_made() {
+    let world = World::new("full");
+    let archive = world.project_dir().join("image.tar");
+    docker_archive(&archive, "made/here:3", &binary(), 8 << 20);
+    let disk = SmallDisk::new(world.layout().root, "6m");
+    world.stack(&["load", "image.tar"]).fails(1, &["space", &world.layout().root.to_string_lossy()]);
+    assert!(disk.used() < 1 << 20, "{} bytes are left on the disk", disk.used());
+    disk.grow("128m");
+    world.stack(&["load", "image.tar"]).ok();
+    drop(disk);
+}
+
+#[test]
+fn without_permission_the_way_out_is_named() {
+    let world = World::new("nobody");
+    world.write("compose.yaml", "services:\n  web:\n    image: stack.local/self\n    command: [demo, sleep]\n");
+    // Where everyone may run it.
+    let program = world.project_dir().join("stack");
+    fs_err::copy(binary(), &program).unwrap();
+    let mut command = world.command_of(&program, &["up", "-d"]);
+    command.uid(NOBODY).gid(NOBODY);
+    world.finish(command).fails(1, &["root"]);
+}
+
+#[test]
+fn a_registry_serves_an_image_once() {
+    let world = World::new("pull");
+    world.write(
+        "compose.yaml",
+        "services:\n  web:\n    image: 127.0.0.1:5000/test/busybox:1\n    command: [sleep, '1000']\n    init: true\n",
+    );
+    world.stack(&["pull"]).ok();
+    // What is in the store needs no registry; `never` proves it.
+    world.write(
+        "compose.yaml",
+        "services:\n  web:\n    image: 127.0.0.1:5000/test/busybox:1\n    command: [sleep, '1000']\n    init: true\n    pull_policy: never\n",
+    );
+    world.stack(&["up", "-d"]).ok();
+    world.runs(&["pull-web-1"]);
+}
+
+#[test]
+fn an_image_that_the_registry_does_not_have_is_named() {
+    let world = World::new("absent");
+    world.write("compose.yaml", "services:\n  web:\n    image: 127.0.0.1:5000/test/none:7\n");
+    world.stack(&["up", "-d"]).fails(1, &["127.0.0.1:5000/test/none:7", "compose.yaml:3"]);
+    assert!(world.pids().is_empty());
+}
