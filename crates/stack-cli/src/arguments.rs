@@ -19,8 +19,8 @@ pub(crate) struct Arguments {
 /// Options of every verb.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// A Compose file; may be repeated, later ones override earlier ones
-    #[arg(short, long, global = true, value_name = "FILE")]
+    /// A Compose file; may be repeated, later ones override earlier ones. Stands before the verb: `logs -f` follows
+    #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Vec<PathBuf>,
     /// The project's name
     #[arg(short, long, global = true, value_name = "NAME")]
@@ -105,4 +105,59 @@ pub(crate) enum Verb {
     Version,
     #[command(hide = true)]
     Demo(demo::DemoArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(words: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once("stack").chain(words.split(' ')))
+    }
+
+    #[test]
+    fn no_two_options_are_called_the_same() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn what_docker_compose_users_type_is_understood() {
+        for words in [
+            "-f a.yaml -f b.yaml -p shop up -d --remove-orphans web db",
+            "up --wait --wait-timeout 5 --scale web=3 --pull always",
+            "--profile debug --env-file x.env --progress plain --ansi never up -d -t 3",
+            "down -v -t 0 --remove-orphans",
+            "ps -a -q --format json web",
+            "logs -f -n 10 -t --since 10m --no-log-prefix --no-color web",
+            "logs --tail all",
+            "exec -i -t -u 1000:1000 -w /srv -e A=1 -e B --index 2 web sh -c true",
+            "exec -T web ls -la",
+            "stop -t 1 web",
+            "restart",
+            "config --format json -o out.json",
+            "config --services",
+            "plan --format json",
+            "pull -q",
+            "load image.tar",
+            "version",
+        ] {
+            parse(words).unwrap_or_else(|error| panic!("{words}: {error}"));
+        }
+    }
+
+    #[test]
+    fn what_means_nothing_is_a_usage_error() {
+        for words in [
+            "no-such-verb",
+            "up --scale web",
+            "up --wait-timeout 5",
+            "logs --tail some",
+            "exec web",
+            "exec -t -T web a",
+        ] {
+            assert_eq!(parse(words).expect_err(words).exit_code(), 2, "{words}");
+        }
+    }
 }

@@ -199,7 +199,7 @@ impl<'a> Session<'a> {
                 output::note(&format!("{reason}: not applied"));
                 output::report_diagnostics(diagnostics, &self.context.load().texts);
             }
-            Event::Accepted { warnings, reason, .. } if reason != "up" => {
+            Event::Accepted { warnings, reason, .. } if reason.ends_with(" saved") => {
                 output::report_diagnostics(warnings, &self.context.load().texts);
             }
             Event::Accepted { .. }

@@ -18,8 +18,8 @@ pub(crate) fn render(diagnostics: &[Diagnostic], texts: &BTreeMap<String, String
         text.push_str(&renderer.render(&groups));
         text.push_str("\n\n");
     }
-    if let Some(more) = diagnostics.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
-        text += &format!("… and {more} more");
+    if diagnostics.len() > SHOWN_MAX {
+        text.push_str(&["… and ", &(diagnostics.len() - SHOWN_MAX).to_string(), " more"].concat());
     }
     text.truncate(text.trim_end().len());
     text.push('\n');

@@ -26,7 +26,7 @@ pub(crate) fn line(stamped: &Stamped) -> Option<String> {
         Event::Exited { service, index, exit, .. } => Some(format!("container {service}-{index} ended: {exit}")),
         Event::Health { service, index, health, .. } => health_line(service.as_str(), *index, health),
         Event::Warning { text } => Some(format!("warning: {text}")),
-        Event::Accepted { reason, .. } if reason != "up" => Some(format!("{reason}: applying")),
+        Event::Accepted { reason, .. } if reason.ends_with(" saved") => Some(format!("{reason}: applying")),
         Event::Accepted { .. }
         | Event::Rejected { .. }
         | Event::Planned { .. }
