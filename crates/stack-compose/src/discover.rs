@@ -137,8 +137,13 @@ pub(crate) fn project_name(
     let from_variable = cx.variables.get_non_empty("COMPOSE_PROJECT_NAME");
     let given = source.project_name.clone().filter(|name| !name.is_empty()).or(from_variable);
     let given = given.map(|name| Spanned::new(name, Span::default()));
-    let given = given.or(written.filter(|name| !name.value.is_empty()));
+    let given = given.or(written);
     if let Some(name) = given {
+        if name.value.is_empty() {
+            let problem = Problem::error(Code::ProjectName, name.span, "the project name must not be empty");
+            cx.push(problem.help("give it a value, or remove `name` to use the directory's name"));
+            return None;
+        }
         let parsed = ProjectName::parse(&name.value);
         if let Err(error) = &parsed {
             let suggestion = normalise(&name.value);
@@ -204,6 +209,14 @@ mod tests {
             Files::new(&format!("name: My_App\n{COMPOSE}")).errors(),
             ["1:7 `My_App` is not a valid project name: it must match `^[a-z0-9][a-z0-9_-]*$`; did you mean \
                  `my_app`?"]
+        );
+    }
+
+    #[test]
+    fn an_empty_name_is_no_name() {
+        assert_eq!(
+            Files::new(&format!("name: '${{NOT_SET-}}'\n{COMPOSE}")).errors(),
+            ["1:7 the project name must not be empty; give it a value, or remove `name` to use the directory's name"]
         );
     }
 

@@ -56,6 +56,9 @@ pub(crate) fn parse_project(root: &Node, name: ProjectName, cx: &mut Cx<'_>) -> 
     if let Some(name) = root.get("name").filter(|entry| !entry.value.is_null()) {
         cx.text(&name.value, "`name`");
     }
+    if let Some(services) = root.get("services").filter(|entry| entry.value.is_null()) {
+        cx.wrong_type(&services.value, "`services`", "a mapping");
+    }
     for (key, entry) in toplevel::section(root, "services", cx) {
         if let Some(service) = parse_service(key, entry, cx) {
             project.services.insert(key.to_owned(), service);

@@ -181,19 +181,30 @@ pub(crate) struct VolumeMount {
     pub(crate) span: Span,
     pub(crate) target: String,
     pub(crate) read_only: bool,
+    /// `z` or `Z`; only shown.
+    pub(crate) relabel: Option<String>,
     pub(crate) source: VolumeSource,
 }
 
 /// What an entry of `volumes` shows.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum VolumeSource {
     Named { key: Spanned<String>, no_copy: bool },
     Anonymous,
-    Bind { path: PathBuf, create: bool },
+    Bind { path: PathBuf, create: Option<bool> },
     Tmpfs { size: Option<u64>, mode: Option<u32> },
 }
 
 impl VolumeMount {
+    /// Shows the same at the same place, wherever it is written.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let same_source = match (&self.source, &other.source) {
+            (VolumeSource::Named { key, .. }, VolumeSource::Named { key: other, .. }) => key.value == other.value,
+            (source, other) => source == other,
+        };
+        same_source && self.target == other.target
+    }
+
     /// The top-level volume it names.
     pub(crate) fn volume_key(&self) -> Option<&str> {
         match &self.source {

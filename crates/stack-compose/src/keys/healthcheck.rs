@@ -78,9 +78,9 @@ fn parse_test(node: &Node, cx: &mut Cx<'_>) -> Option<Vec<String>> {
     let problem = match words.first().map(|word| word.value.as_str()) {
         Some("NONE") => None,
         Some("CMD") if words.len() > 1 => None,
-        Some("CMD-SHELL") if words.len() == 2 => None,
+        Some("CMD-SHELL") if words.len() > 1 => None,
         Some("CMD") => Some((words[0].span, "`CMD` is followed by a program and its arguments")),
-        Some("CMD-SHELL") => Some((words[0].span, "`CMD-SHELL` is followed by exactly one text")),
+        Some("CMD-SHELL") => Some((words[0].span, "`CMD-SHELL` is followed by a command line")),
         Some(_) => Some((words[0].span, "`test` must start with `CMD`, `CMD-SHELL` or `NONE`")),
         None => Some((node.span, "`test` is empty")),
     };
@@ -88,6 +88,11 @@ fn parse_test(node: &Node, cx: &mut Cx<'_>) -> Option<Vec<String>> {
         let problem = Problem::error(Code::InvalidValue, span, message);
         cx.push(problem.help("write `[CMD, program, argument]`, or a text for the shell"));
         return None;
+    }
+    if let Some(third) = words.get(2).filter(|_| words[0].value == "CMD-SHELL") {
+        let message = "`CMD-SHELL` takes one command line; this becomes `$0` of the shell";
+        let problem = Problem::warning(Code::InvalidValue, third.span, message);
+        cx.push(problem.help("write `CMD`, or put the whole line into one text"));
     }
     Some(words.into_iter().map(|word| word.value).collect())
 }
@@ -117,7 +122,11 @@ fn lower(from: &Lowering<'_>, to: &mut model::Service) {
     let probe = match words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         _ if healthcheck.disable => Probe::None,
         Some(("CMD", program)) => Probe::Exec(program.to_vec()),
-        Some(("CMD-SHELL", line)) => Probe::Shell(line.concat()),
+        Some(("CMD-SHELL", [line])) => Probe::Shell(line.clone()),
+        Some(("CMD-SHELL", line)) => {
+            let shell = ["/bin/sh", "-c"].map(str::to_owned);
+            Probe::Exec(shell.into_iter().chain(line.iter().cloned()).collect())
+        }
         _ => Probe::None,
     };
     // Zero means the default, as docker has it.

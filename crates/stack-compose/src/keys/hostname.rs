@@ -18,8 +18,12 @@ const MAX_BYTES: usize = 64;
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     let Some(name) = cx.text(node, "`hostname`") else { return };
+    // A variable that is not set makes an empty text.
+    if name.value.is_empty() {
+        return;
+    }
     let letters = name.value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
-    if name.value.is_empty() || name.value.len() > MAX_BYTES || !letters || name.value.starts_with('-') {
+    if name.value.len() > MAX_BYTES || !letters || name.value.starts_with('-') {
         let message = format!("`{}` is not a host name", name.value);
         let problem = Problem::error(Code::InvalidName, name.span, message);
         cx.push(problem.help(format!("use at most {MAX_BYTES} letters, digits, `-` and `.`")));
@@ -34,6 +38,7 @@ mod tests {
 
     #[test]
     fn a_name_is_taken_and_nonsense_is_refused() {
+        assert_eq!(service("hostname: ''").container.hostname, None);
         assert_eq!(service("hostname: db.local").container.hostname.as_deref(), Some("db.local"));
         assert_eq!(
             errors("hostname: a b"),

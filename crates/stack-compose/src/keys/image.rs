@@ -32,7 +32,10 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
 }
 
 fn check(service: &Service, _: &Project, report: &mut Report) {
-    if service.image.is_none() {
+    // What makes an image otherwise is refused already.
+    let refused = ["build", "extends", "provider"];
+    let refused = service.origins.iter().any(|(origin, _)| refused.contains(&origin.as_str()));
+    if service.image.is_none() && !refused {
         let message = format!("service `{}` has no `image`", service.name);
         let problem = Problem::error(Code::ImageMissing, service.span, message);
         report.push(problem.help("add `image: name:tag`"));

@@ -30,7 +30,7 @@ const KEYS: Keys = Keys {
     extensions: true,
 };
 const BIND: Keys =
-    Keys { known: &["create_host_path"], not_yet: &["propagation", "recursive", "selinux"], extensions: true };
+    Keys { known: &["create_host_path", "selinux"], not_yet: &["propagation", "recursive"], extensions: true };
 const VOLUME: Keys = Keys { known: &["nocopy"], not_yet: &["labels", "subpath"], extensions: true };
 const TMPFS: Keys = Keys { known: &["size", "mode"], not_yet: &[], extensions: true };
 
@@ -78,16 +78,24 @@ fn expand(item: &Node, cx: &mut Cx<'_>) -> Option<Node> {
     let mut fields = vec![("type", Node::text(kind, item.span))];
     fields.extend(source.map(|source| ("source", item.slice(source))));
     fields.push(("target", item.slice(target)));
+    let mut bind = Vec::new();
     if is_path {
-        fields.push(("bind", Node::mapping([("create_host_path", Node::boolean(true, item.span))], item.span)));
+        bind.push(("create_host_path", Node::boolean(true, item.span)));
     }
     if let Some(options) = parts.get(2) {
         let mut at = options.start;
         for option in text[options.clone()].split(',') {
-            let span = item.part(at..at + option.len());
-            at += option.len() + 1;
-            fields.extend(short_option(option, span, cx));
+            let range = at..at + option.len();
+            at = range.end + 1;
+            if matches!(option, "z" | "Z") {
+                bind.push(("selinux", item.slice(range)));
+            } else {
+                fields.extend(short_option(option, item.part(range), cx));
+            }
         }
+    }
+    if !bind.is_empty() {
+        fields.push(("bind", Node::mapping(bind, item.span)));
     }
     Some(Node::mapping(fields, item.span))
 }
@@ -98,10 +106,6 @@ fn short_option(option: &str, span: Span, cx: &mut Cx<'_>) -> Option<(&'static s
         "rw" => {}
         "nocopy" | "volume-nocopy" => {
             return Some(("volume", Node::mapping([("nocopy", Node::boolean(true, span))], span)));
-        }
-        "z" | "Z" => {
-            let problem = Problem::warning(Code::NotYetSupported, span, format!("the option `{option}` has no effect"));
-            cx.push(problem.reason("files are not labelled for SELinux yet"));
         }
         "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {
             cx.push(not_yet(span, &format!("the propagation `{option}`")));
@@ -116,8 +120,14 @@ fn short_option(option: &str, span: Span, cx: &mut Cx<'_>) -> Option<(&'static s
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     for item in cx.list(node, "`volumes`").unwrap_or_default() {
-        if let Some(mount) = parse_mount(item, cx) {
-            service.volumes.push(mount);
+        let Some(mount) = parse_mount(item, cx) else { continue };
+        match service.volumes.iter().find(|other| other.is_same(&mount)) {
+            Some(first) => {
+                let message = format!("`{}` is mounted twice from the same source", mount.target);
+                let problem = Problem::warning(Code::DuplicateTarget, mount.span, message);
+                cx.push(problem.also(first.span, "first mounted here").help("remove one of them"));
+            }
+            None => service.volumes.push(mount),
         }
     }
 }
@@ -137,8 +147,18 @@ fn parse_mount(node: &Node, cx: &mut Cx<'_>) -> Option<VolumeMount> {
     }
     let read_only = fields.get("read_only").and_then(|entry| cx.boolean(&entry.value, "`read_only`"));
     let source = parse_source(node, fields, cx)?;
+    let relabel = fields.get("bind").and_then(|bind| bind.value.get("selinux"));
+    let relabel = relabel.and_then(|node| relabel_option(node, cx));
     let (target, read_only) = (clean_target(&target.value), read_only.unwrap_or(false));
-    Some(VolumeMount { span: target_node.span, target, read_only, source })
+    Some(VolumeMount { span: target_node.span, target, read_only, relabel, source })
+}
+
+fn relabel_option(node: &Node, cx: &mut Cx<'_>) -> Option<String> {
+    let option = cx.text(node, "`selinux`")?;
+    let message = format!("the option `{}` has no effect", option.value);
+    let problem = Problem::warning(Code::NotYetSupported, option.span, message);
+    cx.push(problem.reason("files are not labelled for SELinux yet"));
+    Some(option.value)
 }
 
 fn parse_source(node: &Node, fields: &Mapping, cx: &mut Cx<'_>) -> Option<VolumeSource> {
@@ -149,7 +169,9 @@ fn parse_source(node: &Node, fields: &Mapping, cx: &mut Cx<'_>) -> Option<Volume
     };
     let kind = cx.text(&kind.value, "`type`")?;
     for other in ["bind", "volume", "tmpfs"].iter().filter(|other| **other != kind.value) {
-        if let Some(entry) = fields.get(*other) {
+        // `bind` may carry a label for a volume too.
+        let label = *other == "bind" && fields.get("bind").is_some_and(|bind| bind.value.get("selinux").is_some());
+        if let Some(entry) = fields.get(*other).filter(|_| !label) {
             let message = format!("`{other}` has no effect on a mount of type `{}`", kind.value);
             cx.push(Problem::warning(Code::ConflictingKeys, entry.key, message));
         }
@@ -171,8 +193,11 @@ fn parse_source(node: &Node, fields: &Mapping, cx: &mut Cx<'_>) -> Option<Volume
         }
         ("bind", Some(source)) => {
             let directory = cx.directory.clone();
-            let create = boolean(&BIND, "create_host_path", cx).unwrap_or(true);
-            Some(VolumeSource::Bind { path: cx.absolute(&directory, &source.value), create })
+            let create = boolean(&BIND, "create_host_path", cx);
+            // An absolute path stays as it is written; a trailing slash is a part of it.
+            let absolute = source.value.starts_with('/');
+            let path = if absolute { source.value.into() } else { cx.absolute(&directory, &source.value) };
+            Some(VolumeSource::Bind { path, create })
         }
         ("bind", None) => {
             cx.push(Problem::error(Code::MissingKey, node.span, "a mount of type `bind` needs `source`"));
@@ -233,8 +258,8 @@ fn render(service: &Service) -> Option<Value> {
             }
             VolumeSource::Anonymous => ("volume", None, json!({})),
             VolumeSource::Bind { path, create } => {
-                let options = if *create { json!({ "create_host_path": true }) } else { json!({}) };
-                ("bind", Some(path.to_string_lossy().into_owned()), options)
+                let options = if *create == Some(true) { json!({ "create_host_path": true }) } else { json!({}) };
+                ("bind", Some(path.to_string_lossy().into_owned()), create.map_or(Value::Null, |_| options))
             }
             VolumeSource::Tmpfs { size, mode } => {
                 let mut options = Map::new();
@@ -243,8 +268,18 @@ fn render(service: &Service) -> Option<Value> {
                 ("tmpfs", None, Value::Object(options))
             }
         };
+        let mut options = options;
+        if let Some(relabel) = &mount.relabel {
+            let bind = Map::from_iter([("selinux".to_owned(), Value::from(relabel.as_str()))]);
+            match options.as_object_mut().filter(|_| kind == "bind") {
+                Some(options) => options.extend(bind),
+                None => {
+                    value.insert("bind".to_owned(), Value::Object(bind));
+                }
+            }
+        }
         let empty_tmpfs = kind == "tmpfs" && options.as_object().is_some_and(Map::is_empty);
-        if !empty_tmpfs {
+        if !empty_tmpfs && !options.is_null() {
             value.insert(kind.to_owned(), options);
         }
         if mount.read_only {
@@ -266,7 +301,9 @@ fn lower(from: &Lowering<'_>, to: &mut model::Service) {
                 MountSource::Volume { name: from.project.volume_name(&key.value), no_copy: *no_copy }
             }
             VolumeSource::Anonymous => MountSource::Anonymous,
-            VolumeSource::Bind { path, create } => MountSource::Bind { path: path.clone(), create: *create },
+            VolumeSource::Bind { path, create } => {
+                MountSource::Bind { path: path.clone(), create: create.unwrap_or(true) }
+            }
             VolumeSource::Tmpfs { size, mode } => MountSource::Tmpfs { size: size.map(Bytes), mode: *mode },
         };
         Mount { source, target: mount.target.clone(), read_only: mount.read_only }
@@ -363,6 +400,10 @@ mod tests {
             ["4:22 `bnid` is not a type of mount; did you mean `bind`?"]
         );
         assert_eq!(errors("volumes: ['/a:/b:rshared']"), ["4:22 the propagation `rshared` is not supported yet"]);
+        assert_eq!(
+            warnings("volumes: ['/a:/b', '/a:/b']"),
+            ["4:28 `/b` is mounted twice from the same source; remove one of them"]
+        );
         assert_eq!(warnings("volumes: ['/a:/b:z']"), ["4:22 the option `z` has no effect"]);
     }
 

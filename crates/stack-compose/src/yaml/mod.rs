@@ -3,6 +3,7 @@
 mod node;
 mod read;
 mod scalar;
+mod syntax;
 
 pub(crate) use node::{Entry, Kind, Layout, Mapping, Node, Piece, Tag, Value};
 pub(crate) use read::read;

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, StrInput};
+use granit_parser::{Event, Options, Parser, ScalarStyle, StrInput};
 use indexmap::map::Entry as Slot;
 
 use super::node::{Entry, Kind, Layout, Mapping, Node, Scalar, Tag, Value};
 use super::scalar::resolve;
+use super::syntax::syntax_problem;
 use crate::report::{Code, Problem, Report};
-use crate::text::{FileId, Span, narrow, span_of};
+use crate::text::{FileId, Span, narrow};
 
 /// Nodes of one file after aliases are expanded; docker compose has the same limit.
 const MAX_NODES: usize = 100_000;
@@ -161,7 +162,7 @@ impl<'a> Reader<'a> {
             if event == Event::MappingEnd {
                 break;
             }
-            let is_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
+            let is_merge = is_merge_key(&event);
             let key = self.node(event, key_span, depth + 1)?;
             let (event, value_span) = self.expect()?;
             let mut value = self.node(event, value_span, depth + 1)?;
@@ -242,6 +243,7 @@ impl<'a> Reader<'a> {
         let Some(tag) = tag else { return (Tag::None, None) };
         match (tag.core_suffix(), tag.parts()) {
             (Some(core), _) => (Tag::None, Some(core)),
+            (None, ("tag:yaml.org,2002:", "merge")) => (Tag::None, Some("str")),
             (None, ("!", "reset")) => (Tag::Reset, None),
             (None, ("!", "override")) => (Tag::Override, None),
             // A lone `!` only says "not plain".
@@ -278,6 +280,17 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// `<<` written plainly, or with the tag that says so.
+fn is_merge_key(event: &Event<'_>) -> bool {
+    match event {
+        Event::Scalar(text, style, _, tag) if text == "<<" => match tag {
+            None => *style == ScalarStyle::Plain,
+            Some(tag) => tag.parts() == ("tag:yaml.org,2002:", "merge"),
+        },
+        _ => false,
+    }
+}
+
 /// The event of a block collection is empty and stands on its first character.
 fn first_token(span: Span, text: &str) -> Span {
     let rest = text.get(span.start as usize..).unwrap_or_default();
@@ -290,43 +303,5 @@ fn height(node: &Node) -> usize {
         Kind::Scalar(_) => 0,
         Kind::Sequence(items) => 1 + items.iter().map(height).max().unwrap_or(0),
         Kind::Mapping(mapping) => 1 + mapping.values().map(|entry| height(&entry.value)).max().unwrap_or(0),
-    }
-}
-
-fn syntax_problem(error: &ScanError, text: &str, file: FileId) -> Problem {
-    let at = error.marker().byte_offset().unwrap_or(text.len());
-    let width = text.get(at..).and_then(|rest| rest.chars().next()).filter(|c| *c != '\n').map_or(0, char::len_utf8);
-    let span = span_of(text, file, at..at + width);
-    let (message, help) = match error.kind() {
-        ErrorKind::TabInBlockIndentation | ErrorKind::TabInIndentation => {
-            ("a tab is used for indentation".to_owned(), Some("YAML indents with spaces only: replace the tab"))
-        }
-        ErrorKind::UnclosedQuotedScalar => {
-            ("this quote is never closed".to_owned(), Some("add the closing quote on the same line"))
-        }
-        ErrorKind::MappingValueNotAllowed => {
-            let help =
-                "put the value in quotes if it contains `: `, and check the space after the `:` of the line before";
-            ("a second `:` makes this value a mapping in the wrong place".to_owned(), Some(help))
-        }
-        ErrorKind::UnknownAnchor => {
-            let help =
-                "mark the value with `&name` further up in the same document, or quote a text that begins with `*`";
-            ("this alias refers to an anchor that is not defined above it".to_owned(), Some(help))
-        }
-        ErrorKind::ExpectedBlockMappingKey | ErrorKind::ExpectedBlockSequenceEntry => {
-            let message = "this line does not fit the indentation of the block above it".to_owned();
-            (message, Some("give keys of one mapping the same indentation, and begin each item of a list with `- `"))
-        }
-        ErrorKind::UnexpectedCharacter { character } => {
-            let message = format!("a value cannot begin with `{}`", character.escape_default());
-            (message, Some("put the value in quotes"))
-        }
-        _ => (error.info(), None),
-    };
-    let problem = Problem::error(Code::YamlSyntax, span, message);
-    match help {
-        Some(help) => problem.help(help),
-        None => problem,
     }
 }

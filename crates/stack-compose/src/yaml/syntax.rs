@@ -1,0 +1,153 @@
+//! What to say when a text is not YAML: the mistake that was made, not the state the parser was in.
+
+use granit_parser::{ErrorKind, ScanError};
+
+use crate::report::{Code, Problem};
+use crate::text::{FileId, span_of};
+
+/// The problem behind an error of the parser.
+pub(super) fn syntax_problem(error: &ScanError, text: &str, file: FileId) -> Problem {
+    let at = error.marker().byte_offset().unwrap_or(text.len()).min(text.len());
+    if let Some(tab) = indenting_tab(error, text, at) {
+        let span = span_of(text, file, tab..tab + 1);
+        let problem = Problem::error(Code::YamlSyntax, span, "a tab is used for indentation");
+        return problem.help("YAML indents with spaces only: replace the tab");
+    }
+    if let Some(colon) = colon_without_space(error, text, at) {
+        let span = span_of(text, file, colon..colon + 1);
+        let problem = Problem::error(Code::YamlSyntax, span, "a space is missing after this `:`");
+        return problem.reason("without it the whole word is a value, not a key").patch(span, ": ");
+    }
+    let width = text.get(at..).and_then(|rest| rest.chars().next()).filter(|c| *c != '\n').map_or(0, char::len_utf8);
+    let span = span_of(text, file, at..at + width);
+    let (message, help) = words(error);
+    let problem = Problem::error(Code::YamlSyntax, span, message);
+    match help {
+        Some(help) => problem.help(help),
+        None => problem,
+    }
+}
+
+fn words(error: &ScanError) -> (String, Option<&'static str>) {
+    match error.kind() {
+        ErrorKind::UnclosedQuotedScalar => {
+            ("this quote is never closed".to_owned(), Some("add the closing quote on the same line"))
+        }
+        ErrorKind::MappingValueNotAllowed => (
+            "a second `:` makes this value a mapping in the wrong place".to_owned(),
+            Some("put the value in quotes if it contains `: `"),
+        ),
+        ErrorKind::UnknownAnchor => (
+            "this alias refers to an anchor that is not defined above it".to_owned(),
+            Some("mark the value with `&name` further up in the document, or quote a text that begins with `*`"),
+        ),
+        ErrorKind::ExpectedBlockMappingKey | ErrorKind::ExpectedBlockSequenceEntry => (
+            "this line does not fit the indentation of the block above it".to_owned(),
+            Some("give keys of one mapping the same indentation, and begin each item of a list with `- `"),
+        ),
+        ErrorKind::UnexpectedCharacter { character } => {
+            (format!("a value cannot begin with `{}`", character.escape_default()), Some("put the value in quotes"))
+        }
+        _ => (error.info(), None),
+    }
+}
+
+/// The line at an offset and the one after it, with the offset of the first.
+fn lines_from(text: &str, at: usize) -> impl Iterator<Item = (usize, &str)> {
+    let start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
+    let mut offset = start;
+    text.get(start..).unwrap_or_default().split_inclusive('\n').take(2).map(move |line| {
+        let start = offset;
+        offset += line.len();
+        (start, line)
+    })
+}
+
+/// The parser stops at the value before the tab or at the tab itself.
+fn indenting_tab(error: &ScanError, text: &str, at: usize) -> Option<usize> {
+    let about_tabs = matches!(
+        error.kind(),
+        ErrorKind::TabInBlockIndentation | ErrorKind::TabInIndentation | ErrorKind::TabInPlainScalar
+    );
+    let tab = |(start, line): (usize, &str)| {
+        let indentation = line.len() - line.trim_start_matches([' ', '\t']).len();
+        line[..indentation].find('\t').map(|tab| start + tab)
+    };
+    lines_from(text, at).find_map(tab).filter(|_| about_tabs)
+}
+
+/// `key:value` where a key must stand: on the line of the error or the one before it.
+fn colon_without_space(error: &ScanError, text: &str, at: usize) -> Option<usize> {
+    let may_be = matches!(error.kind(), ErrorKind::MappingValueNotAllowed | ErrorKind::SimpleKeyExpected);
+    let line = text.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
+    let before = text[..line].trim_end_matches('\n').len();
+    let colon = |(start, line): (usize, &str)| {
+        let word = line.trim_start_matches([' ', '-']);
+        let key = word.len() - word.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_').len();
+        let glued = key > 0 && word[key..].starts_with(':') && !word[key + 1..].starts_with(char::is_whitespace);
+        // An address such as `http://…` is no key.
+        let glued = glued && word.len() > key + 1 && !word[key + 1..].starts_with("//");
+        glued.then(|| start + line.len() - word.len() + key)
+    };
+    lines_from(text, before).find_map(colon).filter(|_| may_be)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::project_errors;
+
+    #[test]
+    fn the_mistake_is_named_where_it_was_made() {
+        for (text, expected) in [
+            ("services:\n\ta:\n", "2:1 a tab is used for indentation; YAML indents with spaces only: replace the tab"),
+            (
+                "services:\n  a:\n    image: x\n\tports: [1]\n",
+                "4:1 a tab is used for indentation; YAML indents with spaces only: replace the tab",
+            ),
+            ("services:\n  a:\n    image:x\n    command: [x]\n", "3:10 a space is missing after this `:`"),
+            ("services:\n  a:\n    image: x\n    command:[x]\n", "4:12 a space is missing after this `:`"),
+            ("a: 'x\nb: 1\n", "1:4 this quote is never closed; add the closing quote on the same line"),
+            ("a: @x\n", "1:4 a value cannot begin with `@`; put the value in quotes"),
+            (
+                "a: b: c\n",
+                "1:5 a second `:` makes this value a mapping in the wrong place; put the value in quotes if it \
+                 contains `: `",
+            ),
+            (
+                "a: *b\n",
+                "1:4 this alias refers to an anchor that is not defined above it; mark the value with `&name` further \
+                 up in the document, or quote a text that begins with `*`",
+            ),
+            (
+                "services:\n  a:\n    image: x\n   ports: y\n",
+                "4:4 this line does not fit the indentation of the block above it; give keys of one mapping the same \
+                 indentation, and begin each item of a list with `- `",
+            ),
+        ] {
+            assert_eq!(project_errors(text), [expected], "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_are_text_and_stand_once() {
+        assert_eq!(
+            project_errors("services:\n  1: {image: i}\n  a: {image: i}\n  a: {image: i}\n"),
+            [
+                "2:3 the key `1` is not text; put it in quotes",
+                "4:3 the key `a` stands here twice; keep one of them, or merge what stands under both",
+            ]
+        );
+    }
+
+    #[test]
+    fn merge_keys_fill_what_is_not_written() {
+        let text = "x-a: &a {image: one, user: '1'}\nx-b: &b {image: two, working_dir: /b}\nservices:\n  s:\n    <<: \
+                    [*a, *b]\n    user: '2'\n  t:\n    !!merge <<: *b\n";
+        let desired = crate::testing::Files::new(text).desired();
+        let spec = &desired.services["s"].container;
+        assert_eq!((spec.image.as_str(), spec.user.as_deref()), ("one", Some("2")));
+        assert_eq!(spec.working_dir.as_deref(), Some("/b"));
+        assert_eq!(desired.services["t"].container.image.as_str(), "two");
+        assert_eq!(project_errors("services: {a: {<<: 5, image: i}}\n").len(), 1);
+    }
+}
