@@ -62,23 +62,23 @@ fn named(name: &str) -> Option<CapabilitySet> {
     Some(full.parse::<Capability>().map_or_else(|_| CapabilitySet::default(), |one| CapabilitySet::of([one])))
 }
 
-/// Takes everything else out of the bounding set. Before the change of user: it takes CAP_SETPCAP.
-pub(crate) fn bound(set: CapabilitySet) -> Result<(), StepFailure> {
+/// Takes everything else out of the bounding set, and returns what is left: this process may have less than is wanted.
+/// Before the change of user: it takes CAP_SETPCAP.
+pub(crate) fn bound(set: CapabilitySet) -> Result<CapabilitySet, StepFailure> {
     let failed = |error: caps::errors::CapsError| StepFailure::because("limit capabilities", "", error.to_string());
     let held = caps::read(None, CapSet::Bounding).map_err(failed)?;
     let kept = set.to_caps();
     for capability in held.difference(&kept) {
         caps::drop(None, CapSet::Bounding, *capability).map_err(failed)?;
     }
-    Ok(())
+    Ok(CapabilitySet::of(held.intersection(&kept).copied()))
 }
 
-/// Sets what the process holds. Nothing is inheritable or ambient: a program gains nothing by executing another.
+/// Sets what the process holds, out of what [`bound`] has left. Nothing is inheritable or ambient: a program gains
+/// nothing by executing another.
 pub(crate) fn hold(set: CapabilitySet, is_root: bool) -> Result<(), StepFailure> {
     let failed = |error: caps::errors::CapsError| StepFailure::because("set capabilities", "", error.to_string());
-    let bounding = caps::read(None, CapSet::Bounding).map_err(failed)?;
-    let held: CapsHashSet =
-        if is_root { set.to_caps().intersection(&bounding).copied().collect() } else { CapsHashSet::new() };
+    let held = if is_root { set.to_caps() } else { CapsHashSet::new() };
     caps::clear(None, CapSet::Ambient).map_err(failed)?;
     caps::set(None, CapSet::Inheritable, &CapsHashSet::new()).map_err(failed)?;
     caps::set(None, CapSet::Effective, &held).map_err(failed)?;
@@ -88,8 +88,7 @@ pub(crate) fn hold(set: CapabilitySet, is_root: bool) -> Result<(), StepFailure>
 /// Leaves only the right to signal processes of other users: all that a process 1 of ours has to do.
 pub(crate) fn keep_kill() -> Result<(), StepFailure> {
     let kill = CapabilitySet::of([Capability::CAP_KILL]);
-    bound(kill)?;
-    hold(kill, true)
+    hold(bound(kill)?, true)
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub(crate) fn assume(process: &ProcessSpec, identity: &Identity) -> Result<(), S
     let failed = |error: rustix::io::Errno| StepFailure::new("become user", &user, error);
     limit_files();
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    capabilities::bound(process.capabilities)?;
+    let capabilities = capabilities::bound(process.capabilities)?;
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     let mut groups = vec![gid];
     groups.extend(identity.groups.iter().map(|group| Gid::from_raw(*group)));
@@ -46,7 +46,7 @@ pub(crate) fn assume(process: &ProcessSpec, identity: &Identity) -> Result<(), S
     set_thread_groups(&groups).map_err(failed)?;
     set_thread_res_gid(gid, gid, gid).map_err(failed)?;
     set_thread_res_uid(uid, uid, uid).map_err(failed)?;
-    capabilities::hold(process.capabilities, identity.uid == 0)
+    capabilities::hold(capabilities, identity.uid == 0)
 }
 
 /// Makes what is missing of the working directory. No step of it leads through a descriptor in `/proc`: one of ours

@@ -13,7 +13,8 @@ use crate::users::Identity;
 /// The three streams of a container without a terminal.
 #[derive(Debug)]
 pub(super) struct Streams {
-    input: OwnedFd,
+    /// `None` is `/dev/null`.
+    input: Option<OwnedFd>,
     output: OwnedFd,
     error: OwnedFd,
 }
@@ -24,12 +25,7 @@ pub(super) fn open(spec: &InitSpec) -> Result<Streams, StepFailure> {
     let pipe = |name: &str| {
         open_pipe(&spec.run.join(name), OFlags::empty()).map_err(|error| StepFailure::new("open", name, error))
     };
-    let input = if spec.stdin_open && !spec.tty {
-        pipe("stdin")?
-    } else {
-        rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| StepFailure::new("open", "/dev/null", error))?
-    };
+    let input = if spec.stdin_open && !spec.tty { Some(pipe("stdin")?) } else { None };
     Ok(Streams { input, output: pipe("stdout")?, error: pipe("stderr")? })
 }
 
@@ -44,10 +40,15 @@ impl Streams {
         Ok(())
     }
 
-    /// Makes them descriptors 0, 1 and 2.
+    /// Makes them descriptors 0, 1 and 2. To be called inside: a descriptor of the host's `/dev` stays outside.
     pub(super) fn take(&self) -> Result<(), StepFailure> {
         let failed = |error: rustix::io::Errno| StepFailure::new("set up", "the standard streams", error);
-        rustix::stdio::dup2_stdin(self.input.as_fd()).map_err(failed)?;
+        match &self.input {
+            Some(input) => rustix::stdio::dup2_stdin(input),
+            None => rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .and_then(rustix::stdio::dup2_stdin),
+        }
+        .map_err(failed)?;
         rustix::stdio::dup2_stdout(self.output.as_fd()).map_err(failed)?;
         rustix::stdio::dup2_stderr(self.error.as_fd()).map_err(failed)
     }
