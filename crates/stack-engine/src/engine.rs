@@ -127,7 +127,12 @@ impl<H: Host, C: Clock> Engine<H, C> {
                 self.turn().await;
             }
             if self.is_down() {
-                return self.farewell();
+                // Who asks just now is answered: a second `down` with the end, and an `up` by not ending.
+                self.take_messages(&mut messages).await;
+                if self.is_down() {
+                    return self.farewell();
+                }
+                continue;
             }
             if self.quitting.is_some_and(|patience| self.flight.is_empty() || self.clock.now() >= patience) {
                 self.save();
@@ -266,6 +271,10 @@ impl<H: Host, C: Clock> Engine<H, C> {
             let Some(wake) = self.host.wait().now_or_never() else { break };
             self.wake(wake);
         }
+        self.take_messages(messages).await;
+    }
+
+    async fn take_messages(&mut self, messages: &mut mpsc::Receiver<Message>) {
         for _ in 0..TAKEN_AT_ONCE_MAX {
             let Ok(message) = messages.try_recv() else { break };
             self.receive(message).await;

@@ -15,7 +15,10 @@ impl World {
     /// The first half of a step; only what takes several system calls has one.
     pub(crate) fn begin(&mut self, op: &Op) -> Result<(), Failure> {
         match &op.action {
-            Action::CreateContainer(container) => self.begin_create(container),
+            Action::CreateContainer(container) => {
+                self.begin_create(container);
+                Ok(())
+            }
             Action::RemoveContainer { id } => self.begin_remove(id),
             Action::PullImage { .. }
             | Action::EnsureNetwork(_)
@@ -87,7 +90,7 @@ impl World {
         self.containers.get_mut(id).map(|cell| &mut cell.container).ok_or_else(|| missing(id))
     }
 
-    fn begin_create(&mut self, container: &Container) -> Result<(), Failure> {
+    fn begin_create(&mut self, container: &Container) {
         let mut faults = Vec::new();
         for cell in self.containers.values() {
             for endpoint in &container.endpoints {
@@ -100,15 +103,8 @@ impl World {
                 }
             }
         }
-        for endpoint in &container.endpoints {
-            if !self.networks.contains_key(&endpoint.network) {
-                // Deleted by someone else a moment ago, or the plan is wrong; the next plan shows which.
-                return Err(Failure::new(Fault::Transient, format!("no network {}", endpoint.network)));
-            }
-        }
         faults.into_iter().for_each(|text| self.violate(text));
         self.containers.entry(container.id.clone()).or_insert_with(|| Cell::new(container.clone()));
-        Ok(())
     }
 
     fn begin_remove(&mut self, id: &ContainerId) -> Result<(), Failure> {

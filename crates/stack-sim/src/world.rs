@@ -149,6 +149,18 @@ impl World {
         self.dead
     }
 
+    /// Ends when the crash hits.
+    pub async fn death(world: &SharedWorld) {
+        let changed = Rc::clone(&world.borrow().changed);
+        loop {
+            let changed = changed.notified();
+            if world.borrow().dead {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// The supervisor's process is gone, and with it what it held; the next one may begin.
     pub fn bury(&mut self) {
         let now = self.now();

@@ -24,7 +24,7 @@ fn a_hundred_services_come_up_with_few_looks_and_few_saves() {
                 life.converged(generation).await;
                 let world = trial.world.borrow();
                 assert_eq!(world.starts.len(), 100);
-                assert!(world.looks <= 4, "{} looks", world.looks);
+                assert!(world.looks <= 4, "{} looks:\n{}", world.looks, life.story());
                 assert!(world.saves <= 3, "{} saves", world.saves);
             })
             .await;

@@ -86,7 +86,7 @@ impl Trial {
             biased;
             outcome = script(&life) => Some(outcome),
             () = run => None,
-            () = died(&self.world) => None,
+            () = World::death(&self.world) => None,
         };
         self.world.borrow_mut().bury();
         outcome
@@ -119,13 +119,6 @@ impl Trial {
         assert_eq!(truth.ruleset, None);
         assert!(truth.names.is_none_or(|names| names.zones.is_empty()));
         self.check_violations();
-    }
-}
-
-async fn died(world: &SharedWorld) {
-    // A dead world does not change, so that a look now and then is enough.
-    while !world.borrow().is_dead() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -217,7 +210,8 @@ impl Life {
         for _ in 0..60 {
             tokio::time::sleep(Duration::from_secs(20)).await;
             let desired = self.wanted();
-            let (truth, now) = (self.world.borrow_mut().truth(), self.world.borrow().clock.now());
+            let truth = self.world.borrow_mut().truth();
+            let now = self.world.borrow().clock.now();
             plan = stack_plan::plan(&desired, &truth, &History::default(), now);
             if plan.is_converged() {
                 return desired;
@@ -242,7 +236,7 @@ impl Life {
         let mut events = self.bus.follow(0);
         let all: Vec<Stamped> = std::iter::from_fn(|| events.take()).collect();
         let first = all.first().map_or(0, |stamped| stamped.at.0);
-        let skip = all.len().saturating_sub(200);
+        let skip = all.len().saturating_sub(2000);
         let lines = all.iter().skip(skip).map(|Stamped { at, event, .. }| match event {
             Event::Planned { plan, generation } => format!("{} planned {generation}:\n{plan}", at.0 - first),
             Event::Started(op) => format!("{} started {} {} ({})", at.0 - first, op.key, op.action, op.cause),
