@@ -85,6 +85,8 @@ pub fn run_exec(
 fn lead(process: &ProcessSpec, tty: bool, reports: &OwnedFd, whole: SingleThreaded) -> Result<(), StepFailure> {
     let terminal = if tty { Some(init::open_terminal()?) } else { None };
     if let Some((master, _)) = &terminal {
+        // Before the program can ask.
+        relay::follow_size(master);
         wire::send(reports.as_fd(), &Report::Terminal, &[master.as_fd()])
             .map_err(|error| StepFailure::new("pass on", "the terminal", error))?;
     }

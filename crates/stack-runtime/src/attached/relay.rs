@@ -172,7 +172,7 @@ impl Session {
         while let Ok(Some(signal)) = signals.descriptor.read_signal() {
             let number = i32::try_from(signal.ssi_signo).unwrap_or(0);
             match (&self.program, &self.terminal) {
-                (_, Some(terminal)) if number == Signal::SIGWINCH as i32 => terminal.follow_size(),
+                (_, Some(terminal)) if number == Signal::SIGWINCH as i32 => follow_size(&terminal.master),
                 (Some(program), _) => drop(process::signal(program.as_fd(), number)),
                 (None, _) if number != Signal::SIGWINCH as i32 => self.early = Some(number),
                 (None, _) => {}
@@ -181,21 +181,20 @@ impl Session {
     }
 }
 
+/// Gives the program's terminal the size of ours.
+pub(super) fn follow_size(master: &OwnedFd) {
+    if let Ok(size) = tcgetwinsize(stdin()) {
+        // A program that is gone does not mind.
+        let _ = tcsetwinsize(master, size);
+    }
+}
+
 impl Terminal {
     fn open(master: OwnedFd) -> io::Result<Self> {
         let flags = rustix::fs::fcntl_getfl(&master)?;
         rustix::fs::fcntl_setfl(&master, flags | rustix::fs::OFlags::NONBLOCK)?;
-        let terminal =
-            Self { master, _raw: RawMode::enter(), pending: Vec::new(), input_open: true, output_open: true };
-        terminal.follow_size();
-        Ok(terminal)
-    }
-
-    fn follow_size(&self) {
-        if let Ok(size) = tcgetwinsize(stdin()) {
-            // A program that is gone does not mind.
-            let _ = tcsetwinsize(&self.master, size);
-        }
+        follow_size(&master);
+        Ok(Self { master, _raw: RawMode::enter(), pending: Vec::new(), input_open: true, output_open: true })
     }
 
     fn copy(&mut self, ready: &Ready, buffer: &mut [u8]) {

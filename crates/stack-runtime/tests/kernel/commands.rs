@@ -1,9 +1,10 @@
 //! `exec` as a command runs it: in a process of its own, with and without a terminal.
 
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitCode, Stdio};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
@@ -125,7 +126,9 @@ fn resize(master: &OwnedFd, ws_row: u16, ws_col: u16) {
 fn read_until(master: &mut fs_err::File, words: &str) {
     let mut text = String::new();
     while !text.contains(words) {
-        wait(&master.file().as_fd());
+        let deadline = Timespec { tv_sec: 20, tv_nsec: 0 };
+        let ready = poll(&mut [PollFd::new(master.file(), PollFlags::IN)], Some(&deadline)).expect("poll");
+        assert_eq!(ready, 1, "{words:?} does not come after {text:?}");
         let mut bytes = [0; 1024];
         let length = master.read(&mut bytes).expect("text");
         text.push_str(&String::from_utf8_lossy(&bytes[..length]));
