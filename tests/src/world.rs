@@ -101,8 +101,9 @@ impl World {
 
     /// Copies a folder of the repository into the project directory.
     pub fn copy(&self, folder: &str) {
-        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
-        copy_tree(&from, &self.project_dir());
+        let repository = std::env::var_os("STACK_REPOSITORY").map(PathBuf::from);
+        let repository = repository.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+        copy_tree(&repository.join(folder), &self.project_dir());
     }
 
     /// A `stack` command in the project directory, not yet run.

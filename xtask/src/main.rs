@@ -13,6 +13,7 @@ mod registry;
 mod run;
 mod setup;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,8 @@ enum Task {
     Fuzz(fuzz::FuzzArgs),
     /// Installs the Debian packages that the tests need, where they are missing
     Setup,
+    /// Runs the scenarios in a virtual machine with cgroup v2 and systemd
+    Vm,
     /// Checks what the compiler does not: crate layers, file sizes, unsafe, forgotten tests
     Tidy,
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Setup => setup::run(),
+        Task::Vm => vm::run(),
         Task::Tidy => tidy::run(),
     };
     match outcome {

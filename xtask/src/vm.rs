@@ -1,0 +1,54 @@
+//! The scenarios on a machine with cgroup v2 and systemd.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::Outcome;
+use crate::run::{self, cargo, program, workspace};
+
+/// Where the script puts the folder inside the machine.
+const JOB: &str = "/job";
+/// What the scenarios call beside `stack`.
+const PACKAGES: &str = "nftables";
+/// One emulated processor, in seconds.
+const TIMEOUT: &str = "2400";
+/// Scenarios that need a registry or images of the host; `shop` is the example.
+const SKIPPED: [&str; 2] = ["shop", "registry"];
+
+/// Builds the program and the scenarios, and runs them behind `STACK_VM DIR COMMAND…`, a script that boots a machine
+/// with the folder in it (by default the one beside the checkout).
+pub(crate) fn run() -> Outcome {
+    let chosen = std::env::var_os("STACK_VM").map(PathBuf::from);
+    let script = chosen.unwrap_or_else(|| workspace().join("../shared/vm/run.sh"));
+    let stack = run::release()?;
+    let job = tempfile::Builder::new().prefix("stack-vm-").tempdir()?;
+    fs_err::copy(stack, job.path().join("stack"))?;
+    for (name, words) in [
+        ("it", ["--package", "stack-tests", "--test", "it"].as_slice()),
+        ("cgroup", &["--package", "stack-cgroup", "--test", "kernel"]),
+    ] {
+        fs_err::copy(test_program(words)?, job.path().join(name))?;
+    }
+    run::run(program("cp").arg("-r").arg(workspace().join("examples")).arg(job.path()))?;
+    let skipped: String = SKIPPED.iter().map(|name| format!(" --skip {name}")).collect();
+    let script_text = format!(
+        "cd {JOB}\nexport STACK_BIN={JOB}/stack STACK_REPOSITORY={JOB} TERM=dumb\nfailed=0\n\
+         ./cgroup --test-threads 1 || failed=1\n./it --test-threads 1{skipped} || failed=1\nexit $failed\n"
+    );
+    fs_err::write(job.path().join("run.sh"), script_text)?;
+    let mut machine = program(script);
+    machine.env("EXTRA_PACKAGES", PACKAGES).env("TIMEOUT", TIMEOUT);
+    run::run(machine.arg(job.path()).args(["bash", "run.sh"]))
+}
+
+/// Builds a test program and returns its path, which cargo names after a hash.
+fn test_program(words: &[&str]) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    let text = run::output(cargo().args(["test", "--no-run", "--message-format", "json"]).args(words))?;
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let programs = messages.filter_map(|message| {
+        let is_test = message["profile"]["test"].as_bool()?;
+        is_test.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+    });
+    programs.last().ok_or_else(|| format!("cargo built no test program for {words:?}").into())
+}
