@@ -46,9 +46,9 @@ pub(crate) fn run() -> Outcome {
 fn test_program(words: &[&str]) -> Result<PathBuf, Box<dyn std::error::Error>> {
     let text = run::output(cargo().args(["test", "--no-run", "--message-format", "json"]).args(words))?;
     let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let programs = messages.filter_map(|message| {
+    let mut programs = messages.filter_map(|message| {
         let is_test = message["profile"]["test"].as_bool()?;
         is_test.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
     });
-    programs.last().ok_or_else(|| format!("cargo built no test program for {words:?}").into())
+    programs.next_back().ok_or_else(|| format!("cargo built no test program for {words:?}").into())
 }
