@@ -101,6 +101,9 @@ pub(crate) fn read_problem(path: &Path, asked: Span, error: &io::Error) -> Probl
         io::ErrorKind::IsADirectory => {
             Problem::error(Code::CannotRead, asked, format!("{shown} is a directory, not a file"))
         }
+        io::ErrorKind::InvalidInput => {
+            Problem::error(Code::CannotRead, asked, format!("{shown} is a named pipe, not a file"))
+        }
         kind => Problem::error(Code::CannotRead, asked, format!("cannot read {shown}: {kind}")),
     }
 }

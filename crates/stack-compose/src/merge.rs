@@ -171,6 +171,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_comments_adds_nothing_and_alone_is_an_error() {
+        let files = Files::new("services: {a: {image: i}}\n").with("compose.override.yaml", "# nothing\n");
+        assert_eq!(files.project().services(), ["a"]);
+        assert_eq!(
+            Files::new("# nothing\n").errors(),
+            ["1:1 /p/compose.yaml is empty; write at least `services:` with one service"]
+        );
+    }
+
+    #[test]
     fn different_forms_do_not_merge() {
         let files = Files::new("services:\n  a: {image: i, cap_add: [NET_RAW]}\n");
         let loaded = files.with("compose.override.yaml", "services:\n  a: {cap_add: {x: y}}\n").load();

@@ -128,14 +128,17 @@ fn origins(fields: &Mapping, path: &mut String, origins: &mut Vec<(String, Span)
     }
 }
 
-/// A limit that stands under `deploy` is shown at its place there, under the short key that the plan speaks of.
+/// What the plan speaks of by one key may be written under another: it is shown at its place there.
 fn same_meaning(origins: &mut Vec<(String, Span)>) {
-    const PAIRS: [(&str, &str); 5] = [
+    const PAIRS: [(&str, &str); 8] = [
         ("cpus", "deploy.resources.limits.cpus"),
         ("mem_limit", "deploy.resources.limits.memory"),
         ("mem_reservation", "deploy.resources.reservations.memory"),
         ("pids_limit", "deploy.resources.limits.pids"),
         ("scale", "deploy.replicas"),
+        ("memswap_limit", "mem_limit"),
+        ("volumes", "tmpfs"),
+        ("environment", "env_file"),
     ];
     for (key, path) in PAIRS {
         let written = |name: &str| origins.iter().find(|(origin, _)| origin == name).map(|(_, span)| *span);

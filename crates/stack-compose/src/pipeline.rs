@@ -89,18 +89,19 @@ fn run(source: &ProjectSource, cx: &mut Cx<'_>) -> Option<Project> {
 
 fn read_documents(files: &[PathBuf], cx: &mut Cx<'_>) -> Vec<Node> {
     let mut documents = Vec::new();
+    let mut last = None;
+    let errors = cx.report.errors();
     for path in files {
         let Some((file, text)) = cx.read_text(path, Span::default()) else { continue };
-        let errors = cx.report.errors();
         let read = read(&text, file, &mut cx.report);
-        let written = read.into_iter().filter(|document| !document.is_null());
-        let before = documents.len();
-        documents.extend(written);
-        if documents.len() == before && cx.report.errors() == errors {
-            let span = cx.files.span(file, 0..0);
-            let problem = Problem::error(Code::EmptyFile, span, format!("{} is empty", path.display()));
-            cx.push(problem.help("write at least `services:` with one service"));
-        }
+        documents.extend(read.into_iter().filter(|document| !document.is_null()));
+        last = Some((path, file));
+    }
+    // A file of comments beside others is fine.
+    if let Some((path, file)) = last.filter(|_| documents.is_empty() && cx.report.errors() == errors) {
+        let span = cx.files.span(file, 0..0);
+        let problem = Problem::error(Code::EmptyFile, span, format!("{} is empty", path.display()));
+        cx.push(problem.help("write at least `services:` with one service"));
     }
     documents.retain(|document| {
         let good = document.as_mapping().is_some();

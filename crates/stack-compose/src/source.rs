@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 /// The largest file that is read, in bytes. Compose files of real projects stay below 300 kB.
@@ -9,7 +10,8 @@ pub const MAX_FILE_BYTES: u64 = 8 << 20;
 
 /// Reads input files. Paths are absolute.
 pub trait SourceLoader: fmt::Debug {
-    /// The content of a file; one of more than `limit` bytes is [`io::ErrorKind::FileTooLarge`].
+    /// The content of a file; one of more than `limit` bytes is [`io::ErrorKind::FileTooLarge`], and
+    /// something that could make the reader wait for ever is [`io::ErrorKind::InvalidInput`].
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
 
     /// Something is there, a file or a directory.
@@ -22,6 +24,11 @@ pub struct DiskLoader;
 
 impl SourceLoader for DiskLoader {
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        // Opening a named pipe waits for a writer that may never come; those of a shell's `<(…)` have one.
+        let from_shell = path.starts_with("/dev") || path.starts_with("/proc");
+        if !from_shell && fs_err::metadata(path)?.file_type().is_fifo() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let file = fs_err::File::open(path)?;
         let mut content = Vec::new();
         // One byte more tells a file of exactly `limit` bytes from a larger one, or from a device without end.

@@ -72,6 +72,13 @@ mod tests {
     }
 
     #[test]
+    fn where_it_is_implied_the_memory_limit_is_its_place() {
+        let service = service("mem_limit: 64m\ntmpfs: /run");
+        assert_eq!(service.origin_of("memswap_limit").to_string(), "compose.yaml:4:16");
+        assert_eq!(service.origin_of("volumes").to_string(), "compose.yaml:5:5");
+    }
+
+    #[test]
     fn it_cannot_be_below_the_memory_limit() {
         assert_eq!(
             errors("mem_limit: 64m\nmemswap_limit: 32m"),
