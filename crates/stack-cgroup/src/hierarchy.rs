@@ -49,20 +49,14 @@ impl Hierarchy {
     fn ensure_scope(&self, project: &Path) -> Result<(), CgroupError> {
         let Some(scope) = self.directories(project).pop() else { return Err(CgroupError::NotMounted) };
         systemd::ensure_scope(project, &scope)?;
-        // A cgroup with processes of its own cannot pass controllers on (cgroups(7), "no internal processes").
-        let leaf = scope.join(SUPERVISOR);
-        make(&leaf)?;
-        let inside = read(&scope.join("cgroup.procs"))?;
-        let own = std::process::id().to_string();
-        let own = (!read(&leaf.join("cgroup.procs"))?.lines().any(|pid| pid == own)).then_some(own.as_str());
-        for pid in inside.lines().filter(|pid| Some(*pid) != own).chain(own) {
-            match write(&leaf.join("cgroup.procs"), pid) {
-                // It has ended meanwhile.
-                Err(CgroupError::Write { source, .. }) if source.raw_os_error() == Some(nix::libc::ESRCH) => {}
-                result => result?,
+        match settle_in(&scope) {
+            // systemd was about to remove the empty scope of a project that has just ended.
+            Err(error) if !scope.exists() => {
+                systemd::ensure_scope(project, &scope)?;
+                settle_in(&scope).map_err(|_| error)
             }
+            result => result,
         }
-        enable(&scope)
     }
 
     /// Makes a container's cgroup with its limits and returns the way in. `cgroup` is relative to the hierarchies.
@@ -175,6 +169,26 @@ impl Hierarchy {
         }
         Ok(())
     }
+}
+
+/// Moves the caller, its children and whatever is in a scope itself into a leaf of it: a cgroup with processes of its
+/// own cannot pass controllers on (cgroups(7), "no internal processes").
+fn settle_in(scope: &Path) -> Result<(), CgroupError> {
+    let leaf = scope.join(SUPERVISOR);
+    make(&leaf)?;
+    let leaf = leaf.join("cgroup.procs");
+    let settled = read(&leaf)?;
+    let inside = read(&scope.join("cgroup.procs"))?;
+    let family: Vec<String> = systemd::family().iter().map(u32::to_string).collect();
+    let movers = inside.lines().chain(family.iter().map(String::as_str));
+    for pid in movers.filter(|pid| !settled.lines().any(|line| line == *pid)) {
+        match write(&leaf, pid) {
+            // It has ended meanwhile.
+            Err(CgroupError::Write { source, .. }) if source.raw_os_error() == Some(nix::libc::ESRCH) => {}
+            result => result?,
+        }
+    }
+    enable(scope)
 }
 
 /// Enables the controllers from the root down to `project`. The root may have processes; what is below must not, so

@@ -85,7 +85,11 @@ fn a_process_joins_every_controller_and_blocks_the_removal() {
     let join = hierarchy.create(&cgroup, &Limits::default(), false).unwrap();
     let mut child = occupy(&join, 0);
     let inside = fs_err::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
-    assert_eq!(inside.lines().filter(|line| line.contains("-join") && line.ends_with("/c1")).count(), join.procs.len(), "{inside}");
+    assert_eq!(
+        inside.lines().filter(|line| line.contains("-join") && line.ends_with("/c1")).count(),
+        join.procs.len(),
+        "{inside}"
+    );
     assert!(hierarchy.remove(&cgroup).is_err());
     hierarchy.kill(&cgroup).unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(9));

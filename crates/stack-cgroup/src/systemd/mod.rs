@@ -59,7 +59,7 @@ fn transient_scope(unit: &str, project: &Path, pids: &[u32]) -> Writer {
 }
 
 /// The calling process and its children: the spawner was forked before the scope existed.
-fn family() -> Vec<u32> {
+pub(crate) fn family() -> Vec<u32> {
     let mut pids = vec![std::process::id()];
     for task in fs_err::read_dir("/proc/self/task").into_iter().flatten().flatten() {
         let children = fs_err::read_to_string(task.path().join("children")).unwrap_or_default();
