@@ -21,8 +21,12 @@ use crate::log_view::{From, LogView};
 use crate::output::{self, Display};
 use crate::settle::{Settlement, Verdict};
 
-/// When nothing at all is heard about a request for so long, the supervisor is asked instead.
-const SILENCE: Duration = Duration::from_secs(1);
+/// What follows from the last step of a plan is usually said within this time, else it is asked for.
+const DRAINED: Duration = Duration::from_millis(30);
+/// After so much silence the supervisor is asked what is left to do. It doubles with every question.
+const QUIET_MIN: Duration = Duration::from_secs(1);
+/// The longest silence between two questions.
+const QUIET_MAX: Duration = Duration::from_secs(30);
 
 /// A request whose effects are followed.
 pub(crate) struct Session<'a> {
@@ -106,32 +110,47 @@ impl<'a> Session<'a> {
         self.deadline = patience.map(|patience| Instant::now() + patience);
     }
 
-    /// Runs until everything is there. `ask` gives the plan when the supervisor says nothing about the request.
+    /// Runs until everything is there. `ask` gives the plan when the supervisor has nothing new to say about it.
     pub(crate) fn until_settled(&mut self, ask: impl Fn() -> Option<Plan>) -> Result<Turn, CliError> {
-        let alarm = Instant::now() + SILENCE;
-        let mut may_ask = true;
+        let mut quiet = QUIET_MIN;
         loop {
             match self.settlement.verdict() {
                 Verdict::Pending => {}
                 Verdict::Settled | Verdict::Stuck | Verdict::Down => return Ok(Turn::Moved),
             }
-            let is_silent = may_ask && self.settlement.is_silent();
-            match self.turn(is_silent.then_some(alarm))? {
+            let patience = if self.settlement.is_drained() { DRAINED } else { quiet };
+            match self.turn(Some(Instant::now() + patience))? {
                 Some(Turn::Moved) => {}
                 Some(turn) => return Ok(turn),
                 None => {
-                    may_ask = false;
-                    // Without an answer the events have the last word.
-                    if let Some(plan) = ask() {
-                        self.settlement.note_plan(plan);
+                    quiet = (quiet * 2).min(QUIET_MAX);
+                    match ask() {
+                        Some(plan) => self.settlement.note_plan(plan),
+                        // A supervisor that has much to look at gets a second silence.
+                        None if quiet > QUIET_MIN * 2 || self.settlement.is_drained() => {
+                            self.settlement.note_no_answer();
+                        }
+                        None => {}
                     }
                 }
             }
         }
     }
 
+    /// Waits for the next thing to happen, with no end in sight.
+    pub(crate) fn idle(&mut self) -> Result<Turn, CliError> {
+        let alarm = self.settlement.is_drained().then(|| Instant::now() + DRAINED);
+        match self.turn(alarm)? {
+            Some(turn) => Ok(turn),
+            None => {
+                self.settlement.note_no_answer();
+                Ok(Turn::Moved)
+            }
+        }
+    }
+
     /// Waits for the next thing to happen and takes it; `None` when `alarm` came first.
-    pub(crate) fn turn(&mut self, alarm: Option<Instant>) -> Result<Option<Turn>, CliError> {
+    fn turn(&mut self, alarm: Option<Instant>) -> Result<Option<Turn>, CliError> {
         self.display.draw();
         let before = Instant::now();
         let frame = self.display.frame().map(|frame| before + frame);
@@ -254,6 +273,11 @@ impl<'a> Session<'a> {
     /// How far the request has come.
     pub(crate) fn verdict(&self) -> Verdict {
         self.settlement.verdict()
+    }
+
+    /// What is missing is one of these services, or anything where none are named.
+    pub(crate) fn concerns(&self, services: &[ServiceName]) -> bool {
+        self.settlement.concerns(services)
     }
 
     /// Nothing is to be done and nothing is waited for, not even for a restart.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stack_model::{Blocked, Event, Failure, Fault, Key, OpReport, Plan, Stamped, Until};
+use stack_model::{Blocked, Event, Failure, Fault, Key, OpReport, Plan, ServiceName, Stamped, Until};
 
 /// A step that may work a moment later is given up after it failed this often in a row.
 const ATTEMPTS_MAX: u32 = 3;
@@ -44,7 +44,10 @@ pub(crate) struct Waiting {
 #[derive(Debug)]
 pub(crate) struct Settlement {
     generation: u64,
+    /// The last plan, without the steps that are done.
     plan: Option<Plan>,
+    /// Nothing was done since the plan was made, so what it says of the rest is the last word.
+    current: bool,
     under_way: BTreeSet<Key>,
     failed: BTreeMap<Key, Attempts>,
     converged: bool,
@@ -62,7 +65,7 @@ impl Settlement {
     /// Nothing has followed yet.
     pub(crate) fn new(generation: u64) -> Self {
         let (under_way, failed) = (BTreeSet::new(), BTreeMap::new());
-        Self { generation, plan: None, under_way, failed, converged: false, down: false }
+        Self { generation, plan: None, current: false, under_way, failed, converged: false, down: false }
     }
 
     /// Takes the next event.
@@ -77,6 +80,9 @@ impl Settlement {
             Event::Finished { op, .. } => {
                 self.under_way.remove(&op.key);
                 self.failed.remove(&op.key);
+                if let Some(plan) = &mut self.plan {
+                    plan.ops.retain(|planned| planned.key != op.key || planned.action.to_string() != op.action);
+                }
             }
             Event::Failed { op, failure, .. } => self.note_failure(op, failure),
             Event::Down => self.down = true,
@@ -94,17 +100,26 @@ impl Settlement {
     /// Takes a plan that was asked for or announced.
     pub(crate) fn note_plan(&mut self, plan: Plan) {
         self.converged = plan.is_converged();
+        self.current = plan.ops.is_empty();
         self.plan = Some(plan);
+    }
+
+    /// Nobody can be asked: what is known has to do. Without any plan, nothing had to be done.
+    pub(crate) fn note_no_answer(&mut self) {
+        self.converged |= self.plan.is_none();
+        self.current = true;
+    }
+
+    /// Every step of the plan is done, and what follows from that was not said. A plan that holds nothing new is not
+    /// announced, so it has to be asked for.
+    pub(crate) fn is_drained(&self) -> bool {
+        let is_empty = self.plan.as_ref().is_some_and(|plan| plan.ops.is_empty());
+        is_empty && !self.current && self.under_way.is_empty() && !self.converged && !self.down
     }
 
     /// Nothing is to be done and nothing is waited for.
     pub(crate) fn is_converged(&self) -> bool {
         self.converged && self.under_way.is_empty()
-    }
-
-    /// Nothing has been heard about the request itself.
-    pub(crate) fn is_silent(&self) -> bool {
-        self.plan.is_none() && !self.converged && !self.down
     }
 
     fn note_failure(&mut self, op: &OpReport, failure: &Failure) {
@@ -126,7 +141,8 @@ impl Settlement {
             return Verdict::Settled;
         }
         let Some(plan) = &self.plan else { return Verdict::Pending };
-        if !plan.ops.is_empty() && !self.is_retried_plan(plan) {
+        let is_open = !plan.ops.is_empty() && !self.is_retried_plan(plan);
+        if is_open || self.is_drained() {
             return Verdict::Pending;
         }
         let stuck = self.stuck_keys(plan);
@@ -140,6 +156,15 @@ impl Settlement {
     /// A plan whose steps have all failed too often already: the retry is the supervisor's business.
     fn is_retried_plan(&self, plan: &Plan) -> bool {
         plan.ops.iter().all(|op| self.failed.get(&op.key).is_some_and(Attempts::is_final))
+    }
+
+    /// A container of these services failed, or anything at all where none are named.
+    pub(crate) fn concerns(&self, services: &[ServiceName]) -> bool {
+        let concerns = |trouble: &Trouble| match &trouble.key {
+            Key::Container(service, _) => services.contains(service),
+            Key::Image(_) | Key::Network(_) | Key::Volume(_) | Key::Ruleset | Key::Names => false,
+        };
+        services.is_empty() || self.troubles().iter().any(concerns)
     }
 
     /// What failed, for the report. Call it when the verdict is [`Verdict::Stuck`].
@@ -213,7 +238,7 @@ fn is_awaited(blocked: &Blocked) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use stack_model::{Condition, Effect, ImageReference, Now, Origin};
+    use stack_model::{Action, Cause, Condition, Effect, ImageReference, Now, Op, Origin};
 
     use super::*;
 
@@ -280,6 +305,34 @@ mod tests {
         assert_eq!(settlement.troubles().len(), 1);
         let waiting: Vec<Key> = settlement.waiting().into_iter().map(|waiting| waiting.key).collect();
         assert_eq!(waiting, [key("db"), key("web")]);
+    }
+
+    #[test]
+    fn a_plan_whose_steps_are_done_is_asked_for_again() {
+        let action = Action::RemoveNetwork { bridge: "stk-1".into() };
+        let network = Key::Network("old".into());
+        let (effect, cause) = (Effect::Remove, Cause::NotWanted);
+        let step = Op { key: network.clone(), action: action.clone(), effect, cause, needs: BTreeSet::new() };
+        let no = Failure::new(Fault::User, "no");
+        let blocked = vec![blocked(key("web"), Until::Failed(no))];
+        let plan = Plan { ops: vec![step], blocked: blocked.clone(), ..Plan::default() };
+        let report = OpReport { action: action.to_string(), ..op(network, "") };
+        let events = vec![
+            Event::Planned { generation: 2, plan },
+            Event::Started(report.clone()),
+            Event::Finished { op: report, micros: 1 },
+        ];
+        let (verdict, mut settlement) = verdict(events);
+        assert_eq!((verdict, settlement.is_drained()), (Verdict::Pending, true));
+        settlement.note_plan(Plan { blocked, ..Plan::default() });
+        assert_eq!(settlement.verdict(), Verdict::Stuck);
+    }
+
+    #[test]
+    fn silence_without_an_answer_means_that_nothing_had_to_be_done() {
+        let (_, mut settlement) = verdict(Vec::new());
+        settlement.note_no_answer();
+        assert_eq!(settlement.verdict(), Verdict::Settled);
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(crate) fn run(context: &Context, args: &DownArgs) -> Result<u8, CliError> {
             (Verdict::Down, _) | (_, Turn::Ended) => break Ok(0),
             (Verdict::Stuck, _) => break follow::conclude(&session),
             (Verdict::Settled | Verdict::Pending, _) => {
-                if session.turn(None)? == Some(Turn::Ended) {
+                if session.idle()? == Turn::Ended {
                     break Ok(0);
                 }
             }

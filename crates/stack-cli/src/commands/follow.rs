@@ -14,11 +14,18 @@ pub(super) fn change(context: &Context, change: PolicyChange) -> Result<u8, CliE
         let failure = Failure::new(Fault::Missing, format!("project `{project}` is not up"));
         return Err(failure.hint("run `stack up` first").into());
     }
+    let services = match &change {
+        PolicyChange::Stop { services, .. } | PolicyChange::Restart { services, .. } => services.clone(),
+        PolicyChange::Start { services } => services.clone(),
+        PolicyChange::Down { .. } => Vec::new(),
+    };
     let mut session = begin(context, project, change)?;
     let turn = session.until_settled(|| None)?;
     session.settle_display();
     match turn {
         Turn::Ended => Err(Session::lost()),
+        // What was broken before is not the fault of this change.
+        Turn::Moved if !session.concerns(&services) => Ok(0),
         Turn::Moved | Turn::TimedOut | Turn::Interrupted => conclude(&session),
     }
 }

@@ -139,10 +139,10 @@ fn existing_logs(context: &Context, desired: &Desired, style: LineStyle) -> Resu
 fn wait(session: &mut Session<'_>, args: &UpArgs) -> Result<(), CliError> {
     let services: BTreeSet<ServiceName> = super::services(&args.services).into_iter().collect();
     while !session.health(&services)? {
-        match session.turn(None)? {
-            Some(Turn::TimedOut) => return Err(timed_out(session, args)),
-            Some(Turn::Ended) => return Err(Session::lost()),
-            Some(Turn::Moved | Turn::Interrupted) | None => {}
+        match session.idle()? {
+            Turn::TimedOut => return Err(timed_out(session, args)),
+            Turn::Ended => return Err(Session::lost()),
+            Turn::Moved | Turn::Interrupted => {}
         }
         if session.verdict() == Verdict::Stuck {
             return Ok(());
@@ -179,13 +179,13 @@ fn stay(mut session: Session<'_>, args: &UpArgs) -> Result<u8, CliError> {
             session.finish_logs()?;
             return Ok(0);
         }
-        match session.turn(None)? {
-            Some(Turn::Interrupted) => return stop(session, args),
-            Some(Turn::Ended) => {
+        match session.idle()? {
+            Turn::Interrupted => return stop(session, args),
+            Turn::Ended => {
                 session.finish_logs()?;
                 return if session.verdict() == Verdict::Down { Ok(0) } else { Err(Session::lost()) };
             }
-            Some(Turn::Moved | Turn::TimedOut) | None => {}
+            Turn::Moved | Turn::TimedOut => {}
         }
     }
 }
