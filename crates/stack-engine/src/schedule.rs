@@ -83,8 +83,8 @@ impl Schedule {
         }
     }
 
-    /// A step of this plan has ended. What needs a failed one is not begun by this plan, and neither is what else it
-    /// holds for the key.
+    /// A step of this plan has ended. What needs a failed one is not begun by this plan, and neither is what else it has
+    /// for the key.
     pub(crate) fn finish(&mut self, index: usize, worked: bool) {
         let key = self.ops[index].key.clone();
         self.release(&key, worked);
@@ -96,15 +96,25 @@ impl Schedule {
         }
     }
 
-    /// A key is free again. What waits for it goes on if the world is as this plan expects it, and is dropped if not.
-    /// Tells whether something was dropped.
+    /// A key is free again. What waits for it goes on if the world is as this plan expects it. If not, every step of the
+    /// key is dropped, also those that still wait for something else. Tells whether something was dropped.
     pub(crate) fn release(&mut self, key: &Key, as_expected: bool) -> bool {
         self.busy.remove(key);
-        let Some(held) = self.held.remove(key) else { return false };
+        let held = self.held.remove(key).unwrap_or_default();
         if as_expected {
             held.into_iter().for_each(|index| self.offer(index));
+            return false;
         }
-        !as_expected
+        let mut dropped = false;
+        for (index, op) in self.ops.iter().enumerate() {
+            if op.key == *key && !self.taken[index] {
+                self.taken[index] = true;
+                self.ready.remove(&index);
+                self.ready_pulls.remove(&index);
+                dropped = true;
+            }
+        }
+        dropped
     }
 
     /// Something could begin if there were room.
@@ -165,6 +175,17 @@ mod tests {
         assert_eq!(take_all(&mut schedule), [2]);
         assert!(schedule.release(&other.key, false), "the plan knows nothing of what ended: it is made anew");
         assert_eq!(take_all(&mut schedule), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn what_a_plan_did_not_foresee_spoils_the_key_also_for_later() {
+        let flying = op(1, "x", &[]);
+        let ops = vec![op(2, "a", &[]), op(1, "b", &[0]), op(3, "c", &[0])];
+        let (mut schedule, _) = Schedule::new(ops, [&flying].into_iter());
+        assert_eq!(take_all(&mut schedule), [0]);
+        assert!(schedule.release(&flying.key, false));
+        schedule.finish(0, true);
+        assert_eq!(take_all(&mut schedule), [2]);
     }
 
     #[test]

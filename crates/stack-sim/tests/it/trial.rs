@@ -2,7 +2,7 @@
 
 use std::future::pending;
 use std::ops::AsyncFnOnce;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -35,7 +35,10 @@ pub(crate) fn histories(history: impl AsyncFn(u64)) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("STACK_SIM_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("STACK_SIM_COUNT").unwrap_or(COUNT),
+        None => {
+            let first = number("STACK_SIM_FROM").unwrap_or(0);
+            first..first + number("STACK_SIM_COUNT").unwrap_or(COUNT)
+        }
     };
     for seed in seeds {
         one(seed, async || history(seed).await);
@@ -49,7 +52,7 @@ pub(crate) fn one<T>(seed: u64, history: impl AsyncFnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(|| runtime.block_on(history()))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        resume_unwind(Box::new(format!("seed {seed} (STACK_SIM_SEED={seed}): {}", text.unwrap_or_default())))
+        panic!("seed {seed} (STACK_SIM_SEED={seed}): {}", text.unwrap_or_default())
     })
 }
 
@@ -89,6 +92,11 @@ impl Trial {
             () = World::death(&self.world) => None,
         };
         self.world.borrow_mut().bury();
+        let spins = |event: &Event| matches!(event, Event::Failed { failure, .. } if failure.message.contains("again"));
+        let mut events = life.bus.follow(0);
+        if let Some(spin) = std::iter::from_fn(|| events.take()).find(|stamped| spins(&stamped.event)) {
+            self.world.borrow_mut().violations.push(format!("the loop spins: {spin:?}"));
+        }
         outcome
     }
 
