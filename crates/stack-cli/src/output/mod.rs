@@ -15,7 +15,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use stack_model::{Diagnostic, Failure, Stamped};
+use stack_model::{Diagnostic, Failure, Fault, Stamped};
 
 pub(crate) use log_lines::{LineStyle, Speaker, render as log_line};
 pub(crate) use table::render as table;
@@ -78,8 +78,9 @@ pub(crate) fn report_error(error: &CliError) -> u8 {
     match error {
         CliError::Code(code) => return *code,
         CliError::Project { diagnostics, texts } => report_diagnostics(diagnostics, texts),
-        CliError::Failed(Failure { message, hint, .. }) => {
-            complain(&error_text(&Casualty { message: message.clone(), hint: hint.clone(), ..Casualty::default() }));
+        CliError::Failed(failure) => {
+            let (message, hint) = (failure.message.clone(), hint(failure));
+            complain(&error_text(&Casualty { message, hint, ..Casualty::default() }));
         }
         CliError::Incomplete(casualties) => {
             for casualty in casualties {
@@ -88,6 +89,12 @@ pub(crate) fn report_error(error: &CliError) -> u8 {
         }
     }
     1
+}
+
+/// What to do next; a missing permission has one answer nearly everywhere.
+fn hint(failure: &Failure) -> Option<String> {
+    let ours = || "run as root, or give directories of your own with --root and --run-dir".to_owned();
+    failure.hint.clone().or_else(|| (failure.fault == Fault::Denied).then(ours))
 }
 
 /// Shows one part that is missing.
