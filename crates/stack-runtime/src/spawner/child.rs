@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use rustix::fs::{Mode, OFlags};
 use stack_sys::{Cloned, Namespaces, SingleThreaded, clone_process};
 
-use super::wire::{self, Answer, EnterOrders, GoAhead, Request, StartOrders};
+use super::wire::{self, Answer, EnterOrders, GoAhead, Request};
 use crate::error::StepFailure;
+use crate::spec::InitSpec;
 use crate::{enter, init};
 
 /// Where the spawner finds its requests.
@@ -51,7 +52,12 @@ fn serve(request: Request, descriptors: Vec<OwnedFd>, whole: SingleThreaded) {
     let (Some(orders), Some(answers)) = (descriptors.next(), descriptors.next()) else { return };
     let further: Vec<OwnedFd> = descriptors.collect();
     let done = match request {
-        Request::Start => start(&orders, &answers, further, whole),
+        Request::Start { netns, into_cgroup } => {
+            let mut further = further.into_iter();
+            let netns = if netns { further.next() } else { None };
+            let cgroup = if into_cgroup { further.next() } else { None };
+            start(&orders, &answers, (netns, cgroup), whole)
+        }
         Request::Enter => pass(&orders, &answers, further, whole),
     };
     if let Err(error) = done {
@@ -64,18 +70,25 @@ fn fail(answers: &OwnedFd, failure: StepFailure) {
     drop(wire::send(answers.as_fd(), &Answer::Failed(failure), &[]));
 }
 
-fn start(orders: &OwnedFd, answers: &OwnedFd, further: Vec<OwnedFd>, whole: SingleThreaded) -> io::Result<()> {
-    let StartOrders { init, into_cgroup, netns } = wire::unpack(orders)?;
-    let mut further = further.into_iter();
-    let netns = if netns { further.next() } else { None };
-    let cgroup = if into_cgroup { further.next() } else { None };
+fn start(
+    orders: &OwnedFd,
+    answers: &OwnedFd,
+    (netns, cgroup): (Option<OwnedFd>, Option<OwnedFd>),
+    whole: SingleThreaded,
+) -> io::Result<()> {
     let namespaces = Namespaces { pid: true, mount: true, uts: netns.is_some(), ipc: true };
     match clone_process(whole, namespaces, true, cgroup.as_ref().map(AsFd::as_fd))? {
         Cloned::Parent { pid, pidfd } => wire::send(answers.as_fd(), &Answer::Spawned(pid), &[pidfd.as_fd()]),
         Cloned::Child => {
             let may_go = || matches!(wire::receive::<GoAhead>(answers.as_fd()), Ok(Some(_)));
-            let failure = init::run(&init, netns.as_ref(), whole, &may_go);
-            fail(answers, failure);
+            drop(cgroup);
+            fail(
+                answers,
+                match wire::unpack::<InitSpec>(orders) {
+                    Ok(init) => init::run(&init, netns.as_ref(), whole, &may_go),
+                    Err(error) => StepFailure::new("read", "the orders", error),
+                },
+            );
             stack_sys::end_process(1)
         }
     }
@@ -84,7 +97,6 @@ fn start(orders: &OwnedFd, answers: &OwnedFd, further: Vec<OwnedFd>, whole: Sing
 /// A process that joins another process namespace stays outside of it; its children are inside (setns(2)). So one
 /// process goes in and a second one, its sibling, is the wanted one.
 fn pass(orders: &OwnedFd, answers: &OwnedFd, further: Vec<OwnedFd>, whole: SingleThreaded) -> io::Result<()> {
-    let orders: EnterOrders = wire::unpack(orders)?;
     let mut further = further.into_iter();
     let (Some(container), Some(output)) = (further.next(), further.next()) else {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
@@ -92,7 +104,11 @@ fn pass(orders: &OwnedFd, answers: &OwnedFd, further: Vec<OwnedFd>, whole: Singl
     match clone_process(whole, Namespaces::default(), true, None)? {
         Cloned::Parent { pid, pidfd } => wire::send(answers.as_fd(), &Answer::Passing(pid), &[pidfd.as_fd()]),
         Cloned::Child => {
-            if let Err(failure) = go_in(&orders, answers, &container, &output, whole) {
+            let orders = wire::unpack::<EnterOrders>(orders);
+            let led = orders
+                .map_err(|error| StepFailure::new("read", "the orders", error))
+                .and_then(|orders| go_in(&orders, answers, &container, &output, whole));
+            if let Err(failure) = led {
                 fail(answers, failure);
             }
             stack_sys::end_process(0)

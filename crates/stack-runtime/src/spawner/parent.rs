@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use stack_sys::{Cloned, Namespaces, SingleThreaded, clone_process};
 
-use super::wire::{self, Answer, EnterOrders, GoAhead, Request, StartOrders};
+use super::wire::{self, Answer, EnterOrders, GoAhead, Request};
 use super::{SPAWNER_ARGUMENT, sealed};
 use crate::error::StepFailure;
 use crate::spec::{self, ProcessSpec, StartSpec};
@@ -68,12 +68,8 @@ impl Spawner {
     pub fn start_container(&self, spec: &StartSpec<'_>) -> Result<Started, RuntimeError> {
         let container = spec.container;
         let join = spec.hierarchy.create(&spec.cgroup, &container.spec.limits, container.spec.privileged)?;
-        let orders = StartOrders {
-            init: spec::render(spec, &join),
-            into_cgroup: join.v2_dir.is_some(),
-            netns: spec.netns.is_some(),
-        };
-        let memory = wire::pack(&orders).map_err(RuntimeError::Spawner)?;
+        let request = Request::Start { netns: spec.netns.is_some(), into_cgroup: join.v2_dir.is_some() };
+        let memory = wire::pack(&spec::render(spec, &join)).map_err(RuntimeError::Spawner)?;
         let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
         descriptors.extend(spec.netns);
         descriptors.extend(join.v2_dir.as_ref().map(AsFd::as_fd));
@@ -81,7 +77,7 @@ impl Spawner {
         let has_terminal = container.spec.tty;
         let saved = record::save_state(&run);
         let record = |pid: u32| record::record_started(&run, pid, has_terminal);
-        let asked = self.ask(Request::Start, &memory, &descriptors, Some(&record));
+        let asked = self.ask(request, &memory, &descriptors, Some(&record));
         let (pid, pidfd) = asked.inspect_err(|_| record::restore_state(&run, saved))?;
         let terminal = if has_terminal { process::terminal_of(pidfd.as_fd()) } else { None };
         Ok(Started { pid, pidfd, terminal })

@@ -13,30 +13,27 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StepFailure;
-use crate::spec::{InitSpec, ProcessSpec};
+use crate::spec::ProcessSpec;
 
 /// Larger orders than this come in a memory file; these are the small messages around it.
 const MESSAGE_BYTES_MAX: usize = 16 << 10;
 /// Descriptors of one message.
 const DESCRIPTORS_MAX: usize = 4;
 
-/// What the supervisor asks for. Descriptors: the orders in a memory file, the socket for the answers, then the ones
+/// What the supervisor asks for: only what the spawner has to know, which stays small by that; the rest is for the new
+/// process, an [`InitSpec`](crate::spec::InitSpec) or [`EnterOrders`]. Descriptors: the orders in a memory file, the socket for the answers, then the ones
 /// that each request names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// Start a container; the network namespace follows if there is one.
-    Start,
+    /// Start a container.
+    Start {
+        /// The network namespace to be in follows.
+        netns: bool,
+        /// A version 2 directory for `CLONE_INTO_CGROUP` follows.
+        into_cgroup: bool,
+    },
     /// Run a program inside a container; its pidfd and an output descriptor follow.
     Enter,
-}
-
-/// What is in the memory file of [`Request::Start`].
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct StartOrders {
-    pub(super) init: InitSpec,
-    /// A version 2 directory for `CLONE_INTO_CGROUP` follows the namespace.
-    pub(super) into_cgroup: bool,
-    pub(super) netns: bool,
 }
 
 /// What is in the memory file of [`Request::Enter`].

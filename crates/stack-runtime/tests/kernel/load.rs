@@ -1,32 +1,61 @@
 //! Many starts: what one costs, and that nothing piles up.
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::bed::{Bed, container, end};
 
 const STARTS: usize = 300;
+/// As many as are in flight when a supervisor starts a project.
 const THREADS: usize = 20;
+/// Starts whose processor time is looked at one by one.
+const SAMPLES: usize = 31;
 
 pub(crate) fn many_starts_leave_nothing_behind(bed: &Bed) {
     // The first one pays for what is cached afterwards.
     start_one(bed, 0, 0);
-    let (spawner, ours) = (spawner_descriptors(), PathBuf::from("/proc/self/fd"));
-    let before = (count(&spawner), count(&ours));
-    let (began, cpu) = (Instant::now(), cpu_time());
+    let spawner = spawner();
+    let (theirs, ours) = (PathBuf::from(format!("/proc/{spawner}/fd")), PathBuf::from("/proc/self/fd"));
+    let before = (count(&theirs), count(&ours));
+    let began = Instant::now();
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             scope.spawn(move || (0..STARTS / THREADS).for_each(|number| start_one(bed, thread, number)));
         }
     });
-    let (wall, cpu) = (began.elapsed(), cpu_time() - cpu);
-    let each = |total: Duration| total.as_micros() / STARTS as u128;
-    println!(
-        "  {STARTS} containers made, started, ended, removed: {} us each, {} us of processor",
-        each(wall),
-        each(cpu)
-    );
-    assert_eq!((count(&spawner), count(&ours)), before);
+    let each = began.elapsed().as_micros() / STARTS as u128;
+    println!("  {STARTS} containers made, started, ended, removed: {each} us each");
+    assert_eq!((count(&theirs), count(&ours)), before);
+}
+
+/// Processor time from the request to the program: that of the new process, and that of the spawner.
+pub(crate) fn a_start_is_cheap(bed: &Bed) {
+    start_one(bed, 0, 0);
+    let spawner = spawner();
+    let mut times: Vec<(Duration, Duration)> = (0..SAMPLES)
+        .map(|number| {
+            let mut waiting = container(&format!("waiting {number}"));
+            waiting.process.argv = ["/bin/sleep", "1000"].map(str::to_owned).to_vec();
+            let before = on_processor(spawner);
+            let started = bed.start(&waiting).expect("it starts");
+            let (process, spawner) = (on_processor(started.pid), on_processor(spawner) - before);
+            stack_runtime::signal(started.pidfd.as_fd(), 9).expect("a signal");
+            end(&started);
+            (process, spawner)
+        })
+        .collect();
+    times.sort_unstable();
+    let (least, middle) = (times[0], times[SAMPLES / 2]);
+    println!("  processor time of a start: process {:?} (least {:?}), spawner {:?}", middle.0, least.0, middle.1);
+    // Far from the goal of a millisecond, for a machine that does other things as well.
+    assert!(middle.0 + middle.1 < Duration::from_millis(20));
+}
+
+/// Nanoseconds on a processor (Documentation/scheduler/sched-stats.rst).
+fn on_processor(pid: u32) -> Duration {
+    let text = fs_err::read_to_string(format!("/proc/{pid}/schedstat")).expect("times");
+    Duration::from_nanos(text.split(' ').next().and_then(|time| time.parse().ok()).expect("a time"))
 }
 
 fn start_one(bed: &Bed, thread: usize, number: usize) {
@@ -42,19 +71,11 @@ fn count(directory: &PathBuf) -> usize {
 }
 
 /// The spawner is the one child that this process always has.
-fn spawner_descriptors() -> PathBuf {
+fn spawner() -> u32 {
     let children =
         fs_err::read_to_string(format!("/proc/self/task/{}/children", std::process::id())).expect("children");
+    let mut children = children.split_whitespace();
     let spawner = children
-        .split_whitespace()
         .find(|pid| fs_err::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "stack:spawner\n"));
-    PathBuf::from(format!("/proc/{}/fd", spawner.expect("a spawner")))
-}
-
-/// Of this process and of all that it has waited for.
-fn cpu_time() -> Duration {
-    let text = fs_err::read_to_string("/proc/self/stat").expect("times");
-    let fields: Vec<u64> = text.split_whitespace().filter_map(|field| field.parse().ok()).collect();
-    // Fields 14 to 17, in ticks of 10 ms; the name and the state, fields 2 and 3, are no numbers.
-    Duration::from_millis(fields[11..15].iter().sum::<u64>() * 10)
+    spawner.and_then(|pid| pid.parse().ok()).expect("a spawner")
 }

@@ -61,6 +61,7 @@ const TESTS: &[Test] = tests! {
         a_terminal_passes_size_and_keys_and_is_left_as_it_was,
         a_terminal_that_stays_open_does_not_keep_the_command;
     load:
+        a_start_is_cheap,
         many_starts_leave_nothing_behind;
 };
 
