@@ -9,9 +9,14 @@ use stack_engine::Machine;
 use stack_model::{Desired, Layout, Now, Observed, ProjectName, ProjectSource, Severity};
 
 use crate::arguments::{Global, Progress};
-use crate::client::Client;
+use crate::client::{Accepted, Client, Refusal};
 use crate::error::CliError;
 use crate::output;
+
+/// How often a request is made of a supervisor that may be on its way out.
+const REQUEST_TRIES: u32 = 10;
+/// Between two of them; a supervisor ends within a fifth of a second.
+const REQUEST_REST: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 30_000_000 };
 
 /// The surroundings of a verb.
 pub(crate) struct Context {
@@ -95,6 +100,28 @@ impl Context {
         self.machine.ensure_supervisor(project, &self.source.working_dir)?;
         Client::connect(&self.machine.layout().control_socket(project))
             .map_err(|error| CliError::io("cannot reach the supervisor", &error))
+    }
+
+    /// Makes a request of the supervisor of a project, which is started where it is missing. One that is on its way out
+    /// may still take the connection and then lose it: the request is made again, of its successor.
+    pub(crate) fn request(
+        &self,
+        project: &ProjectName,
+        ask: impl Fn(&mut Client) -> Result<Accepted, Refusal>,
+    ) -> Result<(Client, Accepted), CliError> {
+        let mut tries = REQUEST_TRIES;
+        loop {
+            let mut client = self.connect(project)?;
+            tries -= 1;
+            match ask(&mut client) {
+                Ok(accepted) => return Ok((client, accepted)),
+                Err(Refusal::Refused(failure)) if tries > 0 && failure.fault == Fault::Transient => {
+                    // Nothing can be waited for: the old supervisor has no more words for us.
+                    let _ = rustix::event::poll(&mut [], Some(&REQUEST_REST));
+                }
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
     }
 
     /// Speaks to the supervisor of a project, if one runs.

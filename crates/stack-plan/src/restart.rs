@@ -50,10 +50,13 @@ pub(crate) fn after_exit(
         return AfterExit::Start(Cause::Requested("start".to_owned()));
     }
     let count = loop_count(restarts, container);
-    if exit.signal == Some(SIGKILL) && !exit.out_of_memory {
+    // Nobody watched: the supervisor was killed too. What should run is not left down for that.
+    let unseen = exit.code.is_none() && exit.signal.is_none();
+    if (exit.signal == Some(SIGKILL) || unseen) && !exit.out_of_memory {
         // Once is an accident and is mended at once; again and again is a loop.
         let pause = if count == 0 { Millis(0) } else { backoff(count - 1) };
-        return after_pause(Cause::Drift("killed from outside".to_owned()), finished.plus(pause), exit, now);
+        let what = if unseen { "ended while nobody watched" } else { "killed from outside" };
+        return after_pause(Cause::Drift(what.to_owned()), finished.plus(pause), exit, now);
     }
     let again = match policy {
         RestartPolicy::No => false,

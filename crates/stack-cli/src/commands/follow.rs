@@ -32,8 +32,7 @@ pub(super) fn change(context: &Context, change: PolicyChange) -> Result<u8, CliE
 
 /// Sends the change and follows what comes of it.
 pub(super) fn begin(context: &Context, project: ProjectName, change: PolicyChange) -> Result<Session<'_>, CliError> {
-    let mut client = context.connect(&project)?;
-    let accepted = client.change(change)?;
+    let (client, accepted) = context.request(&project, |client| client.change(change.clone()))?;
     let desired = context.last_desired(&project);
     Session::new(context, project, desired, client, accepted)
 }

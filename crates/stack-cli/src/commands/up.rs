@@ -88,9 +88,8 @@ pub(crate) fn run(context: &Context, args: &UpArgs) -> Result<u8, CliError> {
         Some(Pull::Missing) | None => {}
     }
     let attached = !args.detach && !args.wait;
-    let mut client = context.connect(&name)?;
     let logs = if attached { Some(existing_logs(context, &desired, args.style())?) } else { None };
-    let accepted = client.up(context.source.clone(), args.options())?;
+    let (client, accepted) = context.request(&name, |client| client.up(context.source.clone(), args.options()))?;
     let mut session = Session::new(context, name.clone(), Some(desired), client, accepted)?;
     session.set_deadline(args.wait_timeout.map(Duration::from_secs));
     if let Some(logs) = logs {

@@ -17,7 +17,8 @@ pub(super) fn serve_counter(port: u16) -> io::Result<u8> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     serve(port, |path| {
         // The health check looks without counting.
-        let count = if path == "/count" { COUNT.fetch_add(1, Ordering::Relaxed) + 1 } else { COUNT.load(Ordering::Relaxed) };
+        let count =
+            if path == "/count" { COUNT.fetch_add(1, Ordering::Relaxed) + 1 } else { COUNT.load(Ordering::Relaxed) };
         Ok(format!("{count}\n"))
     })
 }
