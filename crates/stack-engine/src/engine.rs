@@ -81,6 +81,8 @@ pub struct Engine<H: Host, C: Clock> {
     pub(crate) fresh: bool,
     pub(crate) outlook: Outlook,
     pub(crate) told: Told,
+    /// The last input could not be read.
+    pub(crate) rejected: bool,
     /// Answers that wait until what they promise is written down.
     pub(crate) replies: Vec<(oneshot::Sender<Reply>, Reply)>,
     /// Since when, and how often, a kind of step has worked for a key.
@@ -112,6 +114,7 @@ impl<H: Host, C: Clock> Engine<H, C> {
             fresh: true,
             outlook: Outlook::default(),
             told: Told::default(),
+            rejected: false,
             replies: Vec::new(),
             repeats: BTreeMap::new(),
             quitting: None,
@@ -151,10 +154,6 @@ impl<H: Host, C: Clock> Engine<H, C> {
         if let Some(error) = self.journal.lost.take() {
             let failure = Failure::from_error(Fault::Missing, &error);
             self.publish(Event::Warning { text: format!("{failure}; beginning a new one") });
-        }
-        if !self.journal.steps.is_empty() {
-            let text = format!("it was interrupted before it had done: {}", self.journal.steps.join(", "));
-            self.publish(Event::Warning { text });
         }
         if self.journal.base.is_some() || self.journal.policy.down.is_some() {
             self.want_now();

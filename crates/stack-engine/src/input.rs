@@ -13,7 +13,14 @@ use crate::{Clock, Host, Message, Policy};
 impl<H: Host, C: Clock> Engine<H, C> {
     pub(crate) async fn receive(&mut self, message: Message) {
         match message {
+            Message::Input { desired, options: None, reply, .. } if self.is_known(&desired) => {
+                if let Some(reply) = reply {
+                    let (generation, sequence) = (self.journal.generation, self.bus.last());
+                    answer(reply, Reply::Accepted { generation, sequence });
+                }
+            }
             Message::Input { desired, reason, warnings, options, reply } => {
+                self.rejected = false;
                 let mut policy = self.journal.policy.clone();
                 let taken = self.bend(&mut policy, &desired, options.as_ref()).await;
                 let taken = taken.map(|()| {
@@ -23,10 +30,15 @@ impl<H: Host, C: Clock> Engine<H, C> {
                 self.accept(taken, reply);
             }
             Message::Rejected { reason, diagnostics } => {
+                self.rejected = true;
                 self.publish(Event::Rejected { reason, diagnostics });
             }
             Message::Change(change, reply) => {
                 let mut policy = self.journal.policy.clone();
+                if let (None, PolicyChange::Down { volumes: true, .. }) = (&self.journal.base, &change) {
+                    let text = "volumes are kept: without a journal it is not known which the project has".to_owned();
+                    self.publish(Event::Warning { text });
+                }
                 let taken = match (&self.journal.base, &change) {
                     (None, PolicyChange::Stop { .. } | PolicyChange::Start { .. } | PolicyChange::Restart { .. }) => {
                         Err(Failure::new(Fault::Missing, "the project is not up").hint("run `stack up` first"))
@@ -48,6 +60,11 @@ impl<H: Host, C: Clock> Engine<H, C> {
             }
             Message::Quit => self.quit(),
         }
+    }
+
+    /// A save that says nothing new. After one that was rejected, that it is well again is news.
+    fn is_known(&self, desired: &Desired) -> bool {
+        !self.rejected && self.journal.base.as_deref() == Some(desired)
     }
 
     /// Bends `policy` to an input.

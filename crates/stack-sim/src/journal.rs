@@ -38,6 +38,9 @@ impl JournalStore for SimJournal {
         if world.is_past_point() {
             return Ok(());
         }
+        if world.disk_full {
+            return Err(JournalError::Write(std::io::ErrorKind::StorageFull.into()));
+        }
         self.kept.save(text, survives)?;
         // Nothing of this life has an effect after the crash; that it learns of it late does not matter.
         world.is_past_point();

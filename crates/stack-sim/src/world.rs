@@ -45,6 +45,8 @@ pub struct World {
     pub violations: Vec<String>,
     /// Starts, in order.
     pub starts: Vec<ContainerId>,
+    /// The journal cannot be written.
+    pub disk_full: bool,
     /// Journal saves.
     pub saves: u64,
     /// Looks.
@@ -106,6 +108,7 @@ impl World {
             order: None,
             violations: Vec::new(),
             starts: Vec::new(),
+            disk_full: false,
             saves: 0,
             looks: 0,
             points: 0,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use stack_model::{Millis, PolicyChange, ServiceName, UpOptions};
 use stack_sim::{Draft, Faults, Random, project};
 
-use crate::trial::{Life, Trial, histories};
+use crate::trial::{COUNT, Life, Trial, histories};
 
 /// What is lost is noticed by the resync at the latest, plus the time to mend it.
 const RESYNC_AND_MORE: Duration = Duration::from_secs(31);
@@ -16,7 +16,7 @@ const STORM: Faults = Faults { fail: 100, panic: 0, lose: 200, duplicate: 200, d
 
 #[test]
 fn what_breaks_unnoticed_is_mended_within_one_resync() {
-    histories(async |seed| {
+    histories(COUNT, async |seed| {
         let trial = Trial::new(seed, project(&mut Random::new(seed)));
         let lived = trial
             .life(async |life| {
@@ -73,7 +73,7 @@ async fn happen(trial: &mut Trial, random: &mut Random, life: &Life) {
 
 #[test]
 fn everything_is_as_wanted_when_the_storm_is_over() {
-    histories(async |seed| {
+    histories(COUNT, async |seed| {
         let mut random = Random::new(seed);
         let draft: Draft = project(&mut random);
         let mut trial = Trial::new(seed, draft.clone());

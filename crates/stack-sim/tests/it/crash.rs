@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use stack_model::{ContainerId, PolicyChange};
 use stack_sim::{Random, project};
 
-use crate::trial::{Life, Trial, accepted, histories};
+use crate::trial::{COUNT, Life, Trial, accepted, histories};
 
 /// Projects for each test; each is run once for each of its points.
-const PROJECTS: u64 = 12;
+const PROJECTS: u64 = 10;
 
 fn trial(seed: u64) -> Trial {
     Trial::new(seed, project(&mut Random::new(seed)))
@@ -27,10 +27,7 @@ fn same(before: &BTreeMap<ContainerId, u32>, after: &BTreeMap<ContainerId, u32>)
 
 #[test]
 fn up_goes_on_after_a_crash_at_every_point() {
-    histories(async |seed| {
-        if seed >= PROJECTS {
-            return;
-        }
+    histories(PROJECTS, async |seed| {
         let points = {
             let trial = trial(seed);
             trial.life(async |life| up(&trial, life).await).await;
@@ -62,10 +59,7 @@ fn up_goes_on_after_a_crash_at_every_point() {
 
 #[test]
 fn down_goes_on_after_a_crash_at_every_point() {
-    histories(async |seed| {
-        if seed >= PROJECTS {
-            return;
-        }
+    histories(PROJECTS, async |seed| {
         let (first, last) = {
             let trial = trial(seed);
             trial.life(async |life| up(&trial, life).await).await;
@@ -89,10 +83,7 @@ fn down_goes_on_after_a_crash_at_every_point() {
 
 #[test]
 fn a_save_goes_on_after_a_crash_at_every_point() {
-    histories(async |seed| {
-        if seed >= PROJECTS {
-            return;
-        }
+    histories(PROJECTS, async |seed| {
         let edited = {
             let (mut draft, mut random) = (trial(seed).draft, Random::new(seed + 1000));
             (0..3).for_each(|_| draft.edit(&mut random));
@@ -125,7 +116,7 @@ fn a_save_goes_on_after_a_crash_at_every_point() {
 
 #[test]
 fn what_was_asked_for_is_known_after_the_answer() {
-    histories(async |seed| {
+    histories(COUNT, async |seed| {
         let trial = trial(seed);
         let stopped = trial
             .life(async |life| {

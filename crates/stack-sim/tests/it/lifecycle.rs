@@ -9,7 +9,7 @@ use stack_model::{
 };
 use stack_sim::{Behaviour, Draft, Faults, Random, depends, healthcheck, mount, project};
 
-use crate::trial::{Trial, accepted, histories, one};
+use crate::trial::{COUNT, Trial, accepted, histories, one};
 
 /// `web` needs a healthy `db`, which has a volume.
 fn shop() -> Draft {
@@ -25,7 +25,7 @@ fn shop() -> Draft {
 
 #[test]
 fn any_project_comes_up_in_order_and_a_second_up_does_nothing() {
-    histories(async |seed| {
+    histories(COUNT, async |seed| {
         let trial = Trial::new(seed, project(&mut Random::new(seed)));
         trial.world.borrow_mut().order = Some(trial.draft.desired.clone());
         trial
@@ -47,7 +47,7 @@ fn any_project_comes_up_in_order_and_a_second_up_does_nothing() {
 
 #[test]
 fn a_new_engine_adopts_what_runs() {
-    histories(async |seed| {
+    histories(COUNT, async |seed| {
         let trial = Trial::new(seed, project(&mut Random::new(seed)));
         let first = async |life: &crate::trial::Life| {
             life.up(&trial.draft.desired).await;
@@ -69,7 +69,7 @@ fn a_new_engine_adopts_what_runs() {
 
 #[test]
 fn deleting_the_journal_restarts_nothing() {
-    histories(async |seed| {
+    histories(COUNT, async |seed| {
         let trial = Trial::new(seed, project(&mut Random::new(seed)));
         let up = async |life: &crate::trial::Life| {
             life.up(&trial.draft.desired).await;
@@ -119,7 +119,7 @@ fn a_restart_is_done_even_when_the_journal_was_lost() {
 
 #[test]
 fn down_leaves_nothing_but_volumes_and_takes_those_with_consent() {
-    histories(async |seed| {
+    histories(COUNT, async |seed| {
         let trial = Trial::new(seed, project(&mut Random::new(seed)));
         let down = async |volumes: bool| {
             let life = async |life: &crate::trial::Life| {
@@ -178,6 +178,12 @@ fn a_rejected_input_disturbs_nothing() {
                 life.settled().await;
                 assert_eq!(trial.world.borrow_mut().truth(), truth);
                 assert_eq!((life.steps(before), life.bus.last()), (Vec::new(), before + 1));
+                for _ in 0..2 {
+                    life.save(&trial.draft.desired).await;
+                    life.settled().await;
+                    let told = "that it is well again, and nothing for a save that says nothing new";
+                    assert_eq!((life.steps(before), life.bus.last()), (Vec::new(), before + 3), "{told}");
+                }
             })
             .await;
     });
@@ -312,6 +318,27 @@ fn a_step_that_panics_is_a_failure_of_its_key() {
             .await;
         drop(std::panic::take_hook());
         assert!(lived.is_some());
+    });
+}
+
+#[test]
+fn a_full_disk_is_told_once_and_keeps_nothing_from_running() {
+    one(0, async || {
+        let trial = Trial::new(0, shop());
+        trial.world.borrow_mut().disk_full = true;
+        trial
+            .life(async |life| {
+                let generation = life.up(&trial.draft.desired).await;
+                life.converged(generation).await;
+                tokio::time::sleep(Duration::from_secs(100)).await;
+                assert_eq!(trial.world.borrow().running().count(), 2);
+                let warnings = life.story().lines().filter(|line| line.contains("cannot write the journal")).count();
+                assert_eq!(warnings, 1, "{}", life.story());
+                trial.world.borrow_mut().disk_full = false;
+                life.up(&trial.draft.desired).await;
+                trial.check(&life.settled().await);
+            })
+            .await;
     });
 }
 

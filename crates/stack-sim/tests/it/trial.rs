@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Nothing takes longer than this, in virtual time.
 const PATIENCE: Duration = Duration::from_secs(3_600);
-/// Histories of each kind.
-const COUNT: u64 = 150;
+/// Histories of each kind, where one is quick.
+pub(crate) const COUNT: u64 = 150;
 
 pub(crate) struct Trial {
     pub(crate) world: SharedWorld,
@@ -30,14 +30,14 @@ pub(crate) struct Life {
     world: SharedWorld,
 }
 
-/// Runs `history` for every seed, each with a time of its own.
-pub(crate) fn histories(history: impl AsyncFn(u64)) {
+/// Runs `history` for `count` seeds, each with a time of its own.
+pub(crate) fn histories(count: u64, history: impl AsyncFn(u64)) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("STACK_SIM_SEED") {
         Some(seed) => seed..seed + 1,
         None => {
             let first = number("STACK_SIM_FROM").unwrap_or(0);
-            first..first + number("STACK_SIM_COUNT").unwrap_or(COUNT)
+            first..first + count * number("STACK_SIM_TIMES").unwrap_or(1)
         }
     };
     for seed in seeds {
