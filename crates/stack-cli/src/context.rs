@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use stack_compose::{DiskLoader, Loaded, Project};
 use stack_engine::Machine;
-use stack_model::{Desired, Layout, Now, Observed, ProjectName, ProjectSource, Severity};
+use stack_model::{Desired, Fault, Layout, Now, Observed, ProjectName, ProjectSource, Severity};
 
 use crate::arguments::{Global, Progress};
 use crate::client::{Accepted, Client, Refusal};

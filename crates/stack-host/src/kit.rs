@@ -40,6 +40,7 @@ impl Kit {
     ) -> Result<Self, Failure> {
         let store = Store::open(&layout).map_err(failed)?;
         let hierarchy = Hierarchy::detect().map_err(failed)?;
+        stack_runtime::sweep_half_made(&layout, &project).map_err(failed)?;
         hierarchy.ensure_project(&layout.cgroup(&project)).map_err(failed)?;
         let net = Net::start().map_err(failed)?;
         let instance = layout.instance();
