@@ -191,3 +191,64 @@ fn lost(error: &io::Error) -> Refusal {
     let failure = Failure::new(Fault::Transient, format!("lost the supervisor: {error}"));
     Refusal::Refused(failure.hint("containers go on; run the command again"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::UnixListener;
+
+    use stack_model::{Event, Now};
+
+    use super::*;
+
+    fn event(sequence: u64) -> Reply {
+        Reply::Event(Stamped { sequence, at: Now(1), event: Event::Converged { generation: 1 } })
+    }
+
+    #[test]
+    fn replies_come_whole_however_they_are_cut() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("control.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut requests = BufReader::new(stream.try_clone().unwrap()).lines();
+            assert!(requests.next().unwrap().unwrap().contains("\"down\""));
+            let accepted = serde_json::to_string(&Reply::Accepted { generation: 2, sequence: 7 }).unwrap();
+            stream.write_all(format!("{accepted}\n").as_bytes()).unwrap();
+            assert_eq!(requests.next().unwrap().unwrap(), r#"{"follow":7}"#);
+            let events: String =
+                (8..2000).map(|sequence| serde_json::to_string(&event(sequence)).unwrap() + "\n").collect();
+            for piece in events.as_bytes().chunks(777) {
+                stream.write_all(piece).unwrap();
+            }
+        });
+        let mut client = Client::connect(&socket).unwrap();
+        let accepted = client.change(PolicyChange::Down { volumes: false, timeout: None }).unwrap();
+        assert_eq!((accepted.generation, accepted.sequence), (2, 7));
+        client.follow(accepted.sequence).unwrap();
+        let mut sequences = Vec::new();
+        loop {
+            let fd = rustix::event::PollFlags::IN;
+            rustix::event::poll(&mut [rustix::event::PollFd::new(&client, fd)], None).unwrap();
+            let arrived = client.take_events().unwrap();
+            sequences.extend(arrived.events.iter().map(|event| event.sequence));
+            if arrived.ended {
+                break;
+            }
+        }
+        server.join().unwrap();
+        assert!(sequences.into_iter().eq(8..2000));
+    }
+
+    #[test]
+    fn a_supervisor_that_dies_is_an_error_that_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("control.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let mut client = Client::connect(&socket).unwrap();
+        drop(listener.accept().unwrap());
+        let Err(Refusal::Refused(failure)) = client.status() else { panic!("no answer is an answer") };
+        assert!(failure.message.starts_with("lost the supervisor"), "{failure}");
+    }
+}

@@ -311,7 +311,11 @@ impl<'a> Session<'a> {
 
     /// What is missing, in the words of errors.
     pub(crate) fn casualties(&self) -> Vec<Casualty> {
-        let mut casualties: Vec<Casualty> = self.died.iter().map(|(who, death)| self.obituary(who, death)).collect();
+        let is_final = |(service, index): &(ServiceName, u32)| {
+            !self.settlement.is_started_again(&Key::Container(service.clone(), *index))
+        };
+        let died = self.died.iter().filter(|(who, _)| is_final(who));
+        let mut casualties: Vec<Casualty> = died.map(|(who, death)| self.obituary(who, death)).collect();
         casualties.extend(casualties::describe(self.desired.as_ref(), &self.settlement));
         casualties
     }

@@ -191,6 +191,11 @@ impl Settlement {
         in_vain.map(|blocked| Waiting { key: blocked.key.clone(), until: blocked.until.to_string() }).collect()
     }
 
+    /// Its restart policy starts it again later.
+    pub(crate) fn is_started_again(&self, key: &Key) -> bool {
+        self.blocked().any(|blocked| blocked.key == *key && !is_awaited(blocked))
+    }
+
     fn blocked(&self) -> impl Iterator<Item = &Blocked> {
         self.plan.iter().flat_map(|plan| &plan.blocked)
     }

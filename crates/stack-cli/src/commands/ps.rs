@@ -173,7 +173,11 @@ fn health(health: &Health) -> Option<&'static str> {
     }
 }
 
+/// Nothing leads to a container that does not run.
 fn ports(observed: &ObservedContainer) -> String {
+    if !observed.is_running() {
+        return String::new();
+    }
     let shown = |port: &PublishedPort| {
         let host = port.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string());
         format!("{host}:{}->{}/{}", port.host_port, port.target, protocol(port.protocol))
@@ -190,7 +194,49 @@ fn protocol(protocol: Protocol) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use stack_model::Exit;
+
     use super::*;
+
+    fn observed(state: State, health: Health) -> ObservedContainer {
+        let container = serde_json::json!({
+            "schema": 1, "id": "0011223344556677", "name": "shop-web-1", "service": "web", "index": 1,
+            "spec": { "image": "nginx:1.29", "network": "none", "stop_grace": 10_000 },
+            "restart_request": 0, "image": "sha256:0", "layers": [],
+            "process": { "argv": ["nginx", "-g", "daemon off;"], "env": [], "cwd": "/", "user": "", "hostname": "web",
+                         "stop_signal": 15 },
+            "mounts": [], "endpoints": [], "created": 1_000,
+            "ports": [{ "protocol": "tcp", "host_ip": null, "host_port": 8080, "address": "10.89.0.2", "target": 80 }],
+        });
+        ObservedContainer { container: serde_json::from_value(container).unwrap(), state, health, attached: true }
+    }
+
+    fn shown(options: &str, containers: &[&ObservedContainer]) -> String {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: PsArgs,
+        }
+        let words = std::iter::once("ps").chain(options.split_ascii_whitespace());
+        let line = <Line as clap::Parser>::parse_from(words);
+        render(&line.args, containers, Now(190_000))
+    }
+
+    #[test]
+    fn columns_are_those_of_docker_compose() {
+        let up = observed(State::Running { pid: 7, started: Now(2_000), stopping: None }, Health::Healthy);
+        let exit = Exit { signal: Some(9), out_of_memory: true, ..Exit::default() };
+        let dead = observed(State::Exited { exit, started: Now(2_000), finished: Now(189_000) }, Health::None);
+        insta::assert_snapshot!(shown("", &[&up, &dead]), @r#"
+        NAME         IMAGE        COMMAND                  SERVICE   CREATED         STATUS                                     PORTS
+        shop-web-1   nginx:1.29   "nginx -g daemon off;"   web       3 minutes ago   Up 3 minutes (healthy)                     0.0.0.0:8080->80/tcp
+        shop-web-1   nginx:1.29   "nginx -g daemon off;"   web       3 minutes ago   Exited (137) 1 second ago, out of memory
+        "#);
+        assert_eq!(shown("-q", &[&up]), "0011223344556677\n");
+        assert_eq!(shown("--services", &[&up, &dead]), "web\n");
+        let json: serde_json::Value = serde_json::from_str(&shown("--format json", &[&dead])).unwrap();
+        assert_eq!((&json["State"], &json["ExitCode"]), (&"exited".into(), &137.into()));
+    }
 
     #[test]
     fn long_commands_are_cut() {

@@ -131,7 +131,7 @@ pub(crate) enum Display {
     /// In place.
     Tree(tty::Tree),
     /// Line by line.
-    Plain,
+    Plain(plain::Lines),
     /// As it is.
     Json,
     /// Not at all.
@@ -145,7 +145,7 @@ impl Display {
         match progress {
             Progress::Auto if is_terminal => Self::Tree(tty::Tree::default()),
             Progress::Tty => Self::Tree(tty::Tree::default()),
-            Progress::Auto | Progress::Plain => Self::Plain,
+            Progress::Auto | Progress::Plain => Self::Plain(plain::Lines::default()),
             Progress::Json => Self::Json,
             Progress::Quiet => Self::Quiet,
         }
@@ -158,7 +158,7 @@ impl Display {
                 tree.note(event);
                 return;
             }
-            Self::Plain => plain::line(event),
+            Self::Plain(lines) => lines.line(event),
             Self::Json => json::line(event),
             Self::Quiet => None,
         };
@@ -179,7 +179,7 @@ impl Display {
     pub(crate) fn frame(&self) -> Option<Duration> {
         match self {
             Self::Tree(tree) if tree.is_busy() => Some(tty::FRAME),
-            Self::Tree(_) | Self::Plain | Self::Json | Self::Quiet => None,
+            Self::Tree(_) | Self::Plain(_) | Self::Json | Self::Quiet => None,
         }
     }
 
@@ -194,7 +194,7 @@ impl Display {
     pub(crate) fn settle(&mut self) {
         self.draw();
         if matches!(self, Self::Tree(_)) {
-            *self = Self::Plain;
+            *self = Self::Plain(plain::Lines::default());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Progress as a tree that is drawn again in place.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -21,6 +22,8 @@ const DIM: Style = Style::new().dimmed();
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
     rows: Vec<Row>,
+    /// What things wait for once their present step is done.
+    waits: BTreeMap<Key, String>,
     began: Option<Now>,
     /// Lines on the screen that the next drawing replaces.
     drawn: usize,
@@ -50,6 +53,10 @@ impl Tree {
         self.began.get_or_insert(at);
         match &stamped.event {
             Event::Started(op) => self.set_step(op, words::step(op).doing, Mark::Busy, at),
+            Event::Finished { op, .. } if self.waits.contains_key(&op.key) => {
+                let text = self.waits[&op.key].clone();
+                self.set(&op.key, text, Mark::Waiting, at);
+            }
             // The signal is sent; the end of the process is an event of its own.
             Event::Finished { op, .. } if words::is_signal(op) => self.set_step(op, "stopping", Mark::Busy, at),
             Event::Finished { op, .. } => self.set_step(op, words::step(op).done, Mark::Done, at),
@@ -114,11 +121,22 @@ impl Tree {
     }
 
     fn note_waiting(&mut self, plan: &Plan, at: Now) {
-        for Blocked { key, until, .. } in &plan.blocked {
-            let is_news = !matches!(until, Until::Time(..) | Until::Done(_) | Until::Exited(_) | Until::Failed(_));
-            if is_news && !matches!(key, Key::Ruleset | Key::Names) {
-                self.set(key, format!("waiting {until}"), Mark::Waiting, at);
-            }
+        let is_news = |blocked: &&Blocked| match blocked.until {
+            Until::Dependency { .. } | Until::Image(_) => !matches!(blocked.key, Key::Ruleset | Key::Names),
+            Until::Time(..) | Until::Done(_) | Until::Exited(_) | Until::Failed(_) => false,
+        };
+        let waits = plan.blocked.iter().filter(is_news);
+        self.waits = waits.map(|blocked| (blocked.key.clone(), format!("waiting {}", blocked.until))).collect();
+        let busy = |key: &Key| self.rows.iter().any(|row| row.key == *key && row.mark == Mark::Busy);
+        let planned = |key: &Key| plan.ops.iter().any(|op| op.key == *key);
+        let idle: Vec<(Key, String)> = self
+            .waits
+            .iter()
+            .filter(|(key, _)| !busy(key) && !planned(key))
+            .map(|(key, text)| (key.clone(), text.clone()))
+            .collect();
+        for (key, text) in idle {
+            self.set(&key, text, Mark::Waiting, at);
         }
     }
 
