@@ -1,10 +1,38 @@
-//! Pulling an image.
+//! Pulling: resolve the name, fetch what is missing, layers side by side, and only then give the image its name.
 
+use std::num::NonZeroUsize;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use oci_client::client::BlobResponse;
 use stack_model::{ImageFacts, ImageReference};
+use tokio::sync::mpsc;
 
-use crate::error::ImageError;
+use crate::config::{Parsed, parse_config};
+use crate::digest::Digest;
+use crate::error::{BadConfig, BadDocument, ImageError};
+use crate::fetch::{Cancel, Chunk, LayerWork, Need, chunks};
+use crate::layer;
+use crate::manifest::{
+    Compression, DOCUMENT_MAX, Descriptor, Document, DocumentError, Index, Manifest, OCI_MANIFEST, parse_document,
+};
+use crate::platform::Platform;
 use crate::reference::Reference;
+use crate::registry::{Registry, Tries};
+use crate::self_image::BUILT_IN_REGISTRY;
 use crate::store::Store;
+
+/// Layers that are fetched and unpacked at the same time: as many as there are processors, within these bounds. A few
+/// more than two keep the disk busy while another waits for the network.
+const PARALLEL_MIN: usize = 3;
+const PARALLEL_MAX: usize = 8;
+/// Connections that may break while one blob comes.
+const RESUMES_MAX: u32 = 50;
+/// Between two reports of progress.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
 
 /// How far a pull is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +47,8 @@ pub struct Progress {
 
 impl Store {
     /// Fetches the image from its registry and unpacks it. Content that is here already is not fetched again; several
-    /// processes that pull the same content do it once.
+    /// processes that pull the same content do it once. Needs a tokio runtime of any kind; the heavy work is done on
+    /// its blocking threads.
     ///
     /// # Errors
     /// See [`ImageError`]. Nothing half-made is left.
@@ -29,7 +58,339 @@ impl Store {
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<ImageFacts, ImageError> {
         let reference = Reference::parse(image.as_str())?;
-        progress(Progress { text: "pulling is not there yet".to_owned(), done: 0, total: 0 });
-        Err(ImageError::Worker(reference.to_string()))
+        if reference.registry() == BUILT_IN_REGISTRY {
+            return Err(ImageError::BuiltIn(reference.to_string()));
+        }
+        progress(Progress { text: format!("asking {}", reference.registry()), done: 0, total: 0 });
+        let content = self.content.clone();
+        let sweeping = tokio::task::spawn_blocking(move || content.sweep());
+        let registry = Registry::new(&reference).await;
+        let pull = Pull { store: self, name: reference.to_string(), registry };
+        let found = pull.resolve().await?;
+        sweeping.await.map_err(|_| pull.worker_died())?;
+        let layers = pull.plan_layers(&found)?;
+        pull.fetch_layers(layers, &Report::new(&found.manifest, progress)).await?;
+        pull.keep(found).await
+    }
+}
+
+/// A pull under way.
+struct Pull<'s> {
+    store: &'s Store,
+    name: String,
+    registry: Registry,
+}
+
+/// What a name means.
+struct Found {
+    manifest: Manifest,
+    manifest_bytes: Vec<u8>,
+    config_bytes: Vec<u8>,
+    config: Parsed,
+}
+
+impl Pull<'_> {
+    async fn resolve(&self) -> Result<Found, ImageError> {
+        let (bytes, digest) = self.registry.document(None).await?;
+        let (manifest, manifest_bytes) = match self.parse(&bytes, &digest)? {
+            Document::Manifest(manifest) => (manifest, bytes),
+            Document::Index(index) => {
+                let chosen = self.choose(&index)?;
+                let (bytes, digest) = self.registry.document(Some(&chosen)).await?;
+                match self.parse(&bytes, &digest)? {
+                    Document::Manifest(manifest) => (manifest, bytes),
+                    Document::Index(_) => return Err(self.bad_manifest(&digest, DocumentError::Kind)),
+                }
+            }
+        };
+        let config_bytes = self.config(&manifest.config).await?;
+        let config = self.check_config(&manifest, &config_bytes)?;
+        Ok(Found { manifest, manifest_bytes, config_bytes, config })
+    }
+
+    fn parse(&self, bytes: &[u8], digest: &Digest) -> Result<Document, ImageError> {
+        parse_document(bytes).map_err(|error| self.bad_manifest(digest, error))
+    }
+
+    fn bad_manifest(&self, digest: &Digest, error: DocumentError) -> ImageError {
+        ImageError::Manifest { reference: self.name.clone(), digest: digest.to_string(), source: BadDocument(error) }
+    }
+
+    /// The manifest of an index for this machine.
+    fn choose(&self, index: &Index) -> Result<Digest, ImageError> {
+        let wanted = Platform::of_this_machine();
+        let fits = |entry: &&Descriptor| entry.platform.as_ref().is_some_and(|platform| wanted.runs(platform));
+        if let Some(entry) = index.manifests.iter().find(fits) {
+            return Ok(entry.digest.clone());
+        }
+        let available: Vec<String> = index.manifests.iter().filter_map(|entry| entry.platform.as_ref()).map(ToString::to_string).collect();
+        Err(self.wrong_platform(&available.join(", ")))
+    }
+
+    fn wrong_platform(&self, available: &str) -> ImageError {
+        let available = if available.is_empty() { "no platform that it names" } else { available };
+        ImageError::WrongPlatform {
+            reference: self.name.clone(),
+            wanted: Platform::of_this_machine().to_string(),
+            available: available.to_owned(),
+        }
+    }
+
+    async fn config(&self, descriptor: &Descriptor) -> Result<Vec<u8>, ImageError> {
+        let (what, size, max) = ("configuration", descriptor.size, DOCUMENT_MAX);
+        if size > max {
+            return Err(ImageError::TooLarge { what, reference: self.name.clone(), size, max });
+        }
+        if self.store.content.has_blob(&descriptor.digest, size) {
+            return self.store.content.read_document(&descriptor.digest);
+        }
+        let mut bytes = Vec::new();
+        let (sender, mut receiver) = mpsc::channel::<Chunk>(1);
+        let take = async {
+            while let Some(chunk) = receiver.recv().await {
+                bytes.extend_from_slice((*chunk).as_ref());
+                // More than promised is never right; ending here ends the sender, too.
+                if bytes.len() as u64 > size {
+                    break;
+                }
+            }
+            drop(receiver);
+        };
+        let (sent, ()) = futures_util::future::join(self.send(descriptor, sender, &|_| {}), take).await;
+        sent?;
+        let found = Digest::of(&bytes);
+        if found == descriptor.digest { Ok(bytes) } else { Err(self.registry.mismatch(what, &descriptor.digest, found.as_str())) }
+    }
+
+    fn check_config(&self, manifest: &Manifest, bytes: &[u8]) -> Result<Parsed, ImageError> {
+        let parsed = parse_config(bytes).map_err(|error| ImageError::Config {
+            reference: self.name.clone(),
+            digest: manifest.config.digest.to_string(),
+            source: BadConfig(error),
+        })?;
+        if !Platform::of_this_machine().runs(&parsed.platform) {
+            return Err(self.wrong_platform(&parsed.platform.to_string()));
+        }
+        Ok(parsed)
+    }
+
+    fn plan_layers(&self, found: &Found) -> Result<Vec<LayerWork>, ImageError> {
+        plan_layers(self.store, &self.name, &found.manifest, &found.config)
+    }
+
+    /// Fetches all layers. After the first failure the others end early, but are waited for: their threads clean up.
+    async fn fetch_layers(&self, layers: Vec<LayerWork>, report: &Report<'_>) -> Result<(), ImageError> {
+        let cancel = layers.first().map(|layer| layer.cancel.clone()).unwrap_or_default();
+        let _cancel_when_dropped = CancelOnDrop(cancel.clone());
+        let parallel = std::thread::available_parallelism().map_or(PARALLEL_MIN, NonZeroUsize::get);
+        let fetches = layers.into_iter().map(|layer| self.fetch_layer(layer, report));
+        let mut fetches = stream::iter(fetches).buffer_unordered(parallel.clamp(PARALLEL_MIN, PARALLEL_MAX));
+        let mut first_failure = None;
+        while let Some(result) = fetches.next().await {
+            if let Err(error) = result {
+                cancel.cancel();
+                first_failure.get_or_insert(error);
+            }
+        }
+        first_failure.map_or(Ok(()), Err)
+    }
+
+    async fn fetch_layer(&self, layer: LayerWork, report: &Report<'_>) -> Result<(), ImageError> {
+        if layer.cancel.is_cancelled() {
+            return Ok(());
+        }
+        let descriptor = layer.descriptor.clone();
+        let looking = layer.clone();
+        let need = tokio::task::spawn_blocking(move || looking.begin()).await.map_err(|_| self.worker_died())??;
+        match need {
+            Need::Nothing => report.add(descriptor.size),
+            Need::Unpack(lock) => {
+                let work = tokio::task::spawn_blocking(move || {
+                    let _lock = lock;
+                    layer.unpack_stored()
+                });
+                work.await.map_err(|_| self.worker_died())??;
+                report.add(descriptor.size);
+            }
+            Need::Receive { lock, unpack } => {
+                let (sender, reader) = chunks();
+                let work = tokio::task::spawn_blocking(move || {
+                    let _lock = lock;
+                    layer.receive(reader, unpack)
+                });
+                let add = |bytes| report.add(bytes);
+                let (sent, stored) = futures_util::future::join(self.send(&descriptor, sender, &add), work).await;
+                // A download that broke is why the other end found a damaged layer.
+                sent?;
+                stored.map_err(|_| self.worker_died())??;
+            }
+        }
+        report.layer_done();
+        Ok(())
+    }
+
+    /// Sends the bytes of a blob, on from where a connection broke. A receiver that hangs up has its own reason.
+    async fn send(
+        &self,
+        descriptor: &Descriptor,
+        sender: mpsc::Sender<Chunk>,
+        report: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), ImageError> {
+        let (mut offset, mut tries, mut resumes) = (0, Tries::default(), 0);
+        while offset < descriptor.size {
+            let (mut stream, mut skip) = match self.registry.blob(&descriptor.digest, offset).await {
+                Ok(BlobResponse::Partial(stream)) => (stream.stream, 0),
+                // The registry does not know ranges: what is here already comes once more.
+                Ok(BlobResponse::Full(stream)) => (stream.stream, offset),
+                Err(error) => {
+                    tries.pause_after(error).await?;
+                    continue;
+                }
+            };
+            let mut broke = None;
+            while let Some(next) = stream.next().await {
+                let chunk = match next {
+                    Ok(chunk) => chunk,
+                    Err(error) => {
+                        broke = Some(self.registry.broken(&error));
+                        break;
+                    }
+                };
+                let length = chunk.len() as u64;
+                let skipped = skip.min(length);
+                skip -= skipped;
+                let start = usize::try_from(skipped).unwrap_or(chunk.len());
+                if sender.send(Box::new(chunk.slice(start..))).await.is_err() {
+                    return Ok(());
+                }
+                offset += length - skipped;
+                report(length - skipped);
+                tries.reset();
+            }
+            match broke {
+                Some(error) if resumes == RESUMES_MAX => return Err(error),
+                Some(error) => tries.pause_after(error).await?,
+                // It ended in good order; if it is too short, the check of its size says so.
+                None => return Ok(()),
+            }
+            resumes += 1;
+        }
+        Ok(())
+    }
+
+    async fn keep(&self, found: Found) -> Result<ImageFacts, ImageError> {
+        let (content, name) = (self.store.content.clone(), self.name.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            content.put(&found.config_bytes)?;
+            let digest = content.put(&found.manifest_bytes)?;
+            let media_type = match found.manifest.media_type.as_str() {
+                "" => OCI_MANIFEST,
+                media_type => media_type,
+            };
+            let mut descriptor = Descriptor::new(media_type, digest.clone(), found.manifest_bytes.len() as u64);
+            descriptor.platform = Some(found.config.platform);
+            content.name(&name, descriptor)?;
+            settle_later(&content);
+            Ok::<Digest, ImageError>(digest)
+        });
+        let digest = work.await.map_err(|_| self.worker_died())??;
+        self.store.read_facts(&self.name, &digest)
+    }
+
+    fn worker_died(&self) -> ImageError {
+        ImageError::Worker(self.name.clone())
+    }
+}
+
+/// Pairs the layers of a manifest with the diff ids of its configuration.
+pub(crate) fn plan_layers(
+    store: &Store,
+    name: &str,
+    manifest: &Manifest,
+    config: &Parsed,
+) -> Result<Vec<LayerWork>, ImageError> {
+    if manifest.layers.len() != config.diff_ids.len() {
+        return Err(ImageError::Mismatch {
+            what: "configuration",
+            reference: name.to_owned(),
+            expected: format!("{} layers", manifest.layers.len()),
+            found: format!("{}", config.diff_ids.len()),
+        });
+    }
+    let cancel = Cancel::default();
+    let pair = |(descriptor, diff_id): (&Descriptor, &Digest)| {
+        let compression = Compression::of_media_type(&descriptor.media_type).ok_or_else(|| ImageError::LayerType {
+            reference: name.to_owned(),
+            digest: descriptor.digest.to_string(),
+            media_type: descriptor.media_type.clone(),
+        })?;
+        Ok(LayerWork {
+            content: store.content.clone(),
+            reference: name.to_owned(),
+            descriptor: descriptor.clone(),
+            diff_id: diff_id.clone(),
+            compression,
+            cancel: cancel.clone(),
+        })
+    };
+    manifest.layers.iter().zip(&config.diff_ids).map(pair).collect()
+}
+
+/// Brings new layers to the disk without anyone waiting. Where it does not get to it, the notes stay, and the layers
+/// are made again after a power failure only.
+pub(crate) fn settle_later(content: &crate::content::Content) {
+    let content = content.clone();
+    let thread = std::thread::Builder::new().name("settle".to_owned());
+    drop(thread.spawn(move || drop(layer::settle(&content))));
+}
+
+/// Whoever stops waiting for a pull stops it.
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// Sums up what the layers report.
+struct Report<'p> {
+    progress: &'p (dyn Fn(Progress) + Send + Sync),
+    total: u64,
+    layers: usize,
+    state: Mutex<ReportState>,
+}
+
+struct ReportState {
+    done: u64,
+    layers_done: usize,
+    last: Instant,
+}
+
+impl<'p> Report<'p> {
+    fn new(manifest: &Manifest, progress: &'p (dyn Fn(Progress) + Send + Sync)) -> Self {
+        let total = manifest.layers.iter().map(|layer| layer.size).sum();
+        let state = ReportState { done: 0, layers_done: 0, last: Instant::now() };
+        Self { progress, total, layers: manifest.layers.len(), state: Mutex::new(state) }
+    }
+
+    fn add(&self, bytes: u64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.done += bytes;
+        if state.last.elapsed() >= REPORT_EVERY {
+            state.last = Instant::now();
+            self.tell(&state);
+        }
+    }
+
+    fn layer_done(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.layers_done += 1;
+        self.tell(&state);
+    }
+
+    fn tell(&self, state: &ReportState) {
+        let text = format!("{} of {} layers", state.layers_done, self.layers);
+        (self.progress)(Progress { text, done: state.done, total: self.total });
     }
 }

@@ -20,6 +20,8 @@ use crate::store::Store;
 
 /// The name under which a file asks for it.
 pub const SELF_IMAGE: &str = "stack.local/self";
+/// What stands where others have a registry.
+pub(crate) const BUILT_IN_REGISTRY: &str = "stack.local";
 /// The name it has in the index.
 const CANONICAL: &str = "stack.local/self:latest";
 /// The name of the binary in the layer.
