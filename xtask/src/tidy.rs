@@ -155,7 +155,7 @@ fn forgotten(file: &Path, name: &str) -> Option<Finding> {
     let folder_name = folder.file_name()?.to_str()?;
     let is_root =
         ["lib", "main", "build"].contains(&stem) || (folder_name == "tests" && folder.join("../src").exists());
-    if is_root || folder_name == "bin" || folder_name == "benches" || folder_name == "examples" {
+    if is_root || ["bin", "benches", "examples", "fuzz_targets"].contains(&folder_name) {
         return None;
     }
     let (module, parents) = if stem == "mod" {
