@@ -61,7 +61,10 @@ pub(crate) enum Need {
     /// The bytes are here; they need to be unpacked.
     Unpack(Lock),
     /// The bytes need to come; `unpack` too unless the layer came with another blob.
-    Receive { lock: Lock, unpack: bool },
+    Receive {
+        lock: Lock,
+        unpack: bool,
+    },
 }
 
 impl LayerWork {

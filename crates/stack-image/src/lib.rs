@@ -25,6 +25,7 @@ mod platform;
 mod pull;
 mod reference;
 mod registry;
+mod resolve;
 mod scratch;
 mod self_image;
 mod store;

@@ -11,17 +11,14 @@ use oci_client::client::BlobResponse;
 use stack_model::{ImageFacts, ImageReference};
 use tokio::sync::mpsc;
 
-use crate::config::{Parsed, parse_config};
+use crate::config::Parsed;
 use crate::digest::Digest;
-use crate::error::{BadConfig, BadDocument, ImageError};
+use crate::error::{BadDocument, ImageError};
 use crate::fetch::{Cancel, Chunk, LayerWork, Need, chunks};
-use crate::layer;
-use crate::manifest::{
-    Compression, DOCUMENT_MAX, Descriptor, Document, DocumentError, Index, Manifest, OCI_MANIFEST, parse_document,
-};
-use crate::platform::Platform;
+use crate::manifest::{DOCUMENT_MAX, Descriptor, Document, DocumentError, Manifest, parse_document};
 use crate::reference::Reference;
 use crate::registry::{Registry, Tries};
+use crate::resolve::{check_config, choose, keep_image, plan_layers};
 use crate::self_image::BUILT_IN_REGISTRY;
 use crate::store::Store;
 
@@ -68,7 +65,7 @@ impl Store {
         let pull = Pull { store: self, name: reference.to_string(), registry };
         let found = pull.resolve().await?;
         sweeping.await.map_err(|_| pull.worker_died())?;
-        let layers = pull.plan_layers(&found)?;
+        let layers = plan_layers(&self.content, &pull.name, &found.manifest, &found.config)?;
         pull.fetch_layers(layers, &Report::new(&found.manifest, progress)).await?;
         pull.keep(found).await
     }
@@ -95,7 +92,7 @@ impl Pull<'_> {
         let (manifest, manifest_bytes) = match self.parse(&bytes, &digest)? {
             Document::Manifest(manifest) => (manifest, bytes),
             Document::Index(index) => {
-                let chosen = self.choose(&index)?;
+                let chosen = choose(&self.name, &index)?.digest.clone();
                 let (bytes, digest) = self.registry.document(Some(&chosen)).await?;
                 match self.parse(&bytes, &digest)? {
                     Document::Manifest(manifest) => (manifest, bytes),
@@ -104,7 +101,7 @@ impl Pull<'_> {
             }
         };
         let config_bytes = self.config(&manifest.config).await?;
-        let config = self.check_config(&manifest, &config_bytes)?;
+        let config = check_config(&self.name, &manifest.config.digest, &config_bytes)?;
         Ok(Found { manifest, manifest_bytes, config_bytes, config })
     }
 
@@ -114,26 +111,6 @@ impl Pull<'_> {
 
     fn bad_manifest(&self, digest: &Digest, error: DocumentError) -> ImageError {
         ImageError::Manifest { reference: self.name.clone(), digest: digest.to_string(), source: BadDocument(error) }
-    }
-
-    /// The manifest of an index for this machine.
-    fn choose(&self, index: &Index) -> Result<Digest, ImageError> {
-        let wanted = Platform::of_this_machine();
-        let fits = |entry: &&Descriptor| entry.platform.as_ref().is_some_and(|platform| wanted.runs(platform));
-        if let Some(entry) = index.manifests.iter().find(fits) {
-            return Ok(entry.digest.clone());
-        }
-        let available: Vec<String> = index.manifests.iter().filter_map(|entry| entry.platform.as_ref()).map(ToString::to_string).collect();
-        Err(self.wrong_platform(&available.join(", ")))
-    }
-
-    fn wrong_platform(&self, available: &str) -> ImageError {
-        let available = if available.is_empty() { "no platform that it names" } else { available };
-        ImageError::WrongPlatform {
-            reference: self.name.clone(),
-            wanted: Platform::of_this_machine().to_string(),
-            available: available.to_owned(),
-        }
     }
 
     async fn config(&self, descriptor: &Descriptor) -> Result<Vec<u8>, ImageError> {
@@ -159,23 +136,11 @@ impl Pull<'_> {
         let (sent, ()) = futures_util::future::join(self.send(descriptor, sender, &|_| {}), take).await;
         sent?;
         let found = Digest::of(&bytes);
-        if found == descriptor.digest { Ok(bytes) } else { Err(self.registry.mismatch(what, &descriptor.digest, found.as_str())) }
-    }
-
-    fn check_config(&self, manifest: &Manifest, bytes: &[u8]) -> Result<Parsed, ImageError> {
-        let parsed = parse_config(bytes).map_err(|error| ImageError::Config {
-            reference: self.name.clone(),
-            digest: manifest.config.digest.to_string(),
-            source: BadConfig(error),
-        })?;
-        if !Platform::of_this_machine().runs(&parsed.platform) {
-            return Err(self.wrong_platform(&parsed.platform.to_string()));
+        if found == descriptor.digest {
+            Ok(bytes)
+        } else {
+            Err(self.registry.mismatch(what, &descriptor.digest, found.as_str()))
         }
-        Ok(parsed)
-    }
-
-    fn plan_layers(&self, found: &Found) -> Result<Vec<LayerWork>, ImageError> {
-        plan_layers(self.store, &self.name, &found.manifest, &found.config)
     }
 
     /// Fetches all layers. After the first failure the others end early, but are waited for: their threads clean up.
@@ -281,17 +246,8 @@ impl Pull<'_> {
     async fn keep(&self, found: Found) -> Result<ImageFacts, ImageError> {
         let (content, name) = (self.store.content.clone(), self.name.clone());
         let work = tokio::task::spawn_blocking(move || {
-            content.put(&found.config_bytes)?;
-            let digest = content.put(&found.manifest_bytes)?;
-            let media_type = match found.manifest.media_type.as_str() {
-                "" => OCI_MANIFEST,
-                media_type => media_type,
-            };
-            let mut descriptor = Descriptor::new(media_type, digest.clone(), found.manifest_bytes.len() as u64);
-            descriptor.platform = Some(found.config.platform);
-            content.name(&name, descriptor)?;
-            settle_later(&content);
-            Ok::<Digest, ImageError>(digest)
+            let platform = found.config.platform;
+            keep_image(&content, &name, &found.config_bytes, &found.manifest_bytes, platform)
         });
         let digest = work.await.map_err(|_| self.worker_died())??;
         self.store.read_facts(&self.name, &digest)
@@ -300,48 +256,6 @@ impl Pull<'_> {
     fn worker_died(&self) -> ImageError {
         ImageError::Worker(self.name.clone())
     }
-}
-
-/// Pairs the layers of a manifest with the diff ids of its configuration.
-pub(crate) fn plan_layers(
-    store: &Store,
-    name: &str,
-    manifest: &Manifest,
-    config: &Parsed,
-) -> Result<Vec<LayerWork>, ImageError> {
-    if manifest.layers.len() != config.diff_ids.len() {
-        return Err(ImageError::Mismatch {
-            what: "configuration",
-            reference: name.to_owned(),
-            expected: format!("{} layers", manifest.layers.len()),
-            found: format!("{}", config.diff_ids.len()),
-        });
-    }
-    let cancel = Cancel::default();
-    let pair = |(descriptor, diff_id): (&Descriptor, &Digest)| {
-        let compression = Compression::of_media_type(&descriptor.media_type).ok_or_else(|| ImageError::LayerType {
-            reference: name.to_owned(),
-            digest: descriptor.digest.to_string(),
-            media_type: descriptor.media_type.clone(),
-        })?;
-        Ok(LayerWork {
-            content: store.content.clone(),
-            reference: name.to_owned(),
-            descriptor: descriptor.clone(),
-            diff_id: diff_id.clone(),
-            compression,
-            cancel: cancel.clone(),
-        })
-    };
-    manifest.layers.iter().zip(&config.diff_ids).map(pair).collect()
-}
-
-/// Brings new layers to the disk without anyone waiting. Where it does not get to it, the notes stay, and the layers
-/// are made again after a power failure only.
-pub(crate) fn settle_later(content: &crate::content::Content) {
-    let content = content.clone();
-    let thread = std::thread::Builder::new().name("settle".to_owned());
-    drop(thread.spawn(move || drop(layer::settle(&content))));
 }
 
 /// Whoever stops waiting for a pull stops it.

@@ -19,12 +19,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time in which some byte must come.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pauses between the tries of a request.
-const PAUSES: [Duration; 4] = [
-    Duration::from_millis(200),
-    Duration::from_millis(500),
-    Duration::from_millis(1500),
-    Duration::from_millis(4000),
-];
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(200), Duration::from_millis(500), Duration::from_millis(1500), Duration::from_millis(4000)];
 /// Pauses while nothing answers at all: whoever waits wants to know that soon.
 const PAUSES_UNREACHABLE: usize = 1;
 
@@ -122,7 +118,11 @@ impl Registry {
     fn explain(&self, error: OciDistributionError) -> ImageError {
         let (reference, registry) = (self.reference.to_string(), self.reference.registry().to_owned());
         let unauthorized = |reason: &str| {
-            let more = if self.ignored_identity_token { "; the identity token that is kept for it is not supported" } else { "" };
+            let more = if self.ignored_identity_token {
+                "; the identity token that is kept for it is not supported"
+            } else {
+                ""
+            };
             let reason = format!("{reason}{more}");
             ImageError::Unauthorized { reference: reference.clone(), registry: registry.clone(), reason }
         };

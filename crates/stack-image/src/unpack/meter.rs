@@ -1,7 +1,7 @@
 //! Bounds what is read from a layer, and what tar reads into memory between two entries.
 
 use std::cell::Cell;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 
 /// Most bytes of headers and their extensions for one entry: long names, extended attributes. An attribute of a file
 /// has at most 64 KiB (xattr(7)).
@@ -9,7 +9,7 @@ pub(super) const HEADER_MAX: u64 = 1 << 20;
 
 /// Shared by the reader inside the archive and the loop outside.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub(crate) struct Meter {
     total: Cell<u64>,
     total_max: u64,
     /// Left for headers; `None` while content is read.
@@ -18,27 +18,27 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn new(total_max: u64) -> Self {
+    pub(crate) fn new(total_max: u64) -> Self {
         Self { total: Cell::new(0), total_max, header_left: Cell::new(None), exceeded: Cell::new(false) }
     }
 
-    pub(super) fn expect_header(&self) {
+    pub(crate) fn expect_header(&self) {
         self.header_left.set(Some(HEADER_MAX));
     }
 
-    pub(super) fn expect_content(&self) {
+    pub(crate) fn expect_content(&self) {
         self.header_left.set(None);
     }
 
-    pub(super) fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.total.get()
     }
 
-    pub(super) fn is_exceeded(&self) -> bool {
+    pub(crate) fn is_exceeded(&self) -> bool {
         self.exceeded.get()
     }
 
-    pub(super) fn is_header_exceeded(&self) -> bool {
+    pub(crate) fn is_header_exceeded(&self) -> bool {
         self.exceeded.get() && self.header_left.get() == Some(0)
     }
 
@@ -57,13 +57,13 @@ impl Meter {
 
 /// A reader that reports to a meter.
 #[derive(Debug)]
-pub(super) struct Metered<'m, R> {
+pub(crate) struct Metered<'m, R> {
     inner: R,
     meter: &'m Meter,
 }
 
 impl<'m, R: Read> Metered<'m, R> {
-    pub(super) fn new(inner: R, meter: &'m Meter) -> Self {
+    pub(crate) fn new(inner: R, meter: &'m Meter) -> Self {
         Self { inner, meter }
     }
 }
@@ -73,5 +73,11 @@ impl<R: Read> Read for Metered<'_, R> {
         let count = self.inner.read(buffer)?;
         self.meter.count(count)?;
         Ok(count)
+    }
+}
+
+impl<R: Seek> Seek for Metered<'_, R> {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(position)
     }
 }

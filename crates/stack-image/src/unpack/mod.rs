@@ -18,9 +18,10 @@ use std::path::Path;
 use tar::{Archive, Entry, EntryType};
 
 pub use error::{Refusal, UnpackError};
-use header::{Facts, read_facts};
-use meter::{Meter, Metered};
-use path::{Mark, clean, mark, show};
+use header::read_facts;
+pub(crate) use meter::{Meter, Metered};
+pub(crate) use path::clean;
+use path::{Mark, mark, show};
 use tree::Tree;
 
 /// What a layer may cost.

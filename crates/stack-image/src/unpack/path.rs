@@ -15,7 +15,7 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 const OF_AUFS: [&[u8]; 3] = [b".wh..wh.aufs", b".wh..wh.orph", b".wh..wh.plnk"];
 
 /// A path without `.`, doubled and outer slashes. An absolute path means the same below the layer, as for all tools.
-pub(super) fn clean(raw: &[u8]) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn clean(raw: &[u8]) -> Result<Vec<u8>, Refusal> {
     if raw.contains(&0) {
         return Err(Refusal::Nul);
     }

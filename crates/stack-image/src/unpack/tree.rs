@@ -273,7 +273,7 @@ impl Tree {
             opened => return opened.map_err(fail),
         }
         let parent = self.open_parent(split(directory).0)?;
-        match mkdirat(&parent, &name_of(directory), Mode::RWXU) {
+        match mkdirat(&parent, name_of(directory), Mode::RWXU) {
             Ok(()) => {
                 let made = self.open_beneath(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC);
                 let mode = Mode::from_raw_mode(0o755);
