@@ -169,4 +169,6 @@ fn link_name<R: Read>(entry: &Entry<'_, R>) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
+mod robust_tests;
+#[cfg(test)]
 mod tests;

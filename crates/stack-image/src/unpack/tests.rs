@@ -153,7 +153,7 @@ impl Place {
     }
 }
 
-fn is_opaque(path: &std::path::Path) -> bool {
+fn is_opaque(path: &Path) -> bool {
     let mut value = [0; 8];
     rustix::fs::getxattr(path, "trusted.overlay.opaque", &mut value[..]).is_ok_and(|length| value[..length] == *b"y")
 }
@@ -377,7 +377,7 @@ fn a_bomb_is_told_from_honest_content() {
     Layer::name(&mut header, b"./");
     let mut header = Layer::header(EntryType::Regular, 10 << 30);
     Layer::name(&mut header, b".wh.bomb");
-    let bomb = header.as_bytes().chain(std::io::repeat(0).take(10 << 30));
+    let bomb = header.as_bytes().chain(io::repeat(0).take(10 << 30));
     let place = Place::new();
     let result = unpack(bomb, &place.layer(), &Limits { compressed: 10 << 10, ..Limits::default() });
     assert!(matches!(result, Err(UnpackError::Ratio { max, .. }) if max == RATIO_FREE_BYTES), "{result:?}");
@@ -388,7 +388,7 @@ fn headers_do_not_fill_the_memory() {
     for kind in [EntryType::XHeader, EntryType::GNULongName, EntryType::GNULongLink] {
         let mut header = Layer::header(kind, 1 << 40);
         Layer::name(&mut header, b"x");
-        let endless = header.as_bytes().chain(std::io::repeat(b'1'));
+        let endless = header.as_bytes().chain(io::repeat(b'1'));
         let place = Place::new();
         let result = unpack(endless, &place.layer(), &Limits::default());
         assert!(matches!(result, Err(UnpackError::Limit { max: meter::HEADER_MAX, .. })), "{result:?}");
