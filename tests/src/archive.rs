@@ -34,10 +34,19 @@ pub fn docker_archive(file: &Path, tag: &str, program: &Path, ballast: usize) {
 }
 
 fn append(archive: &mut tar::Builder<impl Write>, name: &str, bytes: &[u8], mode: u32) {
-    let mut header = tar::Header::new_ustar();
+    let mut header = header();
     header.set_size(bytes.len() as u64);
     header.set_mode(mode);
     archive.append_data(&mut header, name, bytes).expect("room for an entry");
+}
+
+/// With every field filled: those of `new_ustar` are empty, which not every reader takes for zero.
+fn header() -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header
 }
 
 fn digest(bytes: &[u8]) -> String {

@@ -41,14 +41,14 @@ fn layer() -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let mut layer = tar::Builder::new(Vec::new());
     append(&mut layer, "bin/busybox", &busybox, 0o755)?;
     for applet in APPLETS {
-        let mut header = tar::Header::new_ustar();
+        let mut header = header();
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_mode(0o777);
         header.set_size(0);
         layer.append_link(&mut header, format!("bin/{applet}"), "busybox")?;
     }
     for directory in ["dev", "etc", "proc", "sys", "tmp"] {
-        let mut header = tar::Header::new_ustar();
+        let mut header = header();
         header.set_entry_type(tar::EntryType::Directory);
         header.set_mode(0o755);
         header.set_size(0);
@@ -58,10 +58,19 @@ fn layer() -> Result<Vec<u8>, Box<dyn std::error::Error>> {
 }
 
 fn append(archive: &mut tar::Builder<impl Write>, name: &str, bytes: &[u8], mode: u32) -> std::io::Result<()> {
-    let mut header = tar::Header::new_ustar();
+    let mut header = header();
     header.set_size(bytes.len() as u64);
     header.set_mode(mode);
     archive.append_data(&mut header, name, bytes)
+}
+
+/// With every field filled: those of `new_ustar` are empty, which not every reader takes for zero.
+fn header() -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header
 }
 
 fn digest(bytes: &[u8]) -> String {
