@@ -103,8 +103,7 @@ impl Store {
         }
         // The index has the last word: it may have been deleted or written by an older program.
         let facts = self.find(&SELF_IMAGE.into()).ok()??;
-        let manifest = self.content.read_index().ok()?.named(CANONICAL)?.digest.clone();
-        (manifest == memory.manifest).then_some(facts)
+        (self.named(CANONICAL)? == memory.manifest).then_some(facts)
     }
 
     fn name_self(&self, diff_id: &Digest, size: u64) -> Result<Digest, ImageError> {

@@ -104,6 +104,12 @@ impl Store {
         Ok(())
     }
 
+    /// The manifest that a name had at the last look at the index.
+    pub(crate) fn named(&self, name: &str) -> Option<Digest> {
+        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.manifests.get(name).cloned()
+    }
+
     pub(crate) fn read_manifest(&self, name: &str, digest: &Digest) -> Result<Manifest, ImageError> {
         let bytes = self.content.read_document(digest)?;
         let refuse = |error| ImageError::Manifest {
