@@ -80,7 +80,7 @@ fn a_full_disk_is_named_and_leaves_nothing_half_made() {
     let disk = SmallDisk::new(world.layout().root, "6m");
     world.stack(&["load", "image.tar"]).fails(1, &["space", &world.layout().root.to_string_lossy()]);
     assert!(disk.used() < 1 << 20, "{} bytes are left on the disk", disk.used());
-    disk.grow("128m");
+    disk.grow("1g");
     world.stack(&["load", "image.tar"]).ok();
     drop(disk);
 }
