@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
-use stack_model::{ContainerId, Names, Zone};
+use stack_model::{ContainerId, Names, View, Zone};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -74,25 +74,21 @@ struct Shared {
     turn: AtomicUsize,
 }
 
-/// Names as they are kept: containers that see the same share one zone.
+/// Names as they are kept: containers with the same view share one zone.
 #[derive(Debug, Default)]
 struct Published {
+    names: Names,
     zones: BTreeMap<ContainerId, Arc<Zone>>,
 }
 
 impl Published {
     fn new(names: Names) -> Self {
-        let mut distinct: Vec<Arc<Zone>> = Vec::new();
-        let mut zones = BTreeMap::new();
-        for (id, zone) in names.zones {
-            let same = distinct.iter().find(|other| ***other == zone).map(Arc::clone);
-            let shared = same.unwrap_or_else(|| {
-                distinct.push(Arc::new(zone));
-                Arc::clone(&distinct[distinct.len() - 1])
-            });
-            zones.insert(id, shared);
-        }
-        Self { zones }
+        let mut distinct: BTreeMap<&View, Arc<Zone>> = BTreeMap::new();
+        let zones = names.views.iter().map(|(id, view)| {
+            let zone = distinct.entry(view).or_insert_with(|| Arc::new(names.merge(view)));
+            (id.clone(), Arc::clone(zone))
+        });
+        Self { zones: zones.collect(), names }
     }
 }
 
@@ -144,8 +140,7 @@ impl Server {
 
     /// The names that are answered now.
     pub fn names(&self) -> Names {
-        let published = Arc::clone(&self.shared.names.borrow());
-        Names { zones: published.zones.iter().map(|(id, zone)| (id.clone(), Zone::clone(zone))).collect() }
+        self.shared.names.borrow().names.clone()
     }
 }
 

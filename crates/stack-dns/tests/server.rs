@@ -9,7 +9,7 @@ use hickory_proto::op::{Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use stack_dns::Server;
-use stack_model::{ContainerId, Names, Zone};
+use stack_model::{ContainerId, Names, NetworkName, View};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
@@ -25,7 +25,15 @@ fn sockets() -> (Sockets, SocketAddr) {
 
 fn names(id: &str, hosts: &[(&str, u8)], forward: bool) -> Names {
     let hosts = hosts.iter().map(|(name, last)| ((*name).to_owned(), vec![Ipv4Addr::new(10, 89, 0, *last)])).collect();
-    Names { zones: [(ContainerId::new(id), Zone { hosts, forward })].into() }
+    // Each container is on a network of its own.
+    let network = NetworkName::new(id);
+    let view = View { networks: vec![network.clone()], forward };
+    Names { networks: [(network, hosts)].into(), views: [(ContainerId::new(id), view)].into() }
+}
+
+fn add(all: &mut Names, more: Names) {
+    all.networks.extend(more.networks);
+    all.views.extend(more.views);
 }
 
 fn query(name: &str, kind: RecordType) -> Vec<u8> {
@@ -58,7 +66,7 @@ async fn each_container_sees_its_own_names_and_a_new_set_replaces_them() {
     server.serve("one".into(), one).unwrap();
     server.serve("two".into(), two).unwrap();
     let mut both = names("one", &[("db", 2)], false);
-    both.zones.extend(names("two", &[("web", 3)], false).zones);
+    add(&mut both, names("two", &[("web", 3)], false));
     server.publish(both.clone());
     assert_eq!(server.names(), both);
     assert_eq!(first(&ask(one_address, "db.").await), "10.89.0.2");
@@ -74,7 +82,7 @@ async fn replicas_take_turns_although_clients_ask_in_pairs() {
     let (sockets, address) = sockets();
     server.serve("one".into(), sockets).unwrap();
     let mut two = names("one", &[("api", 2)], false);
-    two.zones.get_mut("one").unwrap().hosts.get_mut("api").unwrap().push(Ipv4Addr::new(10, 89, 0, 3));
+    two.networks.get_mut("one").unwrap().get_mut("api").unwrap().push(Ipv4Addr::new(10, 89, 0, 3));
     server.publish(two);
     let mut seen = Vec::new();
     for _ in 0..4 {
@@ -168,7 +176,7 @@ async fn other_names_are_asked_of_the_hosts_resolver_unless_the_network_is_inter
     server.serve("open".into(), open).unwrap();
     server.serve("internal".into(), internal).unwrap();
     let mut both = names("open", &[("db", 2)], true);
-    both.zones.extend(names("internal", &[("db", 2)], false).zones);
+    add(&mut both, names("internal", &[("db", 2)], false));
     server.publish(both);
     assert_eq!(first(&ask(open_address, "example.org.").await), "192.0.2.7");
     assert_eq!(ask(open_address, "typo.").await.metadata.response_code, ResponseCode::NXDomain);
@@ -195,13 +203,14 @@ async fn a_hundred_containers_cost_little_memory() {
     let before = resident_bytes();
     let hosts: Vec<String> = (0..CONTAINERS).map(|n| format!("service-{n}")).collect();
     let hosts: Vec<(&str, u8)> = hosts.iter().map(|name| (name.as_str(), 4)).collect();
-    let mut all = Names::default();
+    let mut all = names("0", &hosts, false);
+    let view = all.views.pop_first().unwrap().1;
     let mut addresses = Vec::new();
     for number in 0..CONTAINERS {
         let (sockets, address) = sockets();
         let id = format!("{number:016x}");
         server.serve(id.as_str().into(), sockets).unwrap();
-        all.zones.extend(names(&id, &hosts, false).zones);
+        all.views.insert(id.as_str().into(), view.clone());
         addresses.push(address);
     }
     server.publish(all);

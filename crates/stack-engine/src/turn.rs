@@ -127,5 +127,5 @@ fn is_nothing_left(observed: &Observed) -> bool {
     networks.is_empty()
         && containers.is_empty()
         && ruleset.as_ref().is_none_or(Ruleset::is_empty)
-        && names.as_ref().is_none_or(|names| names.zones.is_empty())
+        && names.as_ref().is_none_or(|names| names.views.is_empty())
 }

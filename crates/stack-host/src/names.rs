@@ -1,6 +1,6 @@
 //! The project's name server and which containers it serves.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
 use stack_dns::Server;
 use stack_model::{ContainerId, Names};
@@ -12,7 +12,8 @@ use crate::kit::{Kit, Sandbox};
 #[derive(Debug)]
 pub(crate) struct NameService {
     server: Server,
-    published: RefCell<Option<Names>>,
+    /// Something was published: an empty set differs from none.
+    published: Cell<bool>,
 }
 
 /// Sockets on 127.0.0.11 inside a container's namespace.
@@ -20,18 +21,18 @@ pub(crate) type Sockets = (std::net::UdpSocket, std::net::TcpListener);
 
 impl NameService {
     pub(crate) fn new() -> Self {
-        Self { server: Server::new(), published: RefCell::new(None) }
+        Self { server: Server::new(), published: Cell::new(false) }
     }
 
     /// What is being answered; `None` until something was published.
     pub(crate) fn published(&self) -> Option<Names> {
-        self.published.borrow().clone()
+        self.published.get().then(|| self.server.names())
     }
 
     /// Answers these names from now on.
     pub(crate) fn publish(&self, names: Names) {
-        self.server.publish(names.clone());
-        *self.published.borrow_mut() = Some(names);
+        self.server.publish(names);
+        self.published.set(true);
     }
 
     /// Begins to answer inside a container.

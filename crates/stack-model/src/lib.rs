@@ -35,7 +35,7 @@ pub use id::{
 };
 pub use image::{ImageConfig, ImageFacts};
 pub use layout::Layout;
-pub use network::{Names, NetworkRules, PublishedPort, Ruleset, Zone};
+pub use network::{Hosts, Names, NetworkRules, PublishedPort, Ruleset, View, Zone};
 pub use observed::{
     Container, Endpoint, Exit, Health, HostFacts, Observed, ObservedContainer, ObservedNetwork, Process, ResolvedMount,
     ResolvedSource, State, Stopping,

@@ -51,18 +51,48 @@ pub struct PublishedPort {
     pub target: u16,
 }
 
-/// The names of a project, as each container sees them.
+/// Lower-case names without a final dot, to addresses in order.
+pub type Hosts = BTreeMap<String, Vec<Ipv4Addr>>;
+
+/// The names of a project. Each name stands once for each network it is on, however many containers see it there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Names {
-    /// One zone for each container that has a network of its own.
-    pub zones: BTreeMap<ContainerId, Zone>,
+    /// The names on each network.
+    pub networks: BTreeMap<NetworkName, Hosts>,
+    /// What each container that has a network of its own sees of them.
+    pub views: BTreeMap<ContainerId, View>,
+}
+
+impl Names {
+    /// What one container can look up.
+    pub fn zone(&self, id: &ContainerId) -> Option<Zone> {
+        self.views.get(id).map(|view| self.merge(view))
+    }
+
+    /// The names of all networks of a view. A name on several of them has all its addresses.
+    pub fn merge(&self, view: &View) -> Zone {
+        let mut hosts = Hosts::new();
+        for (name, addresses) in view.networks.iter().filter_map(|network| self.networks.get(network)).flatten() {
+            hosts.entry(name.clone()).or_default().extend(addresses);
+        }
+        Zone { hosts, forward: view.forward }
+    }
+}
+
+/// Which names a container sees.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct View {
+    /// Its networks, in the order in which their addresses are given.
+    pub networks: Vec<NetworkName>,
+    /// Pass other names on to the host's resolvers. Not on internal networks (CVE-2024-29018).
+    pub forward: bool,
 }
 
 /// What one container can look up.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Zone {
-    /// Lower-case names without a final dot, to addresses in order.
-    pub hosts: BTreeMap<String, Vec<Ipv4Addr>>,
-    /// Pass other names on to the host's resolvers. Not on internal networks (CVE-2024-29018).
+    /// The names that are known.
+    pub hosts: Hosts,
+    /// Pass other names on to the host's resolvers.
     pub forward: bool,
 }

@@ -320,7 +320,7 @@ impl fmt::Display for Action {
             Self::UpdateRecord(container) => write!(f, "update {}", &container.id.short()[..4]),
             Self::AttachContainer { id } => write!(f, "attach {}", &id.short()[..4]),
             Self::ApplyRuleset(ruleset) => write!(f, "apply rules {} ports", ruleset.ports.len()),
-            Self::PublishNames(names) => write!(f, "publish names for {} containers", names.zones.len()),
+            Self::PublishNames(names) => write!(f, "publish names for {} containers", names.views.len()),
         }
     }
 }

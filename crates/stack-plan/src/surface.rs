@@ -1,10 +1,9 @@
 //! What the project shows to its network as a whole, rendered from all containers that run or are about to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 
 use stack_model::{
-    Action, Cause, Container, Effect, Key, Names, NetworkName, NetworkRules, PublishedPort, Ruleset, State, Zone,
+    Action, Cause, Container, Effect, Hosts, Key, Names, NetworkName, NetworkRules, PublishedPort, Ruleset, State, View,
 };
 
 use crate::allot::{Slot, addresses_overlap};
@@ -19,8 +18,6 @@ struct Present<'p> {
     container: &'p Container,
     runs: bool,
 }
-
-type Hosts = BTreeMap<String, Vec<Ipv4Addr>>;
 
 pub(crate) struct Surface<'d, 'a> {
     pub(crate) frame: Frame<'a>,
@@ -113,37 +110,21 @@ impl<'a> Surface<'_, 'a> {
     fn publish_names(&self, draft: &mut Draft<'a>, present: &[Present<'_>]) {
         let with_network: Vec<&Container> =
             present.iter().map(|it| it.container).filter(|container| !container.endpoints.is_empty()).collect();
-        let by_network = by_network(&with_network);
-        // Containers on the same networks see the same names: they are merged once for all of them.
-        let mut merged: BTreeMap<Vec<&NetworkName>, Hosts> = BTreeMap::new();
-        let mut zones = Vec::with_capacity(with_network.len());
-        for container in with_network {
-            let networks: Vec<&NetworkName> = container.endpoints.iter().map(|endpoint| &endpoint.network).collect();
-            merged.entry(networks.clone()).or_insert_with(|| merge(&by_network, &networks));
-            let forward = container.endpoints.iter().any(|endpoint| !endpoint.internal);
-            zones.push((&container.id, networks, forward));
-        }
+        let names = Names {
+            networks: by_network(&with_network),
+            views: with_network.iter().map(|container| (container.id.clone(), view(container))).collect(),
+        };
         let seen = self.frame.observed.names.as_ref();
-        let is_same = seen.map_or(zones.is_empty(), |seen| {
-            seen.zones.len() == zones.len()
-                && zones.iter().all(|(id, networks, forward)| {
-                    seen.zones.get(*id).is_some_and(|zone| zone.forward == *forward && zone.hosts == merged[networks])
-                })
-        });
-        if is_same {
+        if seen.map_or(names.views.is_empty(), |seen| *seen == names) {
             return;
         }
-        let zones: BTreeMap<_, _> = zones
-            .into_iter()
-            .map(|(id, networks, forward)| (id.clone(), Zone { hosts: merged[&networks].clone(), forward }))
-            .collect();
         let presence = Presence {
-            was: seen.is_some_and(|seen| !seen.zones.is_empty()),
-            is: !zones.is_empty(),
+            was: seen.is_some_and(|seen| !seen.views.is_empty()),
+            is: !names.views.is_empty(),
             needed: present.iter().any(|it| it.runs),
         };
         let reason = reason(draft, &presence);
-        draft.push(Key::Names, Action::PublishNames(Names { zones }), reason, []);
+        draft.push(Key::Names, Action::PublishNames(names), reason, []);
     }
 }
 
@@ -185,11 +166,11 @@ fn ports(present: &[Present<'_>]) -> BTreeSet<PublishedPort> {
     taken.into_values().flatten().cloned().collect()
 }
 
-fn by_network<'p>(containers: &[&'p Container]) -> BTreeMap<&'p NetworkName, Hosts> {
-    let mut by_network: BTreeMap<&NetworkName, Hosts> = BTreeMap::new();
+fn by_network(containers: &[&Container]) -> BTreeMap<NetworkName, Hosts> {
+    let mut by_network: BTreeMap<NetworkName, Hosts> = BTreeMap::new();
     for container in containers {
         for endpoint in &container.endpoints {
-            let hosts = by_network.entry(&endpoint.network).or_default();
+            let hosts = by_network.entry(endpoint.network.clone()).or_default();
             let names: BTreeSet<String> = endpoint.names.iter().map(|name| name.to_ascii_lowercase()).collect();
             for name in names {
                 hosts.entry(name).or_default().push(endpoint.address.addr());
@@ -199,11 +180,9 @@ fn by_network<'p>(containers: &[&'p Container]) -> BTreeMap<&'p NetworkName, Hos
     by_network
 }
 
-fn merge(by_network: &BTreeMap<&NetworkName, Hosts>, networks: &[&NetworkName]) -> Hosts {
-    let mut all = networks.iter().filter_map(|network| by_network.get(*network));
-    let Some(mut merged) = all.next().cloned() else { return Hosts::new() };
-    for (name, addresses) in all.flatten() {
-        merged.entry(name.clone()).or_default().extend(addresses);
+fn view(container: &Container) -> View {
+    View {
+        networks: container.endpoints.iter().map(|endpoint| endpoint.network.clone()).collect(),
+        forward: container.endpoints.iter().any(|endpoint| !endpoint.internal),
     }
-    merged
 }

@@ -154,7 +154,7 @@ fn a_network_that_becomes_internal_replaces_what_is_on_it() {
     world.settle(&changed);
     let id = world.id("web", 1);
     assert!(world.container("web", 1).container.endpoints[0].gateway.is_none());
-    assert!(!world.observed.names.as_ref().unwrap().zones[&id].forward);
+    assert!(!world.observed.names.as_ref().unwrap().views[&id].forward);
 }
 
 #[test]
@@ -222,7 +222,8 @@ fn each_container_sees_the_names_of_its_own_networks_only() {
     let world = World::with(&desired);
     let names = world.observed.names.unwrap();
     let mut lines = Vec::new();
-    for (id, zone) in &names.zones {
+    for id in names.views.keys() {
+        let zone = names.zone(id).unwrap();
         let container = &world.observed.containers[id].container;
         lines.push(format!("{}/{} forward {}", container.service, container.index, zone.forward));
         let hosts = zone.hosts.iter().filter(|(name, _)| name.len() != 12);

@@ -227,6 +227,6 @@ impl World {
     }
 
     fn publish(&mut self, names: &Names) {
-        self.observed.names = if names.zones.is_empty() { None } else { Some(names.clone()) };
+        self.observed.names = if names.views.is_empty() { None } else { Some(names.clone()) };
     }
 }

@@ -125,7 +125,7 @@ impl Trial {
         assert!(truth.containers.is_empty(), "{:?}", truth.containers.keys());
         assert!(truth.networks.is_empty(), "{:?}", truth.networks.keys());
         assert_eq!(truth.ruleset, None);
-        assert!(truth.names.is_none_or(|names| names.zones.is_empty()));
+        assert!(truth.names.is_none_or(|names| names.views.is_empty()));
         self.check_violations();
     }
 }
