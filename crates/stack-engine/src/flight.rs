@@ -14,8 +14,6 @@ use tokio::time::Instant;
 use crate::host::Applying;
 use crate::schedule::is_pull;
 
-/// Steps at the same time, pulls aside. The host bounds what runs on processors; this bounds what waits.
-const STEPS_MAX: usize = 32;
 /// Pulls at the same time. Each fetches several layers at once.
 const PULLS_MAX: usize = 4;
 
@@ -53,9 +51,9 @@ impl Flight {
         self.flying.is_empty()
     }
 
-    /// There is room for one more.
-    pub(crate) fn has_room(&self, pull: bool) -> bool {
-        if pull { self.pulls < PULLS_MAX } else { self.flying.len() - self.pulls < STEPS_MAX }
+    /// There is room for one more; for a step that is no pull, beside at most `steps_max` others.
+    pub(crate) fn has_room(&self, pull: bool, steps_max: usize) -> bool {
+        if pull { self.pulls < PULLS_MAX } else { self.flying.len() - self.pulls < steps_max }
     }
 
     /// The steps under way, in the order in which they began.

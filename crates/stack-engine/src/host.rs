@@ -20,6 +20,10 @@ pub type Applying = Pin<Box<dyn Future<Output = Result<Changed, Failure>>>>;
 
 /// The world of one project.
 pub trait Host {
+    /// Steps it works on at the same time, pulls aside. What it would only keep in a queue is better chosen later, from a
+    /// newer plan, and the time of a step is then the time that it works.
+    const STEPS_MAX: usize;
+
     /// Looks at everything of the project, and at the images `desired` names. Cheap enough to be asked after every
     /// wake-up: it may answer from what its watches keep current, and looks again at all of it when `fresh` is set.
     fn observe(&mut self, desired: &Desired, fresh: bool) -> impl Future<Output = Observed>;
@@ -30,6 +34,9 @@ pub trait Host {
     /// Ends when something of the project may have changed: a process ended, a link went away, a probe gave a
     /// verdict. Carries no authority: a lost wake-up costs one resync. Must be cancel-safe.
     fn wait(&mut self) -> impl Future<Output = Wake>;
+
+    /// Nothing is left to do for now: the time to give back what only work needs.
+    fn rest(&mut self) {}
 }
 
 /// What a wake-up says.

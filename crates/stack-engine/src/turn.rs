@@ -98,6 +98,7 @@ impl<H: Host, C: Clock> Engine<H, C> {
             self.journal.touch(Survives::Crash);
         }
         self.publish(Event::Converged { generation });
+        self.host.rest();
     }
 
     /// Everything was to go, and everything is gone.

@@ -66,6 +66,8 @@ impl LinuxHost {
 }
 
 impl Host for LinuxHost {
+    const STEPS_MAX: usize = crate::supervisor::WORKERS_MAX;
+
     async fn observe(&mut self, desired: &Desired, fresh: bool) -> Observed {
         if fresh {
             let mut world = self.shared.world.borrow_mut();
@@ -101,5 +103,9 @@ impl Host for LinuxHost {
             // `shared` holds a sender for as long as `self` lives.
             None => std::future::pending().await,
         }
+    }
+
+    fn rest(&mut self) {
+        stack_sys::release_free_memory();
     }
 }

@@ -23,7 +23,7 @@ use crate::project::ProjectLoader;
 const MESSAGES_MAX: usize = 64;
 /// Operations run on this many threads: most of their time is spent in the kernel, under locks that more threads
 /// would only fight for.
-const WORKERS_MAX: usize = 4;
+pub(crate) const WORKERS_MAX: usize = 4;
 /// An idle worker's stack is given back after this long.
 const WORKER_IDLE: Duration = Duration::from_secs(2);
 /// Clients have this long to read the last events before the supervisor ends.
@@ -74,6 +74,7 @@ fn start(assignment: &Assignment) -> Result<Ready, Failure> {
     // the process leads a group already, and then it is not in the terminal's foreground group either.
     let _ = rustix::process::setsid();
     raise_file_limit();
+    stack_sys::use_one_arena();
     let directory = layout.project_run(project);
     let lock = lock(layout, project)?;
     detach_streams(&directory.join("supervisor.log"))?;

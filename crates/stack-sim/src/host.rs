@@ -40,6 +40,8 @@ struct Course {
 }
 
 impl Host for SimHost {
+    const STEPS_MAX: usize = 32;
+
     async fn observe(&mut self, _: &Desired, fresh: bool) -> Observed {
         pass(&self.world).await;
         let takes = self.world.borrow_mut().random.below(3);

@@ -16,7 +16,7 @@ mod signal;
 
 pub use clone::{Cloned, Namespaces, SingleThreaded, clone_process};
 pub use exec::{end_process, execute_descriptor};
-pub use heap::use_one_arena;
+pub use heap::{release_free_memory, use_one_arena};
 pub use info::{PidfdExit, pidfd_exit};
 pub use keyring::join_session_keyring;
 pub use mount::{MountAttributes, set_mount_attributes};
