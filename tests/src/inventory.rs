@@ -8,7 +8,7 @@ use fs_err as fs;
 /// Everything that a container runtime could forget to take away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inventory {
-    /// Network interfaces of the host.
+    /// Interfaces of this network namespace.
     pub links: BTreeSet<String>,
     /// Mount points of this mount namespace.
     pub mounts: BTreeSet<String>,
@@ -24,7 +24,7 @@ impl Inventory {
     /// Looks at the machine.
     pub fn take() -> Self {
         Self {
-            links: names("/sys/class/net"),
+            links: links(),
             mounts: mounts(),
             cgroups: names("/sys/fs/cgroup").iter().chain([&String::new()]).flat_map(|name| cgroups(name)).collect(),
             namespaces: namespaces(),
@@ -51,6 +51,12 @@ impl Inventory {
 fn names(directory: &str) -> BTreeSet<String> {
     let Ok(entries) = fs::read_dir(directory) else { return BTreeSet::new() };
     entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+}
+
+/// From `/proc`, which shows the reader's own network; `/sys` shows that of whoever mounted it.
+fn links() -> BTreeSet<String> {
+    let text = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    text.lines().skip(2).filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect()
 }
 
 fn mounts() -> BTreeSet<String> {

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::run::{self, Verdict, cargo};
-use crate::{Outcome, setup, tidy};
+use crate::{Outcome, network, setup, tidy};
 
 /// Below the home directory: outside the checkout, so that a fresh clone starts warm.
 const CACHE: &str = ".cache/stack-target-ci";
@@ -25,9 +25,12 @@ pub(crate) fn run() -> Outcome {
     gate.say("unit tests, simulation, kernel tests of the crates");
     let words = ["test", "--no-fail-fast", "--workspace", "--exclude", "stack-tests"];
     let mut verdict = run::tests(&mut gate.cargo(&[&words[..], &["--", TEST_THREADS]].concat()))?;
-    gate.say("test images and a registry for them");
-    let _registry = crate::images::ensure_all()?;
-    gate.say("scenarios");
+    gate.say("test images");
+    let images = crate::images::make_all()?;
+    gate.say("scenarios, with a registry in a network of their own");
+    // Ports, bridges and rules of whatever else runs on this machine are out of their way, and they are out of its.
+    network::enter()?;
+    let _registry = crate::images::serve(&images)?;
     let mut scenarios = gate.cargo(&["test", "--no-fail-fast", "--package", "stack-tests", "--", TEST_THREADS]);
     verdict.add(run::tests(scenarios.env("STACK_BIN", gate.binary()))?);
     gate.close(&verdict)

@@ -44,16 +44,17 @@ pub(crate) fn run(args: &ImagesArgs) -> Outcome {
     if args.list {
         return list();
     }
+    let made = make_all()?;
     registry::ensure_running()?;
-    make_and_push()?;
+    push_all(&made)?;
     println!("the registry on 127.0.0.1:{} has the images; `cargo xtask images --stop` stops it", registry::PORT);
     Ok(())
 }
 
-/// Makes what is missing and serves it until the guard goes.
-pub(crate) fn ensure_all() -> Result<RegistryGuard, Failed> {
+/// Serves the images until the guard goes.
+pub(crate) fn serve(made: &[Made]) -> Result<RegistryGuard, Failed> {
     let guard = registry::ensure()?;
-    make_and_push()?;
+    push_all(made)?;
     Ok(guard)
 }
 
@@ -66,16 +67,35 @@ pub(crate) fn cache() -> PathBuf {
     home.join(".cache/stack-images")
 }
 
-fn make_and_push() -> Outcome {
+/// An image that is in the layout.
+#[derive(Debug)]
+pub(crate) struct Made {
+    names: &'static [&'static str],
+    built: Built,
+}
+
+/// Makes what is missing. Needs the network that packages come from.
+pub(crate) fn make_all() -> Result<Vec<Made>, Failed> {
     let cache = cache();
-    fs_err::create_dir_all(&cache)?;
-    // Two runs at the same time would unpack into the same trees.
+    let _lock = lock(&cache)?;
+    let make = |image: recipes::Image| Ok(Made { names: image.names, built: layout::ensure(&cache, &image)? });
+    recipes::images().into_iter().map(make).collect()
+}
+
+/// Two runs at the same time would unpack into the same trees.
+fn lock(cache: &Path) -> Result<fs_err::File, Failed> {
+    fs_err::create_dir_all(cache)?;
     let lock = fs_err::File::create(cache.join("lock"))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
-    for image in recipes::images() {
-        let built = layout::ensure(&cache, &image)?;
-        for name in image.names {
-            push(&cache, name, &built)?;
+    Ok(lock)
+}
+
+fn push_all(made: &[Made]) -> Outcome {
+    let cache = cache();
+    let _lock = lock(&cache)?;
+    for Made { names, built } in made {
+        for name in *names {
+            push(&cache, name, built)?;
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ mod fuzz;
 mod gate;
 mod hello;
 mod images;
+mod network;
 mod registry;
 mod run;
 mod setup;

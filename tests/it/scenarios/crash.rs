@@ -71,14 +71,17 @@ fn a_deleted_bridge_is_put_back() {
     world.stack(&["up", "-d"]).ok();
     let pids = world.pids();
     let bridge = world.records()["bridge-web-1"]["endpoints"][0]["bridge"].as_str().expect("a bridge").to_owned();
-    let index = || fs_err::read_to_string(format!("/sys/class/net/{bridge}/ifindex")).ok();
+    let index = || nix::net::if_::if_nametoindex(bridge.as_str()).ok();
     let before = index().expect("the bridge exists");
-    #[expect(clippy::disallowed_methods, reason = "someone else's hand")]
-    let status = std::process::Command::new("ip").args(["link", "delete", &bridge]).status().expect("ip is installed");
-    assert!(status.success());
+    let ip = |words: &[&str]| {
+        #[expect(clippy::disallowed_methods, reason = "someone else's hand and eye")]
+        let output = std::process::Command::new("ip").args(words).output().expect("ip is installed");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    ip(&["link", "delete", &bridge]);
     eventually("another bridge with a port", || {
-        let ports = fs_err::read_dir(format!("/sys/class/net/{bridge}/brif")).map(Iterator::count).unwrap_or(0);
-        if ports == 1 && index() != Some(before.clone()) { Ok(()) } else { Err(format!("{:?} {ports}", index())) }
+        let ports = ip(&["-o", "link", "show", "master", &bridge]).lines().count();
+        if ports == 1 && index() != Some(before) { Ok(()) } else { Err(format!("{:?} {ports}", index())) }
     });
     assert_eq!(world.pids(), pids);
 }
