@@ -43,7 +43,11 @@ impl Hierarchy {
     /// [`CgroupError::NotMounted`].
     pub fn detect() -> Result<Self, CgroupError> {
         let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let found = Self::from_mounts(&mountinfo_self(), v2_mount(&mountinfo))?;
+        // A mount may be listed and covered by another one.
+        let is_seen = |mount: &Path| mount.join("cgroup.procs").exists();
+        let mut v1 = mountinfo_self();
+        v1.retain(|mount| is_seen(&mount.mount_point));
+        let found = Self::from_mounts(&v1, v2_mount(&mountinfo).filter(|mount| is_seen(mount)))?;
         let systemd = found.kind == Kind::V2 && Path::new(SYSTEMD_SIGN).exists();
         Ok(Self { systemd, ..found })
     }

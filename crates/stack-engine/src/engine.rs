@@ -22,6 +22,9 @@ const PAUSE_BUSY: Millis = Millis(50);
 pub(crate) const SAVE_PAUSE: Millis = Millis(1_000);
 /// Steps under way have this long to end when the engine is told to.
 const QUIT_PATIENCE: Millis = Millis(2_000);
+/// Whoever started this engine has this long to say what for, before it goes on with what was wanted last: a `down` must
+/// not first start what had ended.
+const GREETING: Millis = Millis(100);
 /// Wake-ups and messages that are taken at once.
 const TAKEN_AT_ONCE_MAX: usize = 256;
 
@@ -125,6 +128,7 @@ impl<H: Host, C: Clock> Engine<H, C> {
     /// then. Dropping the future is a crash: what was under way is half-done, and the next engine finds it so.
     pub async fn run(mut self, mut messages: mpsc::Receiver<Message>) -> Ended {
         self.resume();
+        self.listen(&mut messages).await;
         loop {
             if self.is_due() {
                 self.turn().await;
@@ -157,6 +161,19 @@ impl<H: Host, C: Clock> Engine<H, C> {
         }
         if self.journal.base.is_some() || self.journal.policy.down.is_some() {
             self.want_now();
+        }
+    }
+
+    /// Waits a moment for the first message, where there is something to go on with.
+    async fn listen(&mut self, messages: &mut mpsc::Receiver<Message>) {
+        if self.desired.is_none() {
+            return;
+        }
+        let patience = self.clock.now().plus(GREETING);
+        tokio::select! {
+            biased;
+            message = messages.recv() => self.take(Woken::Message(message)).await,
+            () = self.clock.sleep_until(patience) => {}
         }
     }
 

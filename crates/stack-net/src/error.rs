@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 
 use ipnet::Ipv4Net;
+use nix::libc::{ENOSYS, EOPNOTSUPP, EPROTONOSUPPORT};
 use stack_model::{Fault, IfName, NetworkName, Protocol};
 
 use crate::wire::WireError;
@@ -212,6 +213,9 @@ impl fmt::Display for OwnerWords<'_> {
 impl NetError {
     /// What kind of thing failed.
     pub fn fault(&self) -> Fault {
+        if self.lacking().is_some() {
+            return Fault::Missing;
+        }
         match self {
             Self::Ended => Fault::Bug,
             Self::NameTooLong { .. } => Fault::User,
@@ -228,8 +232,35 @@ impl NetError {
         }
     }
 
+    /// The part of the kernel that is not there, by the name of its module and its option.
+    fn lacking(&self) -> Option<(&'static str, &'static str)> {
+        let (errno, part) = match self {
+            Self::Namespace { source, .. } => (source.raw_os_error(), ("", "CONFIG_NET_NS")),
+            Self::Bridge { source, .. } => (source.raw_os_error(), ("bridge", "CONFIG_BRIDGE")),
+            Self::Interface { source, .. } => (source.errno(), ("veth", "CONFIG_VETH")),
+            Self::Ruleset { source, .. } => (source.errno(), ("nf_tables nft_nat", "CONFIG_NF_TABLES")),
+            Self::Start { .. }
+            | Self::Ended
+            | Self::Setting(_)
+            | Self::BridgeTaken { .. }
+            | Self::BridgeMissing { .. }
+            | Self::SubnetClash { .. }
+            | Self::Observe { .. }
+            | Self::NameTooLong { .. }
+            | Self::PortTaken { .. }
+            | Self::AddressMissing { .. }
+            | Self::Port { .. } => return None,
+        };
+        // A kind of link or socket that nobody has registered (rtnetlink(7), netlink(7)), or a system call left out.
+        matches!(errno?, EOPNOTSUPP | EPROTONOSUPPORT | ENOSYS).then_some(part)
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
+        if let Some((module, option)) = self.lacking() {
+            let load = if module.is_empty() { String::new() } else { format!("`modprobe -a {module}`, or ") };
+            return Some(format!("this kernel cannot do it as it runs now: {load}boot one with {option}"));
+        }
         match self {
             Self::BridgeTaken { bridge } => {
                 Some(format!("see `ip -details link show {bridge}`; remove it if nothing needs it"))
@@ -256,5 +287,29 @@ fn fault_of(kind: io::ErrorKind) -> Fault {
         io::ErrorKind::NotFound => Fault::Missing,
         io::ErrorKind::AlreadyExists | io::ErrorKind::AddrInUse => Fault::Conflict,
         _ => Fault::Transient,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bridge(errno: i32) -> NetError {
+        let source = io::Error::from_raw_os_error(errno);
+        NetError::Bridge { bridge: IfName::new("stk-1"), step: "create", source }
+    }
+
+    #[test]
+    fn a_part_that_the_kernel_lacks_is_named() {
+        let lacking = bridge(EOPNOTSUPP);
+        assert_eq!(lacking.fault(), Fault::Missing);
+        assert_eq!(
+            lacking.hint().as_deref(),
+            Some("this kernel cannot do it as it runs now: `modprobe -a bridge`, or boot one with CONFIG_BRIDGE")
+        );
+        let source = WireError::Socket(io::Error::from_raw_os_error(EPROTONOSUPPORT));
+        let rules = NetError::Ruleset { table: "stack_shop".to_owned(), step: "write", source };
+        assert!(rules.hint().is_some_and(|hint| hint.contains("nf_tables")));
+        assert_eq!(bridge(nix::libc::EPERM).hint().as_deref(), Some("networks need root (CAP_NET_ADMIN)"));
     }
 }

@@ -86,3 +86,15 @@ fn no_file_says_where_it_looked() {
     let world = World::new("nofile");
     world.stack(&["up", "-d"]).fails(1, &["no project file", "compose.yaml"]);
 }
+
+#[test]
+fn a_machine_without_cgroups_is_named() {
+    let world = World::new("nocgroup");
+    world.write("compose.yaml", &format!("services:\n  web:\n    {SLEEPER}\n"));
+    let mut hidden = world.command_of(std::path::Path::new("unshare"), &[]);
+    // A mount namespace of its own: nobody else sees that the hierarchies are covered.
+    let cover = "mount -t tmpfs none /sys/fs/cgroup && exec \"$0\" up -d";
+    hidden.args(["--mount", "sh", "-c", cover]).arg(stack_tests::binary());
+    world.finish(hidden).fails(1, &["cgroup", "mount"]);
+    assert!(world.pids().is_empty());
+}

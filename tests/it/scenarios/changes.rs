@@ -53,8 +53,12 @@ fn an_edited_environment_replaces_just_that_container() {
         if replaced { Ok(now) } else { Err(format!("{now:?}")) }
     });
     assert_eq!(after["env-db-1"], before["env-db-1"]);
-    let environment = fs_err::read(format!("/proc/{}/environ", after["env-web-1"])).unwrap();
-    assert!(String::from_utf8_lossy(&environment).contains("MODE=two"));
+    // A process is in its cgroup before it has executed its program.
+    eventually("the new environment", || {
+        let environment = fs_err::read(format!("/proc/{}/environ", after["env-web-1"])).map_err(|it| it.to_string())?;
+        let environment = String::from_utf8_lossy(&environment).into_owned();
+        if environment.contains("MODE=two") { Ok(()) } else { Err(environment) }
+    });
 }
 
 #[test]

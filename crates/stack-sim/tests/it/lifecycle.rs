@@ -45,6 +45,31 @@ fn any_project_comes_up_in_order_and_a_second_up_does_nothing() {
     });
 }
 
+/// Who starts a supervisor has something to say, and says it a moment later.
+#[test]
+fn a_new_engine_hears_what_is_wanted_before_it_mends_what_ended_unseen() {
+    let trial = Trial::new(1, shop());
+    let lived = one(1, async || {
+        trial
+            .life(async |life| {
+                life.up(&trial.draft.desired).await;
+                life.settled().await;
+            })
+            .await;
+        while trial.world.borrow_mut().kill_any().is_some() {}
+        trial
+            .life(async |life| {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                life.down(false).await;
+                life.steps(0)
+            })
+            .await
+    });
+    let steps = lived.expect("nothing crashes");
+    assert!(!steps.iter().any(|step| step.contains("start")), "{steps:#?}");
+    trial.check_empty();
+}
+
 #[test]
 fn a_new_engine_adopts_what_runs() {
     histories(COUNT, async |seed| {
