@@ -46,6 +46,19 @@ impl Hierarchy {
         }
     }
 
+    /// Pays for what the first process that joins a cgroup after a pause would wait for: a grace period of RCU, 15 ms
+    /// (`cgroup_threadgroup_rwsem`, kernel/cgroup/cgroup.c). Those that join within the next one join at once. The
+    /// calling thread moves into the project's cgroup for it; call this from one that ends afterwards. With version 2
+    /// processes are born in their cgroup, and nothing waits.
+    pub fn warm(&self, project: &Path) {
+        if self.kind() == Kind::V1
+            && let Some(directory) = self.directory("pids", project)
+        {
+            // A thread that moves itself as `0` needs no lock and would warm nothing. Without success a start is slower.
+            drop(write(&directory.join("tasks"), &nix::unistd::gettid().to_string()));
+        }
+    }
+
     fn ensure_scope(&self, project: &Path) -> Result<(), CgroupError> {
         let Some(scope) = self.directories(project).pop() else { return Err(CgroupError::NotMounted) };
         systemd::ensure_scope(project, &scope)?;

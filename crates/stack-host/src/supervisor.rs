@@ -75,15 +75,29 @@ fn start(assignment: &Assignment) -> Result<Ready, Failure> {
     let _ = rustix::process::setsid();
     raise_file_limit();
     stack_sys::use_one_arena();
-    let directory = layout.project_run(project);
     let lock = lock(layout, project)?;
-    detach_streams(&directory.join("supervisor.log"))?;
-    let spawner = Spawner::start(binary).map_err(failed)?;
-    let kit = Kit::open(layout.clone(), project.clone(), spawner, binary.clone())?;
-    let socket = layout.control_socket(project);
-    let listener = control::bind(&socket)
-        .map_err(|error| Failure::new(fault_of(&error), format!("cannot listen on {}: {error}", socket.display())))?;
+    let open = || {
+        detach_streams(&layout.project_run(project).join("supervisor.log"))?;
+        let spawner = Spawner::start(binary).map_err(failed)?;
+        let kit = Kit::open(layout.clone(), project.clone(), spawner, binary.clone())?;
+        Ok((kit, listen(&layout.control_socket(project))?))
+    };
+    let (kit, listener) = open().inspect_err(|_| withdraw(assignment))?;
     Ok(Ready { _lock: lock, kit, listener })
+}
+
+fn listen(socket: &Path) -> Result<std::os::unix::net::UnixListener, Failure> {
+    control::bind(socket)
+        .map_err(|error| Failure::new(fault_of(&error), format!("cannot listen on {}: {error}", socket.display())))
+}
+
+/// Takes back what a supervisor that cannot start has made. A project that was there before keeps its directory,
+/// which is not empty then, and everything else.
+fn withdraw(Assignment { layout, project, .. }: &Assignment) {
+    if fs_err::remove_dir(layout.project(project)).is_ok() {
+        drop(fs_err::remove_dir_all(layout.project_run(project)));
+        remove_parents(layout);
+    }
 }
 
 /// Takes the project's lock. Whoever holds it now is on the way out: its socket did not answer. It deletes the lock's
@@ -190,7 +204,11 @@ fn forget(assignment: &Assignment) {
         // What stays behind is found and used by the next `up`.
         drop(fs_err::remove_dir_all(directory));
     }
-    // The shared parents go when this was the last project.
+    remove_parents(layout);
+}
+
+/// The shared parents go with the last project.
+fn remove_parents(layout: &Layout) {
     for directory in [layout.run.join("projects"), layout.root.join("projects")] {
         drop(fs_err::remove_dir(directory));
     }
