@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{config, demo, down, exec, load, logs, plan, ps, pull, restart, start, stop, up};
+use crate::commands::{config, demo, down, exec, explain, load, logs, plan, ps, pull, restart, start, stop, up};
 
 /// Docker Compose without Docker, for one Linux host
 #[derive(Debug, Parser)]
@@ -95,6 +95,10 @@ pub(crate) enum Verb {
     Restart(restart::RestartArgs),
     /// Show the project as it is understood
     Config(config::ConfigArgs),
+    /// Print the JSON Schema of Compose files, for editors
+    Schema,
+    /// Tell more about the code of a message
+    Explain(explain::ExplainArgs),
     /// Show what `up` would do, and why
     Plan(plan::PlanArgs),
     /// Fetch the project's images
@@ -138,6 +142,16 @@ mod tests {
             "restart",
             "config --format json -o out.json",
             "config --services",
+            "config -q",
+            "config --no-interpolate --no-normalize --no-path-resolution --no-consistency",
+            "config --hash web,db",
+            "config --hash *",
+            "config --environment",
+            "config --variables",
+            "config --explain TAG",
+            "config --why services.web.ports",
+            "schema",
+            "explain unknown-key",
             "plan --format json",
             "pull -q",
             "load image.tar",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use stack_compose::{DiskLoader, Loaded, Project};
+use stack_compose::{DiskLoader, Loaded, Phases, Project};
 use stack_engine::Machine;
 use stack_model::{Desired, Fault, Layout, Now, Observed, ProjectName, ProjectSource, Severity};
 
@@ -34,6 +34,8 @@ impl Context {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let absolute = |path: &PathBuf| if path.as_os_str() == "-" { path.clone() } else { here.join(path) };
+        let asks_stdin = global.file.iter().any(|path| path.as_os_str() == "-");
+        let stdin = asks_stdin.then(standard_input).transpose()?;
         let source = ProjectSource {
             files: global.file.iter().map(absolute).collect(),
             project_dir: global.project_directory.as_ref().map(absolute),
@@ -41,6 +43,7 @@ impl Context {
             profiles: global.profile,
             env_files: global.env_file.iter().map(absolute).collect(),
             environment,
+            stdin,
             asked: now(),
             working_dir: here.clone(),
         };
@@ -50,14 +53,33 @@ impl Context {
         Ok(Self { machine: machine(layout), source, progress: global.progress })
     }
 
-    /// Reads the project.
+    /// Reads the project to run it.
     pub(crate) fn load(&self) -> Loaded {
         stack_compose::load(&self.source, &DiskLoader)
     }
 
-    /// Reads the project; warnings are shown, errors are returned, all of them.
+    /// Reads the project to show it.
+    pub(crate) fn read(&self, phases: Phases) -> Loaded {
+        stack_compose::read(&self.source, &DiskLoader, phases)
+    }
+
+    /// Reads the project to run it; warnings are shown, errors are returned, all of them.
     pub(crate) fn project(&self) -> Result<Project, CliError> {
-        let Loaded { project, diagnostics, texts, .. } = self.load();
+        Self::accept(self.load())
+    }
+
+    /// Reads the project to show it; warnings are shown, errors are returned, all of them.
+    pub(crate) fn shown_project(&self, phases: Phases) -> Result<Project, CliError> {
+        Self::accept(self.read(phases))
+    }
+
+    /// Variables that the files use.
+    pub(crate) fn variables(&self) -> Vec<stack_compose::UsedVariable> {
+        stack_compose::used_variables(&self.source, &DiskLoader)
+    }
+
+    fn accept(loaded: Loaded) -> Result<Project, CliError> {
+        let Loaded { project, diagnostics, texts, .. } = loaded;
         let is_error = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
         match project {
             Some(project) if !is_error => {
@@ -76,7 +98,7 @@ impl Context {
         if let Some(name) = named.filter(|name| !name.is_empty()) {
             return ProjectName::parse(&name).map_err(|error| CliError::user(error.to_string()));
         }
-        let Loaded { project, diagnostics, texts, .. } = self.load();
+        let Loaded { project, diagnostics, texts, .. } = self.read(Phases::default());
         match (project, self.directory_name()) {
             (Some(project), _) => Ok(project.name().clone()),
             (None, Some(name)) if self.exists(&name) => Ok(name),
@@ -193,4 +215,12 @@ fn layout(root: Option<PathBuf>, run: Option<PathBuf>, source: &ProjectSource) -
 pub(crate) fn now() -> Now {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Now(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// All of it, as far as a file may be long.
+fn standard_input() -> Result<String, CliError> {
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut std::io::Read::take(std::io::stdin(), stack_compose::MAX_FILE_BYTES), &mut text)
+        .map_err(|error| CliError::io("cannot read the standard input", &error))?;
+    Ok(text)
 }

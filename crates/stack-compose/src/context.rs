@@ -1,14 +1,20 @@
 //! What every stage of a load needs: the loader, the variables, and where to put problems.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use stack_model::ProjectSource;
+
+use crate::discover::is_stdin;
+use crate::pipeline::Phases;
 use crate::report::{Code, Problem, Report};
+use crate::shape::Trail;
 use crate::source::{MAX_FILE_BYTES, SourceLoader};
 use crate::text::{FileId, Files, Span};
 use crate::variables::Variables;
+use crate::yaml::Node;
 
 /// One load.
 pub(crate) struct Cx<'a> {
@@ -18,8 +24,38 @@ pub(crate) struct Cx<'a> {
     /// Every file that was read or looked for.
     pub(crate) inputs: BTreeSet<PathBuf>,
     pub(crate) variables: Variables,
-    /// The project directory: relative paths of the file begin here.
+    /// The directory of the project that is being read, which may be included: relative paths begin here.
     pub(crate) directory: PathBuf,
+    /// The directory of the outermost project: files are named from here.
+    pub(crate) root: PathBuf,
+    /// Interpolation was not asked for: values with `$` are left as they are.
+    pub(crate) templates: bool,
+    pub(crate) resolve_paths: bool,
+    /// What later files replaced.
+    pub(crate) trail: Trail,
+    stdin: Option<String>,
+    /// Documents of files that were read already: a file may be extended by many services.
+    pub(crate) parsed: HashMap<PathBuf, Vec<Node>>,
+}
+
+impl<'a> Cx<'a> {
+    pub(crate) fn new(source: &ProjectSource, loader: &'a dyn SourceLoader, phases: Phases) -> Self {
+        let directory = clean(&source.working_dir);
+        Self {
+            loader,
+            files: Files::default(),
+            report: Report::default(),
+            inputs: BTreeSet::new(),
+            variables: Variables::new(source.environment.clone()),
+            root: directory.clone(),
+            directory,
+            templates: !phases.interpolate,
+            resolve_paths: phases.resolve_paths,
+            trail: Trail::default(),
+            stdin: source.stdin.clone(),
+            parsed: HashMap::new(),
+        }
+    }
 }
 
 impl Cx<'_> {
@@ -40,6 +76,10 @@ impl Cx<'_> {
 
     /// A text; problems point at `asked`, the place that names the file.
     pub(crate) fn read_text(&mut self, path: &Path, asked: Span) -> Option<(FileId, Arc<str>)> {
+        if is_stdin(path) {
+            let text: Arc<str> = self.stdin.clone().unwrap_or_default().into();
+            return Some((self.files.add(path, Arc::clone(&text)), text));
+        }
         let content = match self.read(path) {
             Ok(content) => content,
             Err(error) => {
@@ -81,7 +121,12 @@ pub(crate) fn clean(path: &Path) -> PathBuf {
         match part {
             Component::CurDir => {}
             Component::ParentDir => {
-                result.pop();
+                let below = matches!(result.components().next_back(), Some(Component::Normal(_)));
+                if below {
+                    result.pop();
+                } else if !result.has_root() {
+                    result.push("..");
+                }
             }
             Component::Prefix(_) | Component::RootDir | Component::Normal(_) => result.push(part),
         }

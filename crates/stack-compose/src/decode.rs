@@ -2,47 +2,12 @@
 //! once.
 
 use crate::context::Cx;
-use crate::nearest::nearest;
 use crate::report::{Code, Problem};
 use crate::text::Spanned;
-use crate::units::{UnitError, parse_bytes, parse_cpus, parse_duration};
-use crate::yaml::{Kind, Mapping, Node, Value};
-
-/// The keys of an object of the Compose language. Every key of the specification stands in one of the lists.
-#[derive(Debug)]
-pub(crate) struct Keys {
-    /// Keys that are read.
-    pub(crate) known: &'static [&'static str],
-    /// Keys of the specification that are refused for now.
-    pub(crate) not_yet: &'static [&'static str],
-    /// `x-*` may stand here.
-    pub(crate) extensions: bool,
-}
+use crate::units::{UnitError, octal, parse_bytes, parse_cpus, parse_duration};
+use crate::yaml::{Kind, Node, Value};
 
 impl Cx<'_> {
-    /// A mapping whose keys are all known.
-    pub(crate) fn object<'n>(&mut self, node: &'n Node, what: &str, keys: &Keys) -> Option<&'n Mapping> {
-        let Kind::Mapping(mapping) = &node.kind else {
-            self.wrong_type(node, what, "a mapping");
-            return None;
-        };
-        for (key, entry) in mapping {
-            let extension = keys.extensions && key.starts_with("x-");
-            if extension || keys.known.contains(&&**key) {
-                continue;
-            }
-            let problem = if keys.not_yet.contains(&&**key) {
-                not_yet(entry.key, &format!("the key `{key}` of {what}"))
-            } else {
-                let near = nearest(key, keys.known.iter().chain(keys.not_yet).copied());
-                let message = format!("unknown key `{key}` in {what}");
-                Problem::error(Code::UnknownKey, entry.key, message).nearest(entry.key, near)
-            };
-            self.push(problem);
-        }
-        Some(mapping)
-    }
-
     /// A list.
     pub(crate) fn list<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n [Node]> {
         match &node.kind {
@@ -203,6 +168,30 @@ impl Cx<'_> {
         }
     }
 
+    /// A number, also as text.
+    pub(crate) fn number(&mut self, node: &Node, what: &str) -> Option<f64> {
+        let number = match node.as_scalar().map(|scalar| (scalar.value, scalar)) {
+            Some((Value::Int(_), scalar)) => scalar.value.printed(&scalar.text).parse().ok(),
+            Some((Value::Float(number), _)) => Some(number),
+            Some((Value::Text, scalar)) => scalar.text.parse().ok(),
+            _ => None,
+        };
+        let number = number.filter(|number: &f64| number.is_finite());
+        if number.is_none() {
+            self.wrong_type(node, what, "a number");
+        }
+        number
+    }
+
+    /// Permission bits in octal.
+    pub(crate) fn mode(&mut self, node: &Node, what: &str) -> Option<u32> {
+        let mode = octal(node);
+        if mode.is_none() {
+            self.wrong_type(node, what, "permission bits in octal such as `\"0440\"`");
+        }
+        mode
+    }
+
     /// Reports that `node` is something else than `wanted`.
     pub(crate) fn wrong_type(&mut self, node: &Node, what: &str, wanted: &str) {
         let found = match &node.kind {
@@ -217,6 +206,9 @@ impl Cx<'_> {
         };
         let problem = Problem::error(Code::WrongType, node.span, format!("{what} must be {wanted}, not {found}"));
         let problem = match (wanted, node.as_scalar()) {
+            ("text", Some(scalar)) if what == "`restart`" && scalar.value == Value::Bool(false) => {
+                problem.help("never restarting is the text `no`").patch(node.span, "\"no\"")
+            }
             ("text", Some(scalar)) if scalar.value != Value::Null => {
                 problem.help("put it in quotes").patch(node.span, format!("\"{}\"", scalar.text))
             }

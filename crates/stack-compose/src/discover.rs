@@ -10,6 +10,7 @@ use crate::dotenv;
 use crate::keys::report_mistakes;
 use crate::report::{Code, Problem};
 use crate::text::{Span, Spanned};
+use crate::variables::Below;
 
 /// Names of a project's file, the first one wins.
 const NAMES: [&str; 6] =
@@ -34,20 +35,27 @@ pub(crate) fn find(source: &ProjectSource, cx: &mut Cx<'_>) -> Option<(Vec<PathB
             }
         }
     } else {
-        explicit.iter().map(|file| clean(&working_dir.join(file))).collect()
+        explicit.iter().map(|file| if is_stdin(file) { file.clone() } else { clean(&working_dir.join(file)) }).collect()
     };
     let directory = match &source.project_dir {
         Some(directory) => clean(directory),
+        None if is_stdin(files.first()?) => clean(&source.working_dir),
         None => files.first()?.parent()?.to_owned(),
     };
     Some((files, directory))
+}
+
+/// The file `-` is the standard input of the command.
+pub(crate) fn is_stdin(file: &Path) -> bool {
+    file.as_os_str() == "-"
 }
 
 /// `COMPOSE_FILE`, split by `COMPOSE_PATH_SEPARATOR`.
 fn named_by_variable(working_dir: &Path, cx: &Cx<'_>) -> Vec<PathBuf> {
     let separator = cx.variables.get_non_empty("COMPOSE_PATH_SEPARATOR").unwrap_or_else(|| ":".to_owned());
     let list = cx.variables.get_non_empty("COMPOSE_FILE").unwrap_or_default();
-    list.split(&separator).filter(|file| !file.is_empty()).map(|file| cx.absolute(working_dir, file)).collect()
+    let path = |file: &str| if file == "-" { PathBuf::from(file) } else { cx.absolute(working_dir, file) };
+    list.split(&separator).filter(|file| !file.is_empty()).map(path).collect()
 }
 
 /// The project file of one directory and its override.
@@ -110,7 +118,23 @@ fn add(id: crate::text::FileId, text: &Arc<str>, cx: &mut Cx<'_>) {
     report_mistakes(&parsed, id, cx);
     for variable in parsed.variables {
         if let Some(value) = variable.value {
-            cx.variables.add(variable.name, value);
+            let span = cx.files.span(id, variable.at);
+            cx.variables.add(variable.name, Spanned::new(value, span));
+        }
+    }
+}
+
+/// What an env file of an included project says, below the variables of the project that includes it.
+pub(crate) fn add_below(id: crate::text::FileId, text: &Arc<str>, below: &mut Below, cx: &mut Cx<'_>) {
+    let parsed = {
+        let given = |name: &str| cx.variables.get(name).or_else(|| below.get(name).map(|value| value.value.clone()));
+        dotenv::parse(text, &given)
+    };
+    report_mistakes(&parsed, id, cx);
+    for variable in parsed.variables {
+        if let Some(value) = variable.value {
+            let span = cx.files.span(id, variable.at);
+            below.insert(variable.name, Spanned::new(value, span));
         }
     }
 }

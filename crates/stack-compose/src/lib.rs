@@ -3,33 +3,48 @@
 //! Pure but for the [`SourceLoader`] it is given. Bad input is data: every problem becomes a `stack_model::Diagnostic`,
 //! all of them at once. `pipeline` has the order of the phases; `keys` has one file for each key of a service.
 
+mod consistency;
 mod context;
 mod decode;
+mod defaults;
 mod discover;
+mod document;
 mod dotenv;
+mod extends;
 mod graph;
+mod include;
 mod interpolate;
 mod keys;
 mod lower;
-mod merge;
 mod nearest;
+mod origin;
 mod parse;
+mod paths;
 mod pipeline;
 mod project;
 mod render;
 mod report;
 #[cfg(test)]
 mod robust_tests;
+mod schema;
 mod service;
+mod shape;
 mod source;
+mod support;
 #[cfg(test)]
 mod testing;
 mod text;
 mod toplevel;
 mod units;
+mod used;
+mod validate;
 mod variables;
 mod yaml;
 
-pub use pipeline::{Loaded, load};
+pub use origin::{Candidate, Reason};
+pub use pipeline::{Loaded, Phases, load, read};
 pub use project::Project;
+pub use report::{codes, explain};
+pub use schema::schema;
 pub use source::{DiskLoader, MAX_FILE_BYTES, SourceLoader};
+pub use used::{UsedVariable, used_variables};

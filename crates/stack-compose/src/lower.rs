@@ -46,8 +46,8 @@ impl Project {
             origin: self.names.origin(service.span),
         };
         let from = Lowering { project: self, service };
-        for key in SERVICE_KEYS {
-            (key.lower)(&from, &mut lowered);
+        for lower in SERVICE_KEYS.iter().filter_map(|key| key.lower) {
+            lower(&from, &mut lowered);
         }
         lowered
     }

@@ -1,32 +1,32 @@
 //! The order of the phases of a load. Each reports and goes on as far as that makes sense, so that all mistakes show.
 //!
 //! 1. environment: `.env` of the working directory, which may name the files;
-//! 2. discovery: which files, which project directory, its `.env`;
-//! 3. each document: text to tree; the project's name; interpolation; short forms to long ones;
-//! 4. merge of all documents;
-//! 5. tree to typed project, key by key;
+//! 2. discovery: which files, which project directory, its `.env`; the project's name;
+//! 3. each document (`document.rs`): text to tree, interpolation, long forms, `extends`, `include`, merge;
+//! 4. the merged tree: what is missing, defaults, rules, absolute paths;
+//! 5. what the file implies: the default network, dependencies, names;
 //! 6. profiles;
-//! 7. what active services read: env files, secrets, configs;
-//! 8. checks that need the whole: references, cycles.
+//! 7. tree to typed services, key by key;
+//! 8. what active services read: env files, label files, secrets, configs;
+//! 9. checks that need the whole: references, cycles;
+//! 10. only to run it: what is not supported yet (`support.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use stack_model::{Diagnostic, ProjectName, ProjectSource, short_hex};
 
-use crate::context::{Cx, clean, read_problem};
+use crate::context::{Cx, read_problem};
 use crate::graph::report_cycles;
 use crate::interpolate::interpolate;
-use crate::keys::{SERVICE_KEYS, resolve_env_files};
-use crate::merge::{merge_root, settle};
-use crate::parse::{canonical_services, parse_project};
+use crate::keys::{SERVICE_KEYS, resolve_env_files, resolve_label_files};
+use crate::parse::parse_project;
 use crate::project::{FileSource, Project};
-use crate::report::{Code, Problem, Report};
+use crate::report::{Report, Stage};
 use crate::source::SourceLoader;
-use crate::text::{Files, Span, Spanned};
-use crate::variables::Variables;
-use crate::yaml::{Kind, Node, read};
-use crate::{discover, toplevel};
+use crate::text::{Span, Spanned};
+use crate::yaml::{Kind, Node};
+use crate::{defaults, discover, document, support};
 
 /// Digits of the fingerprint of a secret or config.
 const CONTENT_DIGITS: usize = 16;
@@ -44,86 +44,106 @@ pub struct Loaded {
     pub texts: BTreeMap<String, String>,
 }
 
-/// Reads a project.
+/// Which phases a load for showing goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each leaves one phase out")]
+pub struct Phases {
+    /// Replace `${…}`.
+    pub interpolate: bool,
+    /// Fill in what the file implies.
+    pub normalize: bool,
+    /// Make paths absolute.
+    pub resolve_paths: bool,
+    /// Check references between services and what they use.
+    pub consistency: bool,
+}
+
+impl Default for Phases {
+    fn default() -> Self {
+        Self { interpolate: true, normalize: true, resolve_paths: true, consistency: true }
+    }
+}
+
+/// Reads a project to run it: what cannot be done as the file says is an error.
 pub fn load(source: &ProjectSource, loader: &dyn SourceLoader) -> Loaded {
-    let mut cx = Cx {
-        loader,
-        files: Files::default(),
-        report: Report::default(),
-        inputs: BTreeSet::new(),
-        variables: Variables::new(source.environment.clone()),
-        directory: clean(&source.working_dir),
-    };
-    let project = run(source, &mut cx);
-    let names = cx.files.names(&cx.directory);
+    let mut cx = Cx::new(source, loader, Phases::default());
+    let project = run(source, Phases::default(), &mut cx);
+    if let Some(project) = &project {
+        support::report(&project.document, &mut cx);
+    }
+    finish(project, cx, Stage::Running)
+}
+
+/// Reads a project to show it: every file of the Compose language is a project.
+pub fn read(source: &ProjectSource, loader: &dyn SourceLoader, phases: Phases) -> Loaded {
+    let mut cx = Cx::new(source, loader, phases);
+    let project = run(source, phases, &mut cx);
+    finish(project, cx, Stage::Reading)
+}
+
+fn finish(project: Option<Project>, cx: Cx<'_>, stage: Stage) -> Loaded {
+    let names = cx.files.names(&cx.root);
+    let project = project.filter(|_| cx.report.errors_at(stage) == 0);
     let project =
-        project.filter(|_| cx.report.errors() == 0).map(|project| Project { names: names.clone(), ..project });
+        project.map(|project| Project { names: names.clone(), trail: cx.trail, variables: cx.variables, ..project });
     Loaded {
         project,
-        texts: cx.files.texts(&cx.directory).collect(),
-        diagnostics: cx.report.finish(&names),
+        texts: cx.files.texts(&cx.root).collect(),
+        diagnostics: cx.report.finish(&names, stage),
         inputs: cx.inputs,
     }
 }
 
-fn run(source: &ProjectSource, cx: &mut Cx<'_>) -> Option<Project> {
+fn run(source: &ProjectSource, phases: Phases, cx: &mut Cx<'_>) -> Option<Project> {
     let working_dir = cx.directory.clone();
     discover::read_environment(source, &working_dir, cx);
     let (files, directory) = discover::find(source, cx)?;
+    cx.root.clone_from(&directory);
     cx.directory = directory;
     if cx.directory != working_dir && source.env_files.is_empty() {
         let directory = cx.directory.clone();
         discover::read_environment(source, &directory, cx);
     }
-    let mut documents = read_documents(&files, cx);
-    let name = name_of(source, &mut documents, cx);
-    let root = merge_documents(documents, cx)?;
+    let name = name_of(source, &files, cx);
+    let files: Vec<(PathBuf, Span)> = files.into_iter().map(|file| (file, Span::default())).collect();
+    let root = document::model(&files, &[], cx)?;
     // Without a name the rest is checked all the same; the error is in the report.
     let name = name.unwrap_or_else(|| ProjectName::new("project"));
-    let mut project = parse_project(&root, name, cx);
-    split_by_profile(&mut project, &discover::profiles(source, cx));
-    read_files(&mut project, cx);
-    check(&project, cx);
-    Some(project)
+    Some(build(source, root, (name, phases), cx))
 }
 
-fn read_documents(files: &[PathBuf], cx: &mut Cx<'_>) -> Vec<Node> {
-    let mut documents = Vec::new();
-    let mut last = None;
-    let errors = cx.report.errors();
-    for path in files {
-        let Some((file, text)) = cx.read_text(path, Span::default()) else { continue };
-        let read = read(&text, file, &mut cx.report);
-        documents.extend(read.into_iter().filter(|document| !document.is_null()));
-        last = Some((path, file));
+fn build(source: &ProjectSource, mut root: Node, (name, phases): (ProjectName, Phases), cx: &mut Cx<'_>) -> Project {
+    if phases.normalize {
+        defaults::imply(&mut root, &name, &cx.variables);
     }
-    // A file of comments beside others is fine.
-    if let Some((path, file)) = last.filter(|_| documents.is_empty() && cx.report.errors() == errors) {
-        let span = cx.files.span(file, 0..0);
-        let problem = Problem::error(Code::EmptyFile, span, format!("{} is empty", path.display()));
-        cx.push(problem.help("write at least `services:` with one service"));
+    let profiles = discover::profiles(source, cx);
+    // Decoding says what the engine would not take; the shapes have said what the language does not have.
+    cx.report.stage = Stage::Running;
+    let mut project = parse_project(root, name, &profiles, cx);
+    if !phases.interpolate {
+        return project;
     }
-    documents.retain(|document| {
-        let good = document.as_mapping().is_some();
-        if !good {
-            cx.wrong_type(document, "a project", "a mapping");
-        }
-        good
-    });
-    documents
+    read_files(&mut project, cx);
+    cx.report.stage = Stage::Reading;
+    if phases.consistency {
+        check(&project, cx);
+    }
+    project.drop_unused();
+    project
 }
 
 /// The name is known before anything else is interpolated: it is a variable itself.
-fn name_of(source: &ProjectSource, documents: &mut [Node], cx: &mut Cx<'_>) -> Option<ProjectName> {
+fn name_of(source: &ProjectSource, files: &[PathBuf], cx: &mut Cx<'_>) -> Option<ProjectName> {
     let mut written = None;
-    for document in documents.iter_mut() {
-        let Kind::Mapping(root) = &mut document.kind else { continue };
-        let Some(entry) = root.get_mut("name").filter(|entry| !entry.value.is_null()) else { continue };
-        // The tree is interpolated as a whole later; a clone keeps `$$` from being read twice.
-        let mut value = entry.value.clone();
-        interpolate(&mut value, &cx.variables, &mut Report::default());
-        if let Some(text) = value.as_text() {
-            written = Some(Spanned::new(text.to_owned(), value.span));
+    for path in files {
+        for document in document::read_file(path, Span::default(), cx) {
+            let Kind::Mapping(root) = &document.kind else { continue };
+            let Some(entry) = root.get("name").filter(|entry| !entry.value.is_null()) else { continue };
+            let mut value = entry.value.clone();
+            interpolate(&mut value, &cx.variables, &mut Report::default());
+            if let Some(text) = value.as_text() {
+                written = Some(Spanned::new(text.to_owned(), value.span));
+            }
         }
     }
     let name = discover::project_name(source, written, cx);
@@ -133,38 +153,15 @@ fn name_of(source: &ProjectSource, documents: &mut [Node], cx: &mut Cx<'_>) -> O
     name
 }
 
-fn merge_documents(documents: Vec<Node>, cx: &mut Cx<'_>) -> Option<Node> {
-    let mut merged: Option<Node> = None;
-    for mut document in documents {
-        interpolate(&mut document, &cx.variables, &mut cx.report);
-        if let Kind::Mapping(root) = &mut document.kind {
-            toplevel::check_version(root, cx);
-            toplevel::canonical(root, cx);
-            canonical_services(root, cx);
-        }
-        match &mut merged {
-            None => merged = Some(document),
-            Some(base) => merge_root(base, document, &mut cx.report),
-        }
-    }
-    if let Some(root) = &mut merged {
-        settle(root);
-    }
-    merged
-}
-
-fn split_by_profile(project: &mut Project, profiles: &[String]) {
-    let all = std::mem::take(&mut project.services);
-    let (active, disabled) = all.into_iter().partition(|(_, service)| service.is_active(profiles));
-    project.services = active;
-    project.disabled = disabled;
-}
-
 /// Only what active services use is read: a missing file of another profile disturbs nobody.
 fn read_files(project: &mut Project, cx: &mut Cx<'_>) {
     for service in project.services.values_mut() {
+        cx.report.stage = Stage::Reading;
         resolve_env_files(service, cx);
+        resolve_label_files(service, cx);
     }
+    cx.report.stage = Stage::Running;
+    project.show_environment();
     let secrets: Vec<String> = project.used_secrets().into_iter().map(str::to_owned).collect();
     let configs: Vec<String> = project.used_configs().into_iter().map(str::to_owned).collect();
     for (sources, used) in [(&mut project.secrets, secrets), (&mut project.configs, configs)] {
@@ -201,9 +198,10 @@ fn hex(bytes: &[u8]) -> String {
 
 fn check(project: &Project, cx: &mut Cx<'_>) {
     for service in project.services.values() {
-        for key in SERVICE_KEYS {
-            (key.check)(service, project, &mut cx.report);
+        for check in SERVICE_KEYS.iter().filter_map(|key| key.check) {
+            check(service, project, &mut cx.report);
         }
     }
+    crate::consistency::check(project, &mut cx.report);
     report_cycles(project, &mut cx.report);
 }

@@ -9,7 +9,10 @@ use ipnet::Ipv4Net;
 use stack_model::ProjectName;
 
 use crate::service::Service;
+use crate::shape::Trail;
 use crate::text::{Names, Span, Spanned};
+use crate::variables::Variables;
+use crate::yaml::{Entry, Kind, Mapping, Node};
 
 /// A project that was read without errors: typed, every reference resolved, profiles applied.
 #[derive(Debug, Clone)]
@@ -26,9 +29,17 @@ pub struct Project {
     pub(crate) volumes: IndexMap<String, Volume>,
     pub(crate) secrets: IndexMap<String, FileSource>,
     pub(crate) configs: IndexMap<String, FileSource>,
-    /// `x-*`.
-    pub(crate) extensions: Vec<(String, serde_json::Value)>,
+    /// The merged tree with everything filled in: what `stack config` shows.
+    pub(crate) document: Node,
+    /// What later files replaced.
+    pub(crate) trail: Trail,
+    pub(crate) variables: Variables,
+    /// Values were not interpolated.
+    pub(crate) is_template: bool,
 }
+
+/// Digits of [`Project::hash`].
+const HASH_DIGITS: usize = 16;
 
 /// An entry of the top-level `networks`.
 #[derive(Debug, Clone, Default)]
@@ -57,14 +68,30 @@ pub(crate) struct Volume {
 /// An entry of the top-level `secrets` or `configs`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FileSource {
-    /// Real name.
-    pub(crate) name: String,
     pub(crate) file: Spanned<PathBuf>,
     /// A fingerprint of the content; empty when nothing active uses it.
     pub(crate) content: String,
 }
 
 impl Project {
+    pub(crate) fn new(name: ProjectName, directory: PathBuf) -> Self {
+        Self {
+            name,
+            directory,
+            names: Names::default(),
+            services: IndexMap::new(),
+            disabled: IndexMap::new(),
+            networks: IndexMap::new(),
+            volumes: IndexMap::new(),
+            secrets: IndexMap::new(),
+            configs: IndexMap::new(),
+            document: Node::null(Span::default()),
+            trail: Trail::default(),
+            variables: Variables::default(),
+            is_template: false,
+        }
+    }
+
     /// The project's name.
     pub fn name(&self) -> &ProjectName {
         &self.name
@@ -120,10 +147,106 @@ impl Project {
     }
 
     pub(crate) fn used_secrets(&self) -> BTreeSet<&str> {
-        self.services.values().flat_map(|service| &service.secrets).map(|file| file.source.as_str()).collect()
+        let mounted = self.services.values().flat_map(|service| &service.secrets).map(|file| file.source.as_str());
+        mounted.chain(self.build_secrets()).collect()
     }
 
     pub(crate) fn used_configs(&self) -> BTreeSet<&str> {
         self.services.values().flat_map(|service| &service.configs).map(|file| file.source.as_str()).collect()
     }
+
+    /// A fingerprint of what a service is.
+    pub fn hash(&self, service: &str) -> Option<String> {
+        let services = self.to_json();
+        let service = services.get("services")?.get(service)?;
+        Some(stack_model::short_hex(&[&service.to_string()], HASH_DIGITS))
+    }
+
+    /// Leaves only these services and what they depend on; none named is all. Returns the first that does not exist.
+    pub fn select(&mut self, names: &[String]) -> Option<String> {
+        if names.is_empty() {
+            return None;
+        }
+        if let Some(unknown) = names.iter().find(|name| !self.services.contains_key(*name)) {
+            return Some(unknown.clone());
+        }
+        let mut wanted: BTreeSet<String> = BTreeSet::new();
+        let mut open: Vec<String> = names.to_vec();
+        while let Some(name) = open.pop() {
+            if wanted.insert(name.clone()) {
+                open.extend(
+                    self.services.get(&name).into_iter().flat_map(|service| service.depends_on.keys().cloned()),
+                );
+            }
+        }
+        self.services.retain(|name, _| wanted.contains(name));
+        self.drop_unused();
+        None
+    }
+
+    /// The document shows what services get from files as if it stood in the file.
+    pub(crate) fn show_environment(&mut self) {
+        let services = &self.services;
+        crate::defaults::for_services(&mut self.document, |name, fields, _| {
+            let Some(service) = services.get(name) else { return };
+            if fields.shift_remove("env_file").is_some() && !service.environment.is_empty() {
+                let entries = service.environment.iter().map(|(name, value)| {
+                    let node = match &value.value {
+                        Some(text) => Node::text(text.as_str(), value.span),
+                        None => Node::null(value.span),
+                    };
+                    (name.as_str(), node)
+                });
+                put(fields, "environment", Node::mapping(entries, service.span));
+            }
+            if fields.shift_remove("label_file").is_some() && !service.labels.is_empty() {
+                let entries = service.labels.iter();
+                let entries = entries.map(|(name, value)| (name.as_str(), Node::text(value.as_str(), service.span)));
+                put(fields, "labels", Node::mapping(entries, service.span));
+            }
+        });
+    }
+
+    /// Takes from the document what no active service needs.
+    pub(crate) fn drop_unused(&mut self) {
+        let names = |used: BTreeSet<&str>| used.into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
+        let keep = [
+            ("services", self.services.keys().cloned().collect()),
+            ("networks", names(self.used_networks())),
+            ("volumes", names(self.used_volumes())),
+            ("secrets", names(self.used_secrets())),
+            ("configs", names(self.used_configs())),
+            ("models", self.used_models()),
+        ];
+        let Kind::Mapping(root) = &mut self.document.kind else { return };
+        for (section, keep) in keep {
+            if let Some(Kind::Mapping(entries)) = root.get_mut(section).map(|entry| &mut entry.value.kind) {
+                entries.retain(|name, _| keep.contains(&**name));
+            }
+        }
+    }
+
+    fn used_models(&self) -> BTreeSet<String> {
+        let services = self.document.get("services").and_then(Node::as_mapping);
+        let active = services.into_iter().flatten().filter(|(name, _)| self.services.contains_key(&***name));
+        let models = active.filter_map(|(_, entry)| entry.value.get("models")?.as_mapping());
+        models.flat_map(|models| models.keys().map(ToString::to_string)).collect()
+    }
+
+    /// Secrets of builds.
+    fn build_secrets(&self) -> BTreeSet<&str> {
+        let services = self.document.get("services").and_then(Node::as_mapping);
+        let active = services.into_iter().flatten().filter(|(name, _)| self.services.contains_key(&***name));
+        let lists = active.filter_map(|(_, entry)| entry.value.get("build")?.get("secrets"));
+        let items = lists.flat_map(|list| match &list.kind {
+            Kind::Sequence(items) => items.as_slice(),
+            Kind::Scalar(_) | Kind::Mapping(_) => &[],
+        });
+        items.filter_map(|item| item.get("source")?.as_text()).collect()
+    }
+}
+
+fn put(fields: &mut Mapping, key: &str, value: Node) {
+    let at = fields.get(key).map_or(value.span, |entry| entry.key);
+    fields.insert(key.into(), Entry { key: at, value });
 }

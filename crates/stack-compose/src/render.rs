@@ -1,94 +1,57 @@
 //! A project as `stack config` shows it: the long form of everything, in the shape of docker compose.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::keys::SERVICE_KEYS;
-use crate::project::{FileSource, Network, Project, Volume};
-use crate::service::Service;
+use crate::project::Project;
+use crate::shape::{Form, plain, show};
+use crate::toplevel::ROOT;
 
 impl Project {
     /// The canonical form as JSON, keys sorted, `name` first. A literal `$` is written `$$`, so that it can be read
     /// again.
     pub fn to_json(&self) -> Value {
-        let mut root = Map::new();
-        root.insert("name".to_owned(), Value::from(self.name.as_str()));
-        let (configs, secrets) = (self.used_configs(), self.used_secrets());
-        let (networks, volumes) = (self.used_networks(), self.used_volumes());
-        let mut section = |name: &str, entries: Map<String, Value>| {
-            if !entries.is_empty() {
-                root.insert(name.to_owned(), Value::Object(sorted(entries)));
-            }
-        };
-        let named = |used: &std::collections::BTreeSet<&str>, files: &indexmap::IndexMap<String, FileSource>| {
-            let files = files.iter().filter(|(key, _)| used.contains(key.as_str()));
-            files.map(|(key, file)| (key.clone(), render_file(file))).collect::<Map<_, _>>()
-        };
-        section("configs", named(&configs, &self.configs));
-        let used = self.networks.iter().filter(|(key, _)| networks.contains(key.as_str()));
-        section("networks", used.map(|(key, network)| (key.clone(), render_network(network))).collect());
-        section("secrets", named(&secrets, &self.secrets));
-        section("services", self.services.values().map(|service| (service.name.clone(), render(service))).collect());
-        let used = self.volumes.iter().filter(|(key, _)| volumes.contains(key.as_str()));
-        section("volumes", used.map(|(key, volume)| (key.clone(), render_volume(volume))).collect());
-        root.extend(self.extensions.iter().cloned());
-        let mut root = Value::Object(root);
-        escape(&mut root);
-        root
+        self.shown(Form::Json)
     }
 
     /// The canonical form as YAML. It loads again as the same project.
     pub fn to_yaml(&self) -> String {
-        // Every value of `to_json` has a YAML form; an error here would be a mistake of the writer.
-        serde_yaml::to_string(&self.to_json()).unwrap_or_default()
+        // Every value has a YAML form; an error here would be a mistake of the writer.
+        serde_yaml::to_string(&self.shown(Form::Yaml)).unwrap_or_default()
     }
-}
 
-fn render(service: &Service) -> Value {
-    let fields = SERVICE_KEYS.iter().filter_map(|key| Some((key.name.to_owned(), (key.render)(service)?)));
-    Value::Object(sorted(fields.chain(service.extensions.iter().cloned()).collect()))
-}
-
-fn render_network(network: &Network) -> Value {
-    let mut ipam = Map::new();
-    if let Some(subnet) = &network.subnet {
-        let mut config = Map::new();
-        if let Some(gateway) = &network.gateway {
-            config.insert("gateway".to_owned(), Value::from(gateway.value.to_string()));
+    fn shown(&self, form: Form) -> Value {
+        let mut root = Map::new();
+        root.insert("name".to_owned(), Value::from(self.name.as_str()));
+        if let Value::Object(fields) = show(&self.document, &ROOT, form) {
+            root.extend(fields.into_iter().filter(|(name, _)| name != "name" && !name.starts_with("x-")));
         }
-        config.insert("subnet".to_owned(), Value::from(subnet.value.to_string()));
-        ipam.insert("config".to_owned(), json!([config]));
+        let mut root = sorted(root, true);
+        let own = self.document.as_mapping().into_iter().flatten().filter(|(name, _)| name.starts_with("x-"));
+        root.extend(own.map(|(name, entry)| (name.to_string(), plain(&entry.value, form))));
+        let mut root = Value::Object(root);
+        if !self.is_template {
+            escape(&mut root);
+        }
+        root
     }
-    let mut value = Map::new();
-    value.extend(network.driver.clone().map(|driver| ("driver".to_owned(), Value::from(driver))));
-    value.extend(network.internal.filter(|internal| *internal).map(|_| ("internal".to_owned(), Value::Bool(true))));
-    value.insert("ipam".to_owned(), Value::Object(ipam));
-    value.extend(labels(&network.labels));
-    value.insert("name".to_owned(), Value::from(network.name.as_str()));
-    Value::Object(value)
 }
 
-fn render_volume(volume: &Volume) -> Value {
-    let mut value = Map::new();
-    value.extend(volume.driver.clone().map(|driver| ("driver".to_owned(), Value::from(driver))));
-    value.extend(volume.external.then_some(("external".to_owned(), Value::Bool(true))));
-    value.extend(labels(&volume.labels));
-    value.insert("name".to_owned(), Value::from(volume.name.as_str()));
-    Value::Object(value)
-}
-
-fn render_file(file: &FileSource) -> Value {
-    json!({ "file": file.file.value.to_string_lossy(), "name": file.name })
-}
-
-fn labels(labels: &indexmap::IndexMap<String, String>) -> Option<(String, Value)> {
-    let entries: Map<String, Value> = labels.iter().map(|(k, v)| (k.clone(), Value::from(v.as_str()))).collect();
-    (!entries.is_empty()).then(|| ("labels".to_owned(), Value::Object(sorted(entries))))
-}
-
-fn sorted(entries: Map<String, Value>) -> Map<String, Value> {
+/// Keys in order, the name before all.
+fn sorted(entries: Map<String, Value>, is_root: bool) -> Map<String, Value> {
     let mut entries: Vec<(String, Value)> = entries.into_iter().collect();
-    entries.sort_by(|(left, _), (right, _)| left.cmp(right));
-    entries.into_iter().collect()
+    entries.sort_by(|(one, _), (other, _)| {
+        let rank = |key: &str| !(is_root && key == "name");
+        (rank(one), one).cmp(&(rank(other), other))
+    });
+    entries.into_iter().map(|(key, value)| (key, sort(value))).collect()
+}
+
+fn sort(value: Value) -> Value {
+    match value {
+        Value::Object(entries) => Value::Object(sorted(entries, false)),
+        Value::Array(items) => items.into_iter().map(sort).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
 }
 
 /// Interpolation must give every value back as it is.

@@ -149,7 +149,7 @@ proptest! {
 
     #[test]
     fn any_value_of_any_key_is_survived(key in 0..crate::keys::SERVICE_KEYS.len(), value in "[-a-z0-9:/.,$'\"{}\\[\\]= ]{0,24}") {
-        let name = crate::keys::SERVICE_KEYS[key].name;
+        let name = crate::keys::SERVICE_KEYS[key].field.name;
         total(&Files::new(&format!("services:\n  a:\n    image: i\n    {name}: {value}\n")));
         total(&Files::new(&format!("services:\n  a:\n    image: i\n    {name}: [\"{}\"]\n", value.replace('"', ""))));
     }

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
-use serde_json::Value;
 use stack_model::{Condition, FileKind, HostPort, Protocol, PullPolicy, RestartPolicy};
 
 use crate::text::{Span, Spanned};
@@ -17,8 +16,10 @@ pub(crate) struct Service {
     pub(crate) span: Span,
     /// Where each field was written, by the file's path below the service.
     pub(crate) origins: Vec<(String, Span)>,
-    /// `x-*`.
-    pub(crate) extensions: Vec<(String, Value)>,
+    /// Its image is built.
+    pub(crate) builds: bool,
+    /// A program outside the project makes it.
+    pub(crate) provided: bool,
 
     pub(crate) cap_add: Vec<Spanned<String>>,
     pub(crate) cap_drop: Vec<Spanned<String>>,
@@ -35,6 +36,7 @@ pub(crate) struct Service {
     pub(crate) hostname: Option<Spanned<String>>,
     pub(crate) image: Option<Spanned<String>>,
     pub(crate) init: Option<bool>,
+    pub(crate) label_file: Vec<Spanned<PathBuf>>,
     pub(crate) labels: IndexMap<String, String>,
     pub(crate) mem_limit: Option<Spanned<u64>>,
     pub(crate) mem_reservation: Option<Spanned<u64>>,
@@ -143,12 +145,6 @@ pub(crate) struct Port {
     pub(crate) published: HostPort,
     pub(crate) host_ip: Option<IpAddr>,
     pub(crate) protocol: Protocol,
-    /// `ingress` or `host`; they mean the same on one machine.
-    pub(crate) mode: String,
-    /// Only shown.
-    pub(crate) name: Option<String>,
-    /// Only shown.
-    pub(crate) app_protocol: Option<String>,
 }
 
 /// An entry of `secrets` or `configs`.
@@ -167,8 +163,6 @@ pub(crate) struct FileReference {
 #[derive(Debug, Clone)]
 pub(crate) struct Tmpfs {
     pub(crate) span: Span,
-    /// As the file writes it.
-    pub(crate) text: String,
     pub(crate) target: String,
     pub(crate) size: Option<u64>,
     pub(crate) mode: Option<u32>,
@@ -181,8 +175,6 @@ pub(crate) struct VolumeMount {
     pub(crate) span: Span,
     pub(crate) target: String,
     pub(crate) read_only: bool,
-    /// `z` or `Z`; only shown.
-    pub(crate) relabel: Option<String>,
     pub(crate) source: VolumeSource,
 }
 
@@ -196,15 +188,6 @@ pub(crate) enum VolumeSource {
 }
 
 impl VolumeMount {
-    /// Shows the same at the same place, wherever it is written.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let same_source = match (&self.source, &other.source) {
-            (VolumeSource::Named { key, .. }, VolumeSource::Named { key: other, .. }) => key.value == other.value,
-            (source, other) => source == other,
-        };
-        same_source && self.target == other.target
-    }
-
     /// The top-level volume it names.
     pub(crate) fn volume_key(&self) -> Option<&str> {
         match &self.source {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileTypeExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The largest file that is read, in bytes. Compose files of real projects stay below 300 kB.
 pub const MAX_FILE_BYTES: u64 = 8 << 20;
@@ -16,6 +16,12 @@ pub trait SourceLoader: fmt::Debug {
 
     /// Something is there, a file or a directory.
     fn exists(&self, path: &Path) -> bool;
+
+    /// A directory is there.
+    fn is_directory(&self, path: &Path) -> bool;
+
+    /// The path without symbolic links, if something is there.
+    fn resolve(&self, path: &Path) -> Option<PathBuf>;
 }
 
 /// The real disk.
@@ -42,14 +48,20 @@ impl SourceLoader for DiskLoader {
     fn exists(&self, path: &Path) -> bool {
         path.exists()
     }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        path.is_dir()
+    }
+
+    fn resolve(&self, path: &Path) -> Option<PathBuf> {
+        fs_err::canonicalize(path).ok()
+    }
 }
 
 #[cfg(test)]
 pub(crate) mod memory {
-    use std::collections::BTreeMap;
-    use std::path::PathBuf;
-
     use super::*;
+    use std::collections::BTreeMap;
 
     /// Files in memory.
     #[derive(Debug, Clone, Default)]
@@ -68,6 +80,14 @@ pub(crate) mod memory {
 
         fn exists(&self, path: &Path) -> bool {
             self.files.keys().any(|file| file.starts_with(path))
+        }
+
+        fn is_directory(&self, path: &Path) -> bool {
+            self.exists(path) && !self.files.contains_key(path)
+        }
+
+        fn resolve(&self, path: &Path) -> Option<PathBuf> {
+            self.exists(path).then(|| path.to_owned())
         }
     }
 }

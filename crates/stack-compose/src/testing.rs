@@ -62,6 +62,10 @@ impl Files {
         load(&self.source, &self.loader)
     }
 
+    pub(crate) fn used_variables(&self) -> Vec<crate::UsedVariable> {
+        crate::used_variables(&self.source, &self.loader)
+    }
+
     pub(crate) fn project(&self) -> Project {
         let loaded = self.load();
         assert!(loaded.project.is_some(), "{:#?}", loaded.diagnostics);

@@ -78,6 +78,14 @@ impl Files {
         span_of(text, file, range)
     }
 
+    /// The beginning of a file that was read.
+    pub(crate) fn start_of(&self, path: &Path) -> Span {
+        match self.files.iter().position(|file| file.path == path) {
+            Some(index) => self.span(FileId(narrow(index)), 0..0),
+            None => Span::default(),
+        }
+    }
+
     /// The names of all files as the user would write them, in the order of their ids.
     pub(crate) fn names(&self, base: &Path) -> Names {
         Names(self.files.iter().map(|file| display_name(&file.path, base)).collect())

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::yaml::{Node, Value};
+
 /// Why a text is not a quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UnitError {
@@ -72,6 +74,16 @@ pub(crate) fn parse_cpus(text: &str) -> Result<u64, UnitError> {
         return Err(UnitError::NotANumber);
     }
     whole((cpus * 1e9).round())
+}
+
+/// Permission bits: a number as YAML reads it, or a text in octal.
+pub(crate) fn octal(node: &Node) -> Option<u32> {
+    let mode = match node.as_scalar().map(|scalar| (scalar.value, &*scalar.text)) {
+        Some((Value::Int(number), _)) => u32::try_from(number).ok(),
+        Some((Value::Text, text)) => u32::from_str_radix(text.trim_start_matches("0o"), 8).ok(),
+        _ => None,
+    };
+    mode.filter(|mode| *mode <= 0o7777)
 }
 
 fn split_number(text: &str) -> (&str, &str) {

@@ -46,6 +46,9 @@ pub struct ProjectSource {
     pub env_files: Vec<PathBuf>,
     /// The environment of the command that asked.
     pub environment: BTreeMap<String, String>,
+    /// What the command read from its standard input, for the file `-`.
+    #[serde(default)]
+    pub stdin: Option<String>,
     /// When the command was given.
     pub asked: Now,
 }

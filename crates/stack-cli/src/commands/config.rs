@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use stack_compose::{Phases, Project};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -12,7 +13,7 @@ use crate::output;
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct ConfigArgs {
-    /// How it is shown
+    /// How it is shown; with json also what is wrong is one JSON value a line
     #[arg(long, value_enum, default_value_t = Format::Yaml)]
     format: Format,
     /// Only say what is wrong
@@ -33,9 +34,38 @@ pub(crate) struct ConfigArgs {
     /// Names of profiles, one a line
     #[arg(long)]
     profiles: bool,
+    /// Fingerprints of services, one a line: of those named, separated by commas, or of all with `*`
+    #[arg(long, value_name = "SERVICES")]
+    hash: Option<String>,
+    /// The project's variables, one a line
+    #[arg(long)]
+    environment: bool,
+    /// Variables that the files use, with their defaults
+    #[arg(long)]
+    variables: bool,
+    /// Every value that a variable could have, where it stands, and which one counts
+    #[arg(long, value_name = "VARIABLE")]
+    explain: Option<String>,
+    /// Where a part of the result was written, such as services.web.ports
+    #[arg(long, value_name = "PATH")]
+    why: Option<String>,
+    /// Leave `${…}` as it is
+    #[arg(long)]
+    no_interpolate: bool,
+    /// Leave out what the file only implies
+    #[arg(long)]
+    no_normalize: bool,
+    /// Leave relative paths as they are
+    #[arg(long)]
+    no_path_resolution: bool,
+    /// Do not check what services refer to
+    #[arg(long)]
+    no_consistency: bool,
     /// Write to a file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Only these and what they depend on; all by default
+    selected: Vec<String>,
 }
 
 /// How the project is shown.
@@ -46,9 +76,56 @@ enum Format {
 }
 
 pub(crate) fn run(context: &Context, args: &ConfigArgs) -> Result<u8, CliError> {
-    let project = context.project()?;
+    let mut project = match load(context, args) {
+        Err(CliError::Project { diagnostics, .. }) if args.format == Format::Json => {
+            output::report_as_json(&diagnostics);
+            return Err(CliError::Code(1));
+        }
+        loaded => loaded?,
+    };
+    let unknown = project.select(&args.selected);
+    if let Some(unknown) = unknown {
+        return Err(CliError::user(format!("no such service: {unknown}")));
+    }
     if args.quiet {
         return Ok(0);
+    }
+    let text = text(context, args, &project)?;
+    match &args.output {
+        Some(path) => {
+            fs_err::write(path, text).map_err(|error| CliError::io("cannot write the configuration", &error))?;
+        }
+        None => output::result(text.as_bytes())?,
+    }
+    Ok(0)
+}
+
+fn load(context: &Context, args: &ConfigArgs) -> Result<Project, CliError> {
+    // The list of variables is for finding out what has to be set.
+    context.shown_project(Phases {
+        interpolate: !args.no_interpolate && !args.variables,
+        normalize: !args.no_normalize && !args.variables,
+        resolve_paths: !args.no_path_resolution,
+        consistency: !args.no_consistency,
+    })
+}
+
+fn text(context: &Context, args: &ConfigArgs, project: &Project) -> Result<String, CliError> {
+    if args.variables {
+        return Ok(variables(context, args));
+    }
+    if args.environment {
+        let environment = project.environment().into_iter();
+        return Ok(environment.map(|(name, value)| format!("{name}={value}\n")).collect());
+    }
+    if let Some(name) = &args.explain {
+        return explain(project, name);
+    }
+    if let Some(path) = &args.why {
+        return why(project, path);
+    }
+    if let Some(wanted) = &args.hash {
+        return hashes(project, wanted);
     }
     let lists = [
         (args.services, project.services()),
@@ -57,18 +134,87 @@ pub(crate) fn run(context: &Context, args: &ConfigArgs) -> Result<u8, CliError> 
         (args.networks, project.networks()),
         (args.profiles, project.profiles()),
     ];
-    let text = match lists.into_iter().find(|(wanted, _)| *wanted) {
+    Ok(match lists.into_iter().find(|(wanted, _)| *wanted) {
         Some((_, names)) => names.iter().map(|name| format!("{name}\n")).collect(),
         None => match args.format {
             Format::Yaml => project.to_yaml(),
             Format::Json => format!("{:#}\n", project.to_json()),
         },
-    };
-    match &args.output {
-        Some(path) => {
-            fs_err::write(path, text).map_err(|error| CliError::io("cannot write the configuration", &error))?
-        }
-        None => output::result(text.as_bytes())?,
+    })
+}
+
+fn variables(context: &Context, args: &ConfigArgs) -> String {
+    let used = context.variables();
+    if args.format == Format::Json {
+        let all: serde_json::Map<String, serde_json::Value> = used
+            .into_iter()
+            .map(|used| {
+                let value = serde_json::json!({
+                    "Name": used.name, "DefaultValue": used.default, "PresenceValue": used.alternate,
+                    "Required": used.required,
+                });
+                (used.name, value)
+            })
+            .collect();
+        return format!("{:#}\n", serde_json::Value::Object(all));
     }
-    Ok(0)
+    let rows = used.into_iter().map(|used| [used.name, used.required.to_string(), used.default, used.alternate]);
+    let head = ["NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE"].map(str::to_owned);
+    let rows: Vec<[String; 4]> = std::iter::once(head).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0) + 4;
+    let (name, required, default) = (width(0), width(1), width(2));
+    let line = |row: &[String; 4]| {
+        let [a, b, c, d] = row;
+        format!("{:name$}{:required$}{:default$}{d}", a, b, c).trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+fn explain(project: &Project, name: &str) -> Result<String, CliError> {
+    let candidates = project.candidates(name);
+    if candidates.is_empty() {
+        return Err(CliError::user(format!(
+            "the variable `{name}` has no value: it is neither in the environment nor in an env file"
+        )));
+    }
+    let lines = candidates.iter().enumerate().map(|(rank, candidate)| {
+        let place = match candidate.origin.line {
+            0 => "the environment of the command".to_owned(),
+            _ => candidate.origin.to_string(),
+        };
+        let reason = match (rank, candidate.origin.line) {
+            (0, 0) => "counts: the environment wins over env files",
+            (0, _) if candidates.len() > 1 => "counts: a later env file wins over an earlier one",
+            (0, _) => "counts: the environment does not have it",
+            (_, _) => "does not count",
+        };
+        format!("{name}={}\n  from {place}\n  {reason}\n", candidate.value)
+    });
+    Ok(lines.collect())
+}
+
+fn why(project: &Project, path: &str) -> Result<String, CliError> {
+    let reasons = project.why(path);
+    if reasons.is_empty() {
+        return Err(CliError::user(format!("there is nothing at `{path}`; `stack config` shows what there is")));
+    }
+    let line = |reason: &stack_compose::Reason| {
+        let origin = if reason.origin.line == 0 { "implied".to_owned() } else { reason.origin.to_string() };
+        let before = reason.replaced.iter().map(|origin| format!("\n    instead of {origin}"));
+        format!("{} = {}\n    from {origin}{}\n", reason.path, reason.value, before.collect::<String>())
+    };
+    Ok(reasons.iter().map(line).collect())
+}
+
+fn hashes(project: &Project, wanted: &str) -> Result<String, CliError> {
+    let all = project.services();
+    let names: Vec<&str> = match wanted {
+        "*" => all.iter().map(String::as_str).collect(),
+        names => names.split(',').collect(),
+    };
+    let line = |name: &str| {
+        let hash = project.hash(name).ok_or_else(|| CliError::user(format!("no such service: {name}")))?;
+        Ok(format!("{name} {hash}\n"))
+    };
+    names.into_iter().map(line).collect()
 }

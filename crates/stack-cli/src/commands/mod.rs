@@ -4,6 +4,7 @@ pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod down;
 pub(crate) mod exec;
+pub(crate) mod explain;
 mod follow;
 pub(crate) mod load;
 pub(crate) mod logs;
@@ -11,6 +12,7 @@ pub(crate) mod plan;
 pub(crate) mod ps;
 pub(crate) mod pull;
 pub(crate) mod restart;
+mod schema;
 pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod up;
@@ -34,6 +36,8 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, CliError> {
         Verb::Start(args) => start::run(context, args),
         Verb::Restart(args) => restart::run(context, args),
         Verb::Config(args) => config::run(context, &args),
+        Verb::Schema => schema::run(),
+        Verb::Explain(args) => explain::run(&args),
         Verb::Plan(args) => plan::run(context, args),
         Verb::Pull(args) => pull::run(context, &args),
         Verb::Load(args) => load::run(context, &args),

@@ -73,6 +73,13 @@ pub(crate) fn report_diagnostics(diagnostics: &[Diagnostic], texts: &BTreeMap<St
     }
 }
 
+/// Shows mistakes in the input to a program, one a line.
+pub(crate) fn report_as_json(diagnostics: &[Diagnostic]) {
+    for diagnostic in diagnostics {
+        complain(&format!("{}\n", serde_json::to_string(diagnostic).unwrap_or_default()));
+    }
+}
+
 /// Shows why a verb failed and returns its exit code.
 pub(crate) fn report_error(error: &CliError) -> u8 {
     match error {

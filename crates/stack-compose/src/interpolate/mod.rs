@@ -3,5 +3,5 @@
 mod template;
 mod tree;
 
-pub(crate) use template::{Failure, Unset, expand};
+pub(crate) use template::{Failure, Unset, expand, expressions};
 pub(crate) use tree::{interpolate, template_problem};

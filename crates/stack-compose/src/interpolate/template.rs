@@ -71,6 +71,56 @@ pub(crate) fn expand(template: &str, lookup: Lookup<'_>) -> Result<Expanded, Fai
     Ok(Expanded { text, pieces, unset: expander.unset })
 }
 
+/// A use of a variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Expression {
+    pub(crate) name: String,
+    /// `-`, `+` or `?`.
+    pub(crate) sign: Option<char>,
+    /// What stands behind the operator, as it is written.
+    pub(crate) operand: String,
+}
+
+/// Every variable of a template, also those inside operands.
+pub(crate) fn expressions(template: &str) -> Vec<Expression> {
+    let mut found = Vec::new();
+    collect(template, 0, &mut found);
+    found
+}
+
+fn collect(template: &str, depth: usize, found: &mut Vec<Expression>) {
+    let mut rest = template;
+    while let Some(after) = rest.find('$').map(|dollar| &rest[dollar + 1..]).filter(|_| depth <= MAX_DEPTH) {
+        rest = match after.as_bytes().first() {
+            Some(b'$') => &after[1..],
+            Some(b'{') => match closing_brace(after) {
+                Some(end) => {
+                    collect_braced(&after[1..end], depth, found);
+                    &after[end + 1..]
+                }
+                None => return,
+            },
+            Some(first) if first.is_ascii_alphabetic() || *first == b'_' => {
+                let (name, next) = after.split_at(name_length(after));
+                found.push(Expression { name: name.to_owned(), sign: None, operand: String::new() });
+                next
+            }
+            _ => after,
+        };
+    }
+}
+
+fn collect_braced(inner: &str, depth: usize, found: &mut Vec<Expression>) {
+    let (name, rest) = inner.split_at(name_length(inner));
+    let operator = rest.strip_prefix(':').unwrap_or(rest);
+    let sign = operator.chars().next().filter(|sign| matches!(sign, '-' | '+' | '?'));
+    let operand = operator.get(1..).filter(|_| sign.is_some()).unwrap_or_default();
+    if !name.is_empty() {
+        found.push(Expression { name: name.to_owned(), sign, operand: operand.to_owned() });
+    }
+    collect(operand, depth + 1, found);
+}
+
 struct Expander<'a> {
     lookup: Lookup<'a>,
     unset: Vec<Unset>,

@@ -1,22 +1,17 @@
 //! `cap_add`: capabilities to add to the default set.
 
-use serde_json::Value;
-
+use super::ServiceKey;
 use super::forms::{capabilities, itself, plain_capability};
-use super::{Merge, ServiceKey};
+use crate::shape::Merge;
+use crate::shape::common::TEXTS;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "cap_add",
-    |node, service, cx| service.cap_add = capabilities(node, "`cap_add`", cx),
-    |service| {
-        let names = service.cap_add.iter().map(|name| Value::from(name.value.as_str()));
-        (!service.cap_add.is_empty()).then(|| names.collect())
-    },
-)
-.merge(Merge::Unique(itself))
-.lower(|from, to| {
-    to.container.cap_add = from.service.cap_add.iter().map(|name| plain_capability(&name.value)).collect();
-});
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("cap_add", "Capabilities to add, such as `NET_ADMIN`, or `ALL`.", &TEXTS)
+        .merge(Merge::Unique(itself))
+        .parse(|node, service, cx| service.cap_add = capabilities(node, "`cap_add`", cx))
+        .lower(|from, to| {
+            to.container.cap_add = from.service.cap_add.iter().map(|name| plain_capability(&name.value)).collect();
+        });
 
 #[cfg(test)]
 mod tests {

@@ -1,22 +1,17 @@
 //! `cap_drop`: capabilities to take from the default set.
 
-use serde_json::Value;
-
+use super::ServiceKey;
 use super::forms::{capabilities, itself, plain_capability};
-use super::{Merge, ServiceKey};
+use crate::shape::Merge;
+use crate::shape::common::TEXTS;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "cap_drop",
-    |node, service, cx| service.cap_drop = capabilities(node, "`cap_drop`", cx),
-    |service| {
-        let names = service.cap_drop.iter().map(|name| Value::from(name.value.as_str()));
-        (!service.cap_drop.is_empty()).then(|| names.collect())
-    },
-)
-.merge(Merge::Unique(itself))
-.lower(|from, to| {
-    to.container.cap_drop = from.service.cap_drop.iter().map(|name| plain_capability(&name.value)).collect();
-});
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("cap_drop", "Capabilities to drop, such as `NET_RAW`, or `ALL`.", &TEXTS)
+        .merge(Merge::Unique(itself))
+        .parse(|node, service, cx| service.cap_drop = capabilities(node, "`cap_drop`", cx))
+        .lower(|from, to| {
+            to.container.cap_drop = from.service.cap_drop.iter().map(|name| plain_capability(&name.value)).collect();
+        });
 
 #[cfg(test)]
 mod tests {

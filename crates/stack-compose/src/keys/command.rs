@@ -1,19 +1,16 @@
 //! `command`: what the program gets as arguments. A text is split into words as a shell would; null takes the image's, an empty list clears it.
 
-use serde_json::Value;
+use super::ServiceKey;
+use super::forms::parse_words;
+use crate::shape::Merge;
+use crate::shape::common::COMMAND;
 
-use super::forms::{command_words, parse_words};
-use super::{Merge, ServiceKey};
-
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "command",
-    |node, service, cx| service.command = parse_words(node, "`command`", cx),
-    |service| Some(service.command.clone().map_or(Value::Null, Value::from)),
-)
-.canonical(|node, cx| command_words(node, "`command`", cx))
-.merge(Merge::Replace)
-.nullable()
-.lower(|from, to| to.container.command.clone_from(&from.service.command));
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("command", "Arguments of the program; instead of the image's.", &COMMAND)
+        .merge(Merge::Replace)
+        .always()
+        .parse(|node, service, cx| service.command = parse_words(node, "`command`", cx))
+        .lower(|from, to| to.container.command.clone_from(&from.service.command));
 
 #[cfg(test)]
 mod tests {

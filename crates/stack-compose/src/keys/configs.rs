@@ -3,46 +3,51 @@
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
-use serde_json::{Map, Value};
 use stack_model::{FileKind, FileMount};
 
+use super::ServiceKey;
 use super::forms::octal_mode;
 use super::tmpfs::clean_target;
-use super::{Merge, ServiceKey};
 use crate::context::Cx;
-use crate::decode::Keys;
 use crate::nearest::nearest;
 use crate::project::FileSource;
 use crate::report::{Code, Problem, Report};
 use crate::service::{FileReference, Service};
+use crate::shape::Merge;
+use crate::shape::common::{TEXT, TEXTS};
+use crate::shape::{Field, Forms, Leaf, List, Object, Shape};
 use crate::yaml::{Kind, Mapping, Node};
 
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "configs",
-    |node, service, cx| service.configs = parse_files(node, "`configs`", FileKind::Config, cx),
-    |service| render_files(&service.configs),
-)
-.canonical(|node, cx| canonical(node, "`configs`", cx))
-.merge(Merge::Unique(|node| target_of(node, FileKind::Config)))
-.check(|service, project, report| check_references(service, &service.configs, ("config", &project.configs), report))
-.lower(|from, to| to.container.files = lower_files(&from.service.configs, &from.project.configs));
-
-const KEYS: Keys = Keys { known: &["source", "target", "uid", "gid", "mode"], not_yet: &[], extensions: true };
+pub(super) const KEY: ServiceKey = ServiceKey::new("configs", "Configs that the container sees as files.", &FILES)
+    .merge(Merge::Unique(|node| target_of(node, FileKind::Config)))
+    .parse(|node, service, cx| service.configs = parse_files(node, "`configs`", FileKind::Config, cx))
+    .check(|service, project, report| check_references(service, &service.configs, ("config", &project.configs), report))
+    .lower(|from, to| to.container.files = lower_files(&from.service.configs, &from.project.configs));
 
 /// Everyone may read, as docker compose has it.
 const MODE: u32 = 0o444;
 
+/// The list of a service.
+pub(super) const FILES: Shape =
+    Shape::Forms(Forms { long: &LIST, short: &[&TEXTS], expand: |node, _, _| Some(expand(node)) });
+const LIST: Shape = Shape::List(List { item: &FILE, unique: false });
+const FILE: Shape = Shape::Object(&Object::new(&[
+    Field::new("source", "Its name under the top-level key.", &TEXT),
+    Field::new("target", "Where it is shown.", &TEXT),
+    Field::new("uid", "Owner, a number in quotes.", &TEXT),
+    Field::new("gid", "Group, a number in quotes.", &TEXT),
+    Field::new("mode", "Permission bits in octal.", &Shape::Leaf(Leaf::Mode)).present(),
+]));
+
 /// A name alone is its source.
-pub(super) fn canonical(mut node: Node, what: &str, cx: &mut Cx<'_>) -> Option<Node> {
-    let Kind::Sequence(items) = &mut node.kind else {
-        cx.wrong_type(&node, what, "a list");
-        return None;
-    };
-    for item in items.iter_mut().filter(|item| item.as_text().is_some()) {
-        let span = item.span;
-        *item = Node::mapping([("source", std::mem::replace(item, Node::null(span)))], span);
+fn expand(mut node: Node) -> Node {
+    if let Kind::Sequence(items) = &mut node.kind {
+        for item in items.iter_mut().filter(|item| item.as_text().is_some()) {
+            let span = item.span;
+            *item = Node::mapping([("source", std::mem::replace(item, Node::null(span)))], span);
+        }
     }
-    Some(node)
+    node
 }
 
 /// Where an entry is shown; two entries of one target are one.
@@ -61,15 +66,12 @@ fn full_target(kind: FileKind, source: &str, target: Option<&str>) -> String {
 
 pub(super) fn parse_files(node: &Node, what: &str, kind: FileKind, cx: &mut Cx<'_>) -> Vec<FileReference> {
     let items = cx.list(node, what).unwrap_or_default();
-    items.iter().filter_map(|item| parse_file(item, what, kind, cx)).collect()
+    items.iter().filter_map(|item| parse_file(item, kind, cx)).collect()
 }
 
-fn parse_file(node: &Node, what: &str, kind: FileKind, cx: &mut Cx<'_>) -> Option<FileReference> {
-    let fields = cx.object(node, what, &KEYS)?;
-    let Some(source) = fields.get("source") else {
-        cx.push(Problem::error(Code::MissingKey, node.span, format!("an entry of {what} needs `source`")));
-        return None;
-    };
+fn parse_file(node: &Node, kind: FileKind, cx: &mut Cx<'_>) -> Option<FileReference> {
+    let fields = node.as_mapping()?;
+    let source = fields.get("source")?;
     let source = cx.text(&source.value, "`source`")?;
     let target = fields.get("target").and_then(|entry| cx.text(&entry.value, "`target`"));
     let (uid, gid) = (identity(fields, "uid", cx), identity(fields, "gid", cx));
@@ -101,24 +103,6 @@ pub(super) fn check_references(
         let problem = problem.help(format!("declare it under the top-level `{word}s:`"));
         report.push(problem.nearest(file.span, nearest(&file.source, sources.keys().map(String::as_str))));
     }
-}
-
-pub(super) fn render_files(files: &[FileReference]) -> Option<Value> {
-    let file = |file: &FileReference| {
-        let mut value = Map::new();
-        value.extend(file.gid.map(|gid| ("gid".to_owned(), Value::from(gid.to_string()))));
-        value.extend(file.mode.map(|mode| ("mode".to_owned(), Value::from(format!("{mode:#05o}").replace("0o", "0")))));
-        value.insert("source".to_owned(), Value::from(file.source.as_str()));
-        let secret_target = || full_target(FileKind::Secret, &file.source, None);
-        let target = match file.kind {
-            FileKind::Secret => Some(file.target.clone().unwrap_or_else(secret_target)),
-            FileKind::Config => file.target.clone(),
-        };
-        value.extend(target.map(|target| ("target".to_owned(), Value::from(target))));
-        value.extend(file.uid.map(|uid| ("uid".to_owned(), Value::from(uid.to_string()))));
-        Value::Object(value)
-    };
-    (!files.is_empty()).then(|| files.iter().map(file).collect())
 }
 
 pub(super) fn lower_files(files: &[FileReference], sources: &IndexMap<String, FileSource>) -> Vec<FileMount> {

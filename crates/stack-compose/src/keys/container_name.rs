@@ -1,19 +1,33 @@
 //! `container_name`: a name of its own instead of `<project>-<service>-<n>`.
 
-use serde_json::Value;
-
 use super::ServiceKey;
 use crate::context::Cx;
 use crate::project::Project;
 use crate::report::{Code, Problem, Report};
 use crate::service::Service;
+use crate::shape::{Leaf, Like, Shape};
 use crate::yaml::Node;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new("container_name", parse, |service| {
-    service.container_name.clone().map(|name| Value::from(name.value))
-})
+pub(super) const KEY: ServiceKey = ServiceKey::new(
+    "container_name",
+    "A name for the container instead of `<project>-<service>-<number>`.",
+    &Shape::Leaf(Leaf::Like(&NAME)),
+)
 .check(check)
+.parse(parse)
 .lower(|from, to| to.container.container_name = from.service.container_name.clone().map(|name| name.value));
+
+/// As docker compose has it: two good letters somewhere are enough for the file to be read.
+const NAME: Like = Like {
+    matches: |name| {
+        let good = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+        name.as_bytes().windows(2).any(|pair| pair[0].is_ascii_alphanumeric() && good(&pair[1]))
+    },
+    called: "a container name",
+    pattern: "[a-zA-Z0-9][a-zA-Z0-9_.-]+",
+    wanted: "of the form `[a-zA-Z0-9][a-zA-Z0-9_.-]+`",
+    words: &[],
+};
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     let Some(name) = cx.text(node, "`container_name`") else { return };

@@ -1,22 +1,14 @@
 //! `cpus`: how much processor time a container may use.
 
-use serde_json::Value;
+use crate::shape::common::NUMBER;
 use stack_model::NanoCpus;
 
 use super::ServiceKey;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "cpus",
-    |node, service, cx| service.cpus = cx.cpus(node, "`cpus`"),
-    |service| service.cpus.as_ref().map(|cpus| number(cpus.value)),
-)
-.lower(|from, to| to.container.limits.cpus = from.service.cpu_limit().map(|cpus| NanoCpus(cpus.value)));
-
-/// As a JSON number: `0.5`, `2`.
-#[expect(clippy::cast_precision_loss, reason = "a processor count has few digits")]
-pub(super) fn number(nano: u64) -> Value {
-    if nano.is_multiple_of(1_000_000_000) { Value::from(nano / 1_000_000_000) } else { Value::from(nano as f64 / 1e9) }
-}
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("cpus", "Processors that the container may use, such as `0.5`.", &NUMBER)
+        .parse(|node, service, cx| service.cpus = cx.cpus(node, "`cpus`"))
+        .lower(|from, to| to.container.limits.cpus = from.service.cpu_limit().map(|cpus| NanoCpus(cpus.value)));
 
 #[cfg(test)]
 mod tests {
@@ -33,9 +25,6 @@ mod tests {
 
     #[test]
     fn others_are_refused() {
-        assert_eq!(
-            errors("cpus: half"),
-            ["4:11 `half` is not a number of processors; write a decimal number, such as `0.5` for half a processor"]
-        );
+        assert_eq!(errors("cpus: half"), ["4:11 `cpus` must be a number, not the text `half`"]);
     }
 }

@@ -1,28 +1,48 @@
 //! `depends_on`: what must hold before a container starts. A list means started and required.
 
-use serde_json::{Value, json};
 use stack_model::{self as model, Condition, ServiceName};
 
 use super::ServiceKey;
 use super::forms::names_to_keys;
 use super::key::Lowering;
 use crate::context::Cx;
-use crate::decode::Keys;
 use crate::nearest::nearest;
 use crate::project::Project;
 use crate::report::{Code, Problem, Report};
 use crate::service::{Dependency, Service};
+use crate::shape::common::{BOOL, TEXTS};
+use crate::shape::{At, Field, Forms, Leaf, MapOf, Merge, Names, Object, Shape};
 use crate::yaml::Node;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new("depends_on", parse, render)
-    .canonical(|node, cx| {
-        let started = |span| Node::mapping([("condition", Node::text("service_started", span))], span);
-        names_to_keys(node, "`depends_on`", cx, started)
-    })
-    .check(check)
-    .lower(lower);
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("depends_on", "What must hold before a container starts.", &DEPENDENCIES)
+        .parse(parse)
+        .check(check)
+        .lower(lower);
 
-const KEYS: Keys = Keys { known: &["condition", "restart", "required"], not_yet: &[], extensions: true };
+const DEPENDENCIES: Shape = Shape::Forms(Forms { long: &MAP, short: &[&TEXTS], expand });
+const MAP: Shape = Shape::Map(MapOf { value: &DEPENDENCY, keys: Names::Resource, entry: "", merge: Merge::Deep });
+const DEPENDENCY: Shape = Shape::Object(
+    &Object::new(&[
+        Field::new(
+            "condition",
+            "What to wait for.",
+            &Shape::Leaf(Leaf::Choice(&["service_started", "service_healthy", "service_completed_successfully"])),
+        ),
+        Field::new("restart", "Restart this service when the dependency is restarted or replaced.", &BOOL),
+        Field::new("required", "Without it the absence of the dependency is a warning; true by default.", &BOOL)
+            .always(),
+    ])
+    .required(&["condition"]),
+);
+
+fn expand(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
+    let started = |span| {
+        let fields = [("condition", Node::text("service_started", span)), ("required", Node::boolean(true, span))];
+        Node::mapping(fields, span)
+    };
+    names_to_keys(node, at, cx, started)
+}
 
 const CONDITIONS: [(&str, Condition); 3] = [
     ("service_started", Condition::Started),
@@ -33,19 +53,8 @@ const CONDITIONS: [(&str, Condition); 3] = [
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     let Some(mapping) = node.as_mapping() else { return };
     for (name, entry) in mapping {
-        let what = format!("`{name}` of `depends_on`");
-        let Some(fields) = cx.object(&entry.value, &what, &KEYS) else { continue };
-        let condition =
-            match fields.get("condition") {
-                Some(condition) => parse_condition(&condition.value, cx),
-                None => {
-                    let problem = Problem::error(Code::MissingKey, entry.key, format!("{what} needs a `condition`"));
-                    cx.push(problem.help(
-                        "write `condition: service_started`, `service_healthy` or `service_completed_successfully`",
-                    ));
-                    None
-                }
-            };
+        let Some(fields) = entry.value.as_mapping() else { continue };
+        let condition = fields.get("condition").and_then(|condition| parse_condition(&condition.value));
         let mut flag = |key: &str| fields.get(key).and_then(|entry| cx.boolean(&entry.value, &format!("`{key}`")));
         let (restart, required) = (flag("restart").unwrap_or(false), flag("required").unwrap_or(true));
         if let Some(condition) = condition {
@@ -54,20 +63,9 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     }
 }
 
-fn parse_condition(node: &Node, cx: &mut Cx<'_>) -> Option<Condition> {
-    let word = cx.text(node, "`condition`")?;
-    let found = CONDITIONS.iter().find(|(name, _)| *name == word.value);
-    if found.is_none() {
-        let problem = Problem::error(Code::InvalidValue, word.span, format!("`{}` is not a condition", word.value));
-        let near = nearest(&word.value, CONDITIONS.iter().map(|(name, _)| *name));
-        let all = "the conditions are `service_started`, `service_healthy` and `service_completed_successfully`";
-        cx.push(problem.reason(all).nearest(word.span, near));
-    }
-    found.map(|(_, condition)| *condition)
-}
-
-fn word(condition: Condition) -> &'static str {
-    CONDITIONS.iter().find(|(_, other)| *other == condition).map_or("", |(name, _)| name)
+fn parse_condition(node: &Node) -> Option<Condition> {
+    let word = node.as_text()?;
+    CONDITIONS.iter().find(|(name, _)| *name == word).map(|(_, condition)| *condition)
 }
 
 fn check(service: &Service, project: &Project, report: &mut Report) {
@@ -84,22 +82,13 @@ fn check(service: &Service, project: &Project, report: &mut Report) {
                 let reason = format!("`{name}` exists only under the profile `{profiles}`, which is not active");
                 problem.reason(reason).help("activate it with `--profile`, or write `required: false`")
             }
-            None => problem.nearest(dependency.span, nearest(name, project.services.keys().map(String::as_str))),
+            None => problem.nearest(
+                dependency.span,
+                nearest(name, project.services.keys().map(String::as_str).filter(|other| *other != service.name)),
+            ),
         };
         report.push(problem);
     }
-}
-
-fn render(service: &Service) -> Option<Value> {
-    let entry = |dependency: &Dependency| {
-        let mut value = json!({ "condition": word(dependency.condition), "required": dependency.required });
-        if dependency.restart {
-            value["restart"] = Value::Bool(true);
-        }
-        value
-    };
-    let entries = service.depends_on.iter().map(|(name, dependency)| (name.clone(), entry(dependency)));
-    (!service.depends_on.is_empty()).then(|| entries.collect())
 }
 
 fn lower(from: &Lowering<'_>, to: &mut model::Service) {
@@ -165,9 +154,8 @@ mod tests {
                 "services:\n  a: {image: i, depends_on: {b: {condition: healthy}, c: {}}}\n  b: {image: i}\n  c: {image: i}\n"
             ),
             [
-                "2:45 `healthy` is not a condition",
-                "2:55 `c` of `depends_on` needs a `condition`; write `condition: service_started`, `service_healthy` \
-                 or `service_completed_successfully`",
+                "2:45 `healthy` is not a value of `condition`",
+                "2:55 `c` of `depends_on` needs `condition`; add `condition: …`"
             ]
         );
     }

@@ -1,49 +1,99 @@
 //! `deploy`: replicas and limits. They say the same as `scale`, `cpus`, `mem_limit`, `mem_reservation` and
 //! `pids_limit`, must agree with them, and are lowered by them.
 
-use serde_json::{Map, Value, json};
-
 use super::ServiceKey;
-use super::cpus::number;
 use super::scale::replicas;
 use crate::context::Cx;
-use crate::decode::Keys;
 use crate::project::Project;
 use crate::report::{Code, Problem, Report};
 use crate::service::{Deploy, Service};
+use crate::shape::common::{ANY_TEXTS, COUNT, DURATION, INT, LABELS, NUMBER, TEXT};
+use crate::shape::{Field, Leaf, List, Object, Shape};
 use crate::text::Spanned;
 use crate::yaml::Node;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new("deploy", parse, render).nullable().check(check);
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("deploy", "Replicas, limits and how to roll out.", &DEPLOY).parse(parse).check(check);
 
-const KEYS: Keys = Keys {
-    known: &["replicas", "resources"],
-    not_yet: &["mode", "endpoint_mode", "labels", "rollback_config", "update_config", "restart_policy", "placement"],
-    extensions: true,
-};
-const RESOURCES: Keys = Keys { known: &["limits", "reservations"], not_yet: &[], extensions: true };
-const LIMITS: Keys = Keys { known: &["cpus", "memory", "pids"], not_yet: &[], extensions: true };
-const RESERVATIONS: Keys =
-    Keys { known: &["memory"], not_yet: &["cpus", "devices", "generic_resources"], extensions: true };
+const DEPLOY: Shape = Shape::Nullable(&Shape::Object(&Object::new(&[
+    Field::new("mode", "How replicas are spread: `replicated` or `global`.", &TEXT),
+    Field::new("replicas", "How many containers.", &INT).present(),
+    Field::new("labels", "Labels of the service, not of its containers.", &LABELS),
+    Field::new("update_config", "How to roll out a change.", &ROLLOUT),
+    Field::new("rollback_config", "How to roll back a change.", &ROLLOUT),
+    Field::new("resources", "Limits and reservations.", &RESOURCES).always(),
+    Field::new("restart_policy", "When to start a container again after it ended.", &RESTART_POLICY),
+    Field::new("placement", "Where containers may run.", &PLACEMENT).always(),
+    Field::new("endpoint_mode", "How the service is reached: `vip` or `dnsrr`.", &TEXT),
+])));
+const ROLLOUT: Shape = Shape::Object(&Object::new(&[
+    Field::new("parallelism", "Containers at a time.", &COUNT).present(),
+    Field::new("delay", "Time between them.", &DURATION),
+    Field::new("failure_action", "What to do when it fails.", &TEXT),
+    Field::new("monitor", "How long to watch each container.", &DURATION),
+    Field::new("max_failure_ratio", "Failures to put up with, 0 to 1.", &NUMBER),
+    Field::new("order", "Start the new one first, or stop the old one first.", &ORDER),
+]));
+const ORDER: Shape = Shape::Leaf(Leaf::Choice(&["start-first", "stop-first"]));
+const RESOURCES: Shape = Shape::Object(&Object::new(&[
+    Field::new("limits", "What containers may use.", &LIMITS),
+    Field::new("reservations", "What is kept for containers.", &RESERVATIONS),
+]));
+const QUOTED_BYTES: Shape = Shape::Leaf(Leaf::QuotedBytes);
+const LIMITS: Shape = Shape::Object(&Object::new(&[
+    Field::new("cpus", "Processors.", &NUMBER),
+    Field::new("memory", "Memory, such as `512m`.", &QUOTED_BYTES),
+    Field::new("pids", "Processes and threads.", &INT),
+]));
+const RESERVATIONS: Shape = Shape::Object(&Object::new(&[
+    Field::new("cpus", "Processors.", &NUMBER),
+    Field::new("memory", "Memory, such as `512m`.", &QUOTED_BYTES),
+    Field::new("generic_resources", "Resources with names of your own.", &GENERIC_RESOURCES),
+    Field::new("devices", "Devices, such as GPUs.", &super::gpus::REQUESTS),
+]));
+const GENERIC_RESOURCES: Shape = Shape::List(List { item: &GENERIC_RESOURCE, unique: false });
+const GENERIC_RESOURCE: Shape = Shape::Object(&Object::new(&[Field::new(
+    "discrete_resource_spec",
+    "A number of one kind.",
+    &Shape::Object(&Object::new(&[
+        Field::new("kind", "The kind.", &TEXT).present(),
+        Field::new("value", "How many.", &INT).present(),
+    ])),
+)]));
+const RESTART_POLICY: Shape = Shape::Object(&Object::new(&[
+    Field::new("condition", "`none`, `on-failure` or `any`.", &TEXT),
+    Field::new("delay", "Time before a restart.", &DURATION).present(),
+    Field::new("max_attempts", "Restarts before giving up.", &COUNT).present(),
+    Field::new("window", "How long a container must run to count as started.", &DURATION).present(),
+]));
+const PLACEMENT: Shape = Shape::Object(&Object::new(&[
+    Field::new("constraints", "Conditions on nodes.", &ANY_TEXTS),
+    Field::new("preferences", "Preferences among nodes.", &PREFERENCES),
+    Field::new("max_replicas_per_node", "Most containers on one node.", &COUNT),
+]));
+const PREFERENCES: Shape = Shape::List(List {
+    item: &Shape::Object(&Object::new(&[Field::new("spread", "Spread over values of this node label.", &TEXT)])),
+    unique: false,
+});
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     if node.is_null() {
         return;
     }
-    let Some(fields) = cx.object(node, "`deploy`", &KEYS) else { return };
+    let Some(fields) = node.as_mapping() else { return };
     let mut deploy = Deploy::default();
     if let Some(entry) = fields.get("replicas") {
         deploy.replicas = replicas(&entry.value, "`replicas`", cx);
     }
     let resources = fields.get("resources").filter(|entry| !entry.value.is_null());
-    if let Some(resources) = resources.and_then(|entry| cx.object(&entry.value, "`resources`", &RESOURCES)) {
+    if let Some(resources) = resources.and_then(|entry| entry.value.as_mapping()) {
         let there = |key: &str| resources.get(key).map(|entry| &entry.value).filter(|node| !node.is_null());
-        if let Some(limits) = there("limits").and_then(|node| cx.object(node, "`limits`", &LIMITS)) {
+        if let Some(limits) = there("limits").and_then(|node| node.as_mapping()) {
             deploy.limit_cpus = limits.get("cpus").and_then(|entry| cx.cpus(&entry.value, "`cpus`"));
             deploy.limit_memory = limits.get("memory").and_then(|entry| cx.bytes(&entry.value, "`memory`"));
             deploy.limit_pids = limits.get("pids").and_then(|entry| cx.integer(&entry.value, "`pids`", -1..=i64::MAX));
         }
-        if let Some(kept) = there("reservations").and_then(|node| cx.object(node, "`reservations`", &RESERVATIONS)) {
+        if let Some(kept) = there("reservations").and_then(|node| node.as_mapping()) {
             deploy.reserved_memory = kept.get("memory").and_then(|entry| cx.bytes(&entry.value, "`memory`"));
         }
     }
@@ -100,31 +150,6 @@ impl Service {
     }
 }
 
-fn render(service: &Service) -> Option<Value> {
-    let deploy = service.deploy.as_ref()?;
-    let mut limits = Map::new();
-    let mut put = |key: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            limits.insert(key.to_owned(), value);
-        }
-    };
-    put("cpus", deploy.limit_cpus.as_ref().map(|cpus| number(cpus.value)));
-    put("memory", deploy.limit_memory.as_ref().map(|bytes| Value::from(bytes.value.to_string())));
-    put("pids", deploy.limit_pids.as_ref().map(|pids| Value::from(pids.value)));
-    let mut resources = Map::new();
-    if !limits.is_empty() {
-        resources.insert("limits".to_owned(), Value::Object(limits));
-    }
-    if let Some(bytes) = &deploy.reserved_memory {
-        resources.insert("reservations".to_owned(), json!({ "memory": bytes.value.to_string() }));
-    }
-    let mut value = json!({ "placement": {}, "resources": resources });
-    if let Some(replicas) = &deploy.replicas {
-        value["replicas"] = Value::from(replicas.value);
-    }
-    Some(value)
-}
-
 #[cfg(test)]
 mod tests {
     use stack_model::{Bytes, NanoCpus};
@@ -156,7 +181,7 @@ mod tests {
         assert_eq!(
             errors("deploy: {mode: global, replica: 1}"),
             [
-                "4:14 the key `mode` of `deploy` is not supported yet",
+                "4:14 `mode: global` of `deploy` is not supported yet; remove it, if the program runs without it",
                 "4:28 unknown key `replica` in `deploy`; did you mean `replicas`?",
             ]
         );

@@ -1,19 +1,16 @@
 //! `entrypoint`: the program. A text is split into words as a shell would; null takes the image's, an empty list clears it.
 
-use serde_json::Value;
+use super::ServiceKey;
+use super::forms::parse_words;
+use crate::shape::Merge;
+use crate::shape::common::COMMAND;
 
-use super::forms::{command_words, parse_words};
-use super::{Merge, ServiceKey};
-
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "entrypoint",
-    |node, service, cx| service.entrypoint = parse_words(node, "`entrypoint`", cx),
-    |service| Some(service.entrypoint.clone().map_or(Value::Null, Value::from)),
-)
-.canonical(|node, cx| command_words(node, "`entrypoint`", cx))
-.merge(Merge::Replace)
-.nullable()
-.lower(|from, to| to.container.entrypoint.clone_from(&from.service.entrypoint));
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("entrypoint", "The program; instead of the image's, whose arguments it drops.", &COMMAND)
+        .merge(Merge::Replace)
+        .always()
+        .parse(|node, service, cx| service.entrypoint = parse_words(node, "`entrypoint`", cx))
+        .lower(|from, to| to.container.entrypoint.clone_from(&from.service.entrypoint));
 
 #[cfg(test)]
 mod tests {

@@ -2,30 +2,39 @@
 
 use std::collections::BTreeSet;
 
+use super::ServiceKey;
 use super::forms::one_or_list;
-use super::{Merge, ServiceKey};
 use crate::context::Cx;
-use crate::decode::Keys;
 use crate::dotenv::{self, Mistake};
 use crate::interpolate::template_problem;
 use crate::report::{Code, Problem};
 use crate::service::{EnvFile, Service};
+use crate::shape::Merge;
+use crate::shape::common::{BOOL, TEXT, TEXTS};
+use crate::shape::{At, Field, Forms, List, Object, Shape};
 use crate::text::{FileId, Spanned};
 use crate::yaml::{Kind, Node};
 
-pub(super) const KEY: ServiceKey = ServiceKey::new("env_file", parse, |_| None)
-    .canonical(canonical)
-    .merge(Merge::Unique(|node| node.get("path").and_then(Node::as_text).map(str::to_owned)));
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("env_file", "Files with variables of the program; `environment` wins over them.", &FILES)
+        .merge(Merge::Unique(|node| node.get("path").and_then(Node::as_text).map(str::to_owned)))
+        .hidden()
+        .parse(parse);
 
-const KEYS: Keys = Keys { known: &["path", "required", "format"], not_yet: &[], extensions: false };
+const FILES: Shape = Shape::Forms(Forms { long: &LIST, short: &[&TEXT, &TEXTS], expand });
+const LIST: Shape = Shape::List(List { item: &FILE, unique: false });
+const FILE: Shape = Shape::Object(
+    &Object::new(&[
+        Field::new("path", "Path of the file.", &TEXT),
+        Field::new("format", "`raw` takes every line as it is.", &TEXT),
+        Field::new("required", "A missing file is an error; true by default.", &BOOL).present(),
+    ])
+    .required(&["path"])
+    .closed(),
+);
 
-fn canonical(node: Node, cx: &mut Cx<'_>) -> Option<Node> {
-    let mut list = if matches!(node.kind, Kind::Mapping(_)) {
-        let span = node.span;
-        Node::sequence(vec![node], span)
-    } else {
-        one_or_list(node, "`env_file`", cx)?
-    };
+fn expand(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
+    let mut list = one_or_list(node, at, cx)?;
     if let Kind::Sequence(items) = &mut list.kind {
         for item in items.iter_mut().filter(|item| item.as_text().is_some()) {
             let span = item.span;
@@ -37,11 +46,8 @@ fn canonical(node: Node, cx: &mut Cx<'_>) -> Option<Node> {
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     for item in cx.list(node, "`env_file`").unwrap_or_default() {
-        let Some(mapping) = cx.object(item, "`env_file`", &KEYS) else { continue };
-        let Some(path) = mapping.get("path") else {
-            cx.push(Problem::error(Code::MissingKey, item.span, "an entry of `env_file` needs `path`"));
-            continue;
-        };
+        let Some(mapping) = item.as_mapping() else { continue };
+        let Some(path) = mapping.get("path") else { continue };
         let Some(path) = cx.text(&path.value, "`path`") else { continue };
         let required = mapping.get("required").and_then(|entry| cx.boolean(&entry.value, "`required`"));
         let format = mapping.get("format").and_then(|entry| cx.text(&entry.value, "`format`"));
@@ -146,7 +152,7 @@ mod tests {
 
     #[test]
     fn raw_files_are_not_interpreted() {
-        let compose = "services:\n  a:\n    image: i\n    env_file: {path: r.env, format: raw}\n";
+        let compose = "services:\n  a:\n    image: i\n    env_file: [{path: r.env, format: raw}]\n";
         let service = Files::new(compose).with("r.env", "A='$X'\n").service("a");
         assert_eq!(service.container.environment["A"].as_deref(), Some("'$X'"));
     }
@@ -165,7 +171,7 @@ mod tests {
             errors("env_file: [{path: a, require: true}]"),
             [
                 "4:23 /p/a does not exist; create it, or write `required: false` next to its `path`",
-                "4:26 unknown key `require` in `env_file`; did you mean `required`?"
+                "4:26 unknown key `require` in an item of `env_file`; did you mean `required`?"
             ]
         );
     }

@@ -1,21 +1,23 @@
 //! `environment`: variables of the program, over those of `env_file` and of the image. A name without a value takes it
 //! from the project's variables, and is removed when they do not have it either.
 
-use serde_json::Value;
-
 use super::ServiceKey;
-use super::forms::key_values;
 use crate::context::Cx;
 use crate::service::Service;
+use crate::shape::common::KEY_VALUES;
 use crate::text::Spanned;
 use crate::yaml::Node;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new("environment", parse, render)
-    .canonical(|node, cx| key_values(node, "`environment`", cx))
-    .lower(|from, to| {
-        let variables = from.service.environment.iter();
-        to.container.environment = variables.map(|(name, value)| (name.clone(), value.value.clone())).collect();
-    });
+pub(super) const KEY: ServiceKey = ServiceKey::new(
+    "environment",
+    "Variables of the program; a name without value takes it from the project's variables.",
+    &KEY_VALUES,
+)
+.parse(parse)
+.lower(|from, to| {
+    let variables = from.service.environment.iter();
+    to.container.environment = variables.map(|(name, value)| (name.clone(), value.value.clone())).collect();
+});
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     let Some(mapping) = node.as_mapping() else { return };
@@ -24,12 +26,6 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
         let value = value.or_else(|| cx.variables.get(name));
         service.environment.insert(name.to_string(), Spanned::new(value, entry.value.span));
     }
-}
-
-fn render(service: &Service) -> Option<Value> {
-    let value = |value: &Option<String>| value.clone().map_or(Value::Null, Value::from);
-    let variables = service.environment.iter().map(|(name, text)| (name.clone(), value(&text.value)));
-    (!service.environment.is_empty()).then(|| variables.collect())
 }
 
 #[cfg(test)]

@@ -4,23 +4,25 @@ use indexmap::IndexMap;
 
 use crate::context::Cx;
 use crate::report::{Code, Problem};
+use crate::shape::At;
 use crate::text::{Span, Spanned};
 use crate::yaml::{Entry, Kind, Mapping, Node, Tag, Value};
 
 /// `KEY=VALUE` and `KEY` items to a mapping; a mapping stays. A key without value becomes null.
-pub(crate) fn key_values(node: Node, what: &str, cx: &mut Cx<'_>) -> Option<Node> {
+pub(crate) fn key_values(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
     let items = match node.kind {
         Kind::Mapping(_) => return Some(node),
         Kind::Sequence(items) => items,
+        Kind::Scalar(_) if cx.is_template(&node) => return Some(node),
         Kind::Scalar(_) => {
-            cx.wrong_type(&node, what, "a mapping or a list of `KEY=VALUE`");
+            cx.wrong_type(&node, &at.to_string(), "a mapping or a list of `KEY=VALUE`");
             return None;
         }
     };
     let mut mapping = Mapping::new();
     for item in &items {
         let Some(text) = item.as_text() else {
-            cx.wrong_type(item, &format!("an item of {what}"), "text");
+            cx.wrong_type(item, &at.item().to_string(), "text");
             continue;
         };
         let (key, value) = match text.split_once('=') {
@@ -33,7 +35,7 @@ pub(crate) fn key_values(node: Node, what: &str, cx: &mut Cx<'_>) -> Option<Node
 }
 
 /// A text to a list of one; a list stays.
-pub(super) fn one_or_list(node: Node, what: &str, cx: &mut Cx<'_>) -> Option<Node> {
+pub(crate) fn one_or_list(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
     match &node.kind {
         Kind::Sequence(_) => Some(node),
         Kind::Scalar(scalar) if scalar.value == Value::Text => {
@@ -41,45 +43,50 @@ pub(super) fn one_or_list(node: Node, what: &str, cx: &mut Cx<'_>) -> Option<Nod
             Some(Node { tag, ..Node::sequence(vec![Node { tag: Tag::None, ..node }], span) })
         }
         Kind::Scalar(_) | Kind::Mapping(_) => {
-            cx.wrong_type(&node, what, "text or a list of texts");
+            cx.wrong_type(&node, &at.to_string(), "text or a list of texts");
             None
         }
     }
 }
 
 /// Each name of a list as a key with the value that `make` gives it; a mapping stays.
-pub(super) fn names_to_keys(node: Node, what: &str, cx: &mut Cx<'_>, make: fn(Span) -> Node) -> Option<Node> {
+pub(crate) fn names_to_keys(node: Node, at: &At<'_>, cx: &mut Cx<'_>, make: fn(Span) -> Node) -> Option<Node> {
     let items = match node.kind {
         Kind::Mapping(_) => return Some(node),
         Kind::Sequence(items) => items,
         Kind::Scalar(_) => {
-            cx.wrong_type(&node, what, "a list or a mapping");
+            cx.wrong_type(&node, &at.to_string(), "a list or a mapping");
             return None;
         }
     };
     let mut mapping = Mapping::new();
     for item in &items {
-        if let Some(name) = cx.text(item, &format!("an item of {what}")) {
-            mapping.insert(name.value.into(), Entry { key: item.span, value: make(item.span) });
+        if let Some(name) = cx.text(item, &at.item().to_string()) {
+            let entry = Entry { key: item.span, value: make(item.span) };
+            if let Some(first) = mapping.insert(name.value.as_str().into(), entry) {
+                let message = format!("{at} has `{}` twice", name.value);
+                let problem = Problem::error(Code::RepeatedItem, item.span, message);
+                cx.push(problem.also(first.key, "first written here").help("remove one of them"));
+            }
         }
     }
     Some(Node { kind: Kind::Mapping(mapping), span: node.span, tag: node.tag })
 }
 
 /// A command: null, a text that is split as a shell would split it, or a list.
-pub(super) fn command_words(node: Node, what: &str, cx: &mut Cx<'_>) -> Option<Node> {
+pub(crate) fn command_words(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
     let text = match &node.kind {
         Kind::Sequence(_) => return Some(node),
         Kind::Scalar(scalar) => match scalar.value {
             Value::Null => return Some(node),
             Value::Text => scalar.text.to_string(),
             Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
-                cx.wrong_type(&node, what, "text");
+                cx.wrong_type(&node, &at.to_string(), "text");
                 return None;
             }
         },
         Kind::Mapping(_) => {
-            cx.wrong_type(&node, what, "text or a list of texts");
+            cx.wrong_type(&node, &at.to_string(), "text or a list of texts");
             return None;
         }
     };
@@ -90,7 +97,7 @@ pub(super) fn command_words(node: Node, what: &str, cx: &mut Cx<'_>) -> Option<N
         }
         Err(_) => {
             let problem =
-                Problem::error(Code::InvalidValue, node.span, format!("{what} has a quote that is never closed"));
+                Problem::error(Code::InvalidValue, node.span, format!("{at} has a quote that is never closed"));
             cx.push(problem.help("close it, or write a list: `[program, argument]`"));
             None
         }
@@ -127,34 +134,31 @@ pub(super) fn unique_texts(node: &Node, what: &str, cx: &mut Cx<'_>) -> Vec<Span
     unique
 }
 
+/// Identity of `KEY=VALUE` in a list.
+pub(super) fn before_equals(node: &Node) -> Option<String> {
+    node.as_text().map(|text| text.split('=').next().unwrap_or(text).to_owned())
+}
+
+/// Identity of a text or a number in a list.
+pub(super) fn printed(node: &Node) -> Option<String> {
+    node.as_scalar().map(|scalar| scalar.value.printed(&scalar.text))
+}
+
 /// Identity of a text in a list.
-pub(super) fn itself(node: &Node) -> Option<String> {
+pub(crate) fn itself(node: &Node) -> Option<String> {
     node.as_text().map(str::to_owned)
 }
 
 /// Permission bits: a number as YAML reads it, or a text in octal.
 pub(super) fn octal_mode(node: &Node, what: &str, cx: &mut Cx<'_>) -> Option<u32> {
-    let scalar = node.as_scalar();
-    let mode = match scalar.map(|scalar| (scalar.value, &*scalar.text)) {
-        Some((Value::Int(number), _)) => u32::try_from(number).ok(),
-        Some((Value::Text, text)) => u32::from_str_radix(text.trim_start_matches("0o"), 8).ok(),
-        _ => None,
-    };
-    match mode.filter(|mode| *mode <= 0o7777) {
-        Some(mode) => {
-            let decimal = scalar.filter(|scalar| scalar.value != Value::Text && !scalar.text.starts_with('0'));
-            if let Some(scalar) = decimal.filter(|_| mode > 0) {
-                let message = format!("{what} is the decimal number {mode}, which is {mode:#o} in octal");
-                let problem = Problem::warning(Code::UnitHint, node.span, message);
-                cx.push(problem.patch(node.span, format!("\"0{}\"", scalar.text)));
-            }
-            Some(mode)
-        }
-        None => {
-            cx.wrong_type(node, what, "permission bits in octal such as `\"0440\"`");
-            None
-        }
+    let mode = cx.mode(node, what)?;
+    let decimal = node.as_scalar().filter(|scalar| scalar.value != Value::Text && !scalar.text.starts_with('0'));
+    if let Some(scalar) = decimal.filter(|_| mode > 0) {
+        let message = format!("{what} is the decimal number {mode}, which is {mode:#o} in octal");
+        let problem = Problem::warning(Code::UnitHint, node.span, message);
+        cx.push(problem.patch(node.span, format!("\"0{}\"", scalar.text)));
     }
+    Some(mode)
 }
 
 /// Names of volumes, networks, secrets, configs and services: `^[a-zA-Z0-9._-]+$`.

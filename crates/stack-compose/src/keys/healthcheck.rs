@@ -1,27 +1,40 @@
 //! `healthcheck`: how health is found out.
 
-use serde_json::Value;
 use stack_model::{self as model, Millis, Probe};
 
+use super::ServiceKey;
 use super::key::Lowering;
-use super::{Merge, ServiceKey};
 use crate::context::Cx;
-use crate::decode::{Keys, not_yet};
+use crate::decode::not_yet;
 use crate::report::{Code, Problem};
 use crate::service::{Healthcheck, Service};
-use crate::units::print_duration;
-use crate::yaml::{Kind, Node};
+use crate::shape::common::{ANY_TEXTS, BOOL, COUNT, DURATION, TEXT};
+use crate::shape::{At, Field, Forms, Merge, Object, Shape};
+use crate::yaml::Node;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new("healthcheck", parse, render)
-    .canonical(canonical)
-    .merge(Merge::Fields(&[("test", Merge::Replace)]))
-    .lower(lower);
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("healthcheck", "How health is found out.", &HEALTHCHECK).parse(parse).lower(lower);
 
-const KEYS: Keys = Keys {
-    known: &["test", "interval", "timeout", "retries", "start_period", "start_interval", "disable"],
-    not_yet: &[],
-    extensions: true,
-};
+const HEALTHCHECK: Shape = Shape::Object(&Object::new(&[
+    Field::new("test", "The probe: a text for the shell, or a list that begins with CMD, CMD-SHELL or NONE.", &TEST)
+        .merge(Merge::Replace)
+        .present(),
+    Field::new("interval", "Time between probes; 30s by default.", &DURATION).present(),
+    Field::new("timeout", "Time that a probe may take; 30s by default.", &DURATION).present(),
+    Field::new("retries", "Failures in a row that make it unhealthy; 3 by default.", &COUNT).present(),
+    Field::new("start_period", "Time after the start in which failures do not count.", &DURATION).present(),
+    Field::new("start_interval", "Time between probes in the start period; 5s by default.", &DURATION).present(),
+    Field::new("disable", "No health check, also not the image's own.", &BOOL),
+]));
+const TEST: Shape = Shape::Forms(Forms { long: &ANY_TEXTS, short: &[&TEXT], expand });
+
+/// A text is run by a shell.
+#[expect(clippy::unnecessary_wraps, reason = "the form of every expansion")]
+fn expand(node: Node, _: &At<'_>, _: &mut Cx<'_>) -> Option<Node> {
+    let span = node.span;
+    let text = node.as_text().is_some();
+    Some(if text { Node::sequence(vec![Node::text("CMD-SHELL", span), node], span) } else { node })
+}
 
 /// Defaults of the specification, in seconds.
 const INTERVAL: u64 = 30;
@@ -29,22 +42,8 @@ const TIMEOUT: u64 = 30;
 const START_INTERVAL: u64 = 5;
 const RETRIES: u32 = 3;
 
-/// A text is run by a shell.
-fn canonical(mut node: Node, _: &mut Cx<'_>) -> Option<Node> {
-    if let Kind::Mapping(mapping) = &mut node.kind
-        && let Some(entry) = mapping.get_mut("test")
-        && entry.value.as_text().is_some()
-    {
-        let span = entry.value.span;
-        let text = std::mem::replace(&mut entry.value, Node::null(span));
-        let tag = text.tag;
-        entry.value = Node { tag, ..Node::sequence(vec![Node::text("CMD-SHELL", span), text], span) };
-    }
-    Some(node)
-}
-
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
-    let Some(fields) = cx.object(node, "`healthcheck`", &KEYS) else { return };
+    let Some(fields) = node.as_mapping() else { return };
     let mut duration = |key: &str| {
         let entry = fields.get(key).filter(|entry| !entry.value.is_null())?;
         cx.duration(&entry.value, &format!("`{key}`")).map(|nanos| nanos.value)
@@ -95,25 +94,6 @@ fn parse_test(node: &Node, cx: &mut Cx<'_>) -> Option<Vec<String>> {
         cx.push(problem.help("write `CMD`, or put the whole line into one text"));
     }
     Some(words.into_iter().map(|word| word.value).collect())
-}
-
-fn render(service: &Service) -> Option<Value> {
-    let healthcheck = service.healthcheck.as_ref()?;
-    let mut object = serde_json::Map::new();
-    let mut put = |key: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            object.insert(key.to_owned(), value);
-        }
-    };
-    let duration = |nanos: Option<u64>| nanos.map(|nanos| Value::from(print_duration(nanos)));
-    put("disable", healthcheck.disable.then_some(Value::Bool(true)));
-    put("interval", duration(healthcheck.interval));
-    put("retries", healthcheck.retries.map(Value::from));
-    put("start_interval", duration(healthcheck.start_interval));
-    put("start_period", duration(healthcheck.start_period));
-    put("test", healthcheck.test.clone().map(Value::from));
-    put("timeout", duration(healthcheck.timeout));
-    Some(Value::Object(object))
 }
 
 fn lower(from: &Lowering<'_>, to: &mut model::Service) {

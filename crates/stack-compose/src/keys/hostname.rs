@@ -1,17 +1,16 @@
 //! `hostname`: what the program sees as its host name. Other containers do not find it by this name: aliases are for
 //! that.
 
-use serde_json::Value;
-
 use super::ServiceKey;
 use crate::context::Cx;
 use crate::report::{Code, Problem};
 use crate::service::Service;
+use crate::shape::common::TEXT;
 use crate::yaml::Node;
 
-pub(super) const KEY: ServiceKey =
-    ServiceKey::new("hostname", parse, |service| service.hostname.clone().map(|name| Value::from(name.value)))
-        .lower(|from, to| to.container.hostname = from.service.hostname.clone().map(|name| name.value));
+pub(super) const KEY: ServiceKey = ServiceKey::new("hostname", "Host name of the container.", &TEXT)
+    .parse(parse)
+    .lower(|from, to| to.container.hostname = from.service.hostname.clone().map(|name| name.value));
 
 /// The kernel takes 64 bytes (sethostname(2)), RFC 1123 letters, digits, `-` and `.`.
 const MAX_BYTES: usize = 64;

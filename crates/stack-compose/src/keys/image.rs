@@ -1,6 +1,6 @@
 //! `image`: what to run, as `[registry/][project/]name[:tag|@digest]`.
 
-use serde_json::Value;
+use crate::shape::common::TEXT;
 use stack_model::ImageReference;
 
 use super::ServiceKey;
@@ -12,8 +12,9 @@ use crate::text::Spanned;
 use crate::yaml::Node;
 
 pub(super) const KEY: ServiceKey =
-    ServiceKey::new("image", parse, |service| service.image.clone().map(|image| Value::from(image.value)))
+    ServiceKey::new("image", "Image of the container: `[registry/]name[:tag|@digest]`.", &TEXT)
         .check(check)
+        .parse(parse)
         .lower(|from, to| {
             to.container.image = ImageReference::new(from.service.image.clone().unwrap_or_default().value);
         });
@@ -32,11 +33,8 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
 }
 
 fn check(service: &Service, _: &Project, report: &mut Report) {
-    // What makes an image otherwise is refused already.
-    let refused = ["build", "extends", "provider"];
-    let refused = service.origins.iter().any(|(origin, _)| refused.contains(&origin.as_str()));
-    if service.image.is_none() && !refused {
-        let message = format!("service `{}` has no `image`", service.name);
+    if service.image.is_none() && !service.builds && !service.provided {
+        let message = format!("service `{}` has neither `image` nor `build`", service.name);
         let problem = Problem::error(Code::ImageMissing, service.span, message);
         report.push(problem.help("add `image: name:tag`"));
     }
@@ -53,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_service_needs_one() {
-        let message = ["2:3 service `a` has no `image`; add `image: name:tag`"];
+        let message = ["2:3 service `a` has neither `image` nor `build`; add `image: name:tag`"];
         assert_eq!(project_errors("services:\n  a: {command: x}\n"), message);
         assert_eq!(project_errors("services:\n  a: {image: ''}\n"), message);
     }

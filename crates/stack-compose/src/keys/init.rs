@@ -1,15 +1,12 @@
 //! `init`: a reaping process 1 in front of the program.
 
-use serde_json::Value;
-
 use super::ServiceKey;
+use crate::shape::common::BOOL;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "init",
-    |node, service, cx| service.init = cx.boolean(node, "`init`"),
-    |service| service.init.map(Value::from),
-)
-.lower(|from, to| to.container.init = from.service.init.unwrap_or_default());
+pub(super) const KEY: ServiceKey = ServiceKey::new("init", "Leave a small process 1 in front of the program.", &BOOL)
+    .present()
+    .parse(|node, service, cx| service.init = cx.boolean(node, "`init`"))
+    .lower(|from, to| to.container.init = from.service.init.unwrap_or_default());
 
 #[cfg(test)]
 mod tests {

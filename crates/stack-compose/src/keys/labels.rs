@@ -1,20 +1,13 @@
 //! `labels`: names and values that travel with the container.
 
-use serde_json::Value;
-
 use super::ServiceKey;
-use super::forms::{key_values, labels_of};
+use super::forms::labels_of;
+use crate::shape::common::LABELS;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "labels",
-    |node, service, cx| service.labels = labels_of(node, "`labels`", cx),
-    |service| {
-        (!service.labels.is_empty())
-            .then(|| service.labels.iter().map(|(k, v)| (k.clone(), Value::from(v.as_str()))).collect())
-    },
-)
-.canonical(|node, cx| key_values(node, "`labels`", cx))
-.lower(|from, to| to.container.labels = from.service.labels.clone().into_iter().collect());
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("labels", "Names and values that travel with the container.", &LABELS)
+        .parse(|node, service, cx| service.labels = labels_of(node, "`labels`", cx))
+        .lower(|from, to| to.container.labels = from.service.labels.clone().into_iter().collect());
 
 #[cfg(test)]
 mod tests {

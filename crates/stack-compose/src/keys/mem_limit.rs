@@ -1,6 +1,6 @@
 //! `mem_limit`: the most memory a container may use.
 
-use serde_json::Value;
+use crate::shape::common::BYTES;
 use stack_model::Bytes;
 
 use super::ServiceKey;
@@ -9,15 +9,12 @@ use crate::report::{Code, Problem};
 use crate::text::Spanned;
 use crate::yaml::{Node, Value as Leaf};
 
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "mem_limit",
-    |node, service, cx| {
+pub(super) const KEY: ServiceKey = ServiceKey::new("mem_limit", "The most memory that the container may use.", &BYTES)
+    .parse(|node, service, cx| {
         service.mem_limit = cx.bytes(node, "`mem_limit`");
         warn_of_missing_unit(node, service.mem_limit.as_ref(), cx);
-    },
-    |service| service.mem_limit.as_ref().map(|bytes| Value::from(bytes.value.to_string())),
-)
-.lower(|from, to| to.container.limits.memory = from.service.memory_limit().map(|limit| Bytes(limit.value)));
+    })
+    .lower(|from, to| to.container.limits.memory = from.service.memory_limit().map(|limit| Bytes(limit.value)));
 
 /// Below this a bare number surely lacks its unit: no program starts in 64 kB.
 const LEAST: u64 = 64 << 10;

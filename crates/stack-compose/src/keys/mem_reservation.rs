@@ -1,22 +1,20 @@
 //! `mem_reservation`: memory that is kept under pressure.
 
-use serde_json::Value;
+use crate::shape::common::BYTES;
 use stack_model::Bytes;
 
 use super::ServiceKey;
 use super::mem_limit::warn_of_missing_unit;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "mem_reservation",
-    |node, service, cx| {
-        service.mem_reservation = cx.bytes(node, "`mem_reservation`");
-        warn_of_missing_unit(node, service.mem_reservation.as_ref(), cx);
-    },
-    |service| service.mem_reservation.as_ref().map(|bytes| Value::from(bytes.value.to_string())),
-)
-.lower(|from, to| {
-    to.container.limits.memory_reservation = from.service.memory_reservation().map(|kept| Bytes(kept.value));
-});
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("mem_reservation", "Memory that is kept for the container when it is short.", &BYTES)
+        .parse(|node, service, cx| {
+            service.mem_reservation = cx.bytes(node, "`mem_reservation`");
+            warn_of_missing_unit(node, service.mem_reservation.as_ref(), cx);
+        })
+        .lower(|from, to| {
+            to.container.limits.memory_reservation = from.service.memory_reservation().map(|kept| Bytes(kept.value));
+        });
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! `memswap_limit`: memory and swap together; -1 is without limit. Without it a container with a memory limit may swap
 //! as much again, as docker has it.
 
-use serde_json::Value;
+use crate::shape::common::BYTES;
 use stack_model::{self as model, Bytes};
 
 use super::ServiceKey;
@@ -13,7 +13,11 @@ use crate::service::Service;
 use crate::text::Spanned;
 use crate::yaml::{Node, Value as Leaf};
 
-pub(super) const KEY: ServiceKey = ServiceKey::new("memswap_limit", parse, render).check(check).lower(lower);
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("memswap_limit", "Memory and swap together; -1 is without limit.", &BYTES)
+        .parse(parse)
+        .check(check)
+        .lower(lower);
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     let unlimited = match node.as_scalar().map(|scalar| (scalar.value, &*scalar.text)) {
@@ -34,11 +38,6 @@ fn check(service: &Service, _: &Project, report: &mut Report) {
     let message = format!("`memswap_limit` of {} is below the memory limit of {}", Bytes(total), Bytes(limit.value));
     let problem = Problem::error(Code::ConflictingKeys, swap.span, message).also(limit.span, "the memory limit");
     report.push(problem.reason("it counts memory and swap together"));
-}
-
-fn render(service: &Service) -> Option<Value> {
-    let total = service.memswap_limit.as_ref()?.value;
-    Some(Value::from(total.map_or("-1".to_owned(), |total| total.to_string())))
 }
 
 fn lower(from: &Lowering<'_>, to: &mut model::Service) {

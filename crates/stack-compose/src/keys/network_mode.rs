@@ -1,6 +1,6 @@
 //! `network_mode`: no network of its own (`host`), or nothing but loopback (`none`).
 
-use serde_json::Value;
+use crate::shape::common::TEXT;
 use stack_model::NetworkMode;
 
 use super::ServiceKey;
@@ -13,9 +13,12 @@ use crate::service::{HostOrNone, Service};
 use crate::text::Spanned;
 use crate::yaml::Node;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new("network_mode", parse, |service| {
-    service.network_mode.as_ref().map(|mode| Value::from(if mode.value == HostOrNone::Host { "host" } else { "none" }))
-})
+pub(super) const KEY: ServiceKey = ServiceKey::new(
+    "network_mode",
+    "Instead of networks of its own: `none`, `host`, `service:NAME`, `container:NAME`.",
+    &TEXT,
+)
+.parse(parse)
 .check(check)
 .lower(|from, to| match from.service.network_mode.as_ref().map(|mode| mode.value) {
     Some(HostOrNone::Host) => to.container.network = NetworkMode::Host,
@@ -73,7 +76,9 @@ mod tests {
 
     #[test]
     fn the_rest_is_refused() {
-        assert_eq!(errors("network_mode: service:b"), ["4:19 `network_mode: service:b` is not supported yet"]);
+        let bridge = ["4:19 `network_mode: bridge` is not supported yet"];
+        assert_eq!(errors("network_mode: bridge"), bridge);
+        assert_eq!(errors("network_mode: service:b"), ["4:19 service `a` depends on undefined service `b`"]);
         assert_eq!(errors("network_mode: hots"), ["4:19 `hots` is not a network mode; did you mean `host`?"]);
     }
 

@@ -1,52 +1,54 @@
 //! `networks`: which networks a service is on, under which further names and addresses.
 
 use indexmap::IndexMap;
-use serde_json::{Map, Value};
 use stack_model::{self as model, NetworkMode, NetworkName};
 
 use super::ServiceKey;
 use super::forms::{itself, names_to_keys};
-use super::key::{Lowering, Merge};
+use super::key::Lowering;
 use crate::context::Cx;
-use crate::decode::Keys;
 use crate::nearest::nearest;
 use crate::project::Project;
 use crate::report::{Code, Problem, Report};
 use crate::service::{Attachment, Service};
+use crate::shape::common::{INT, OPTIONS, TEXT, TEXTS};
+use crate::shape::{Field, Forms, MapOf, Merge, Names, Object, Shape};
 use crate::yaml::{Entry, Node};
 
-pub(super) const KEY: ServiceKey = ServiceKey::new("networks", parse, render)
-    .canonical(|node, cx| names_to_keys(node, "`networks`", cx, Node::null))
-    .merge(Merge::Each(&Merge::Fields(&[("aliases", Merge::Unique(itself))])))
-    .check(check)
-    .lower(lower);
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("networks", "Networks that the service is on.", &NETWORKS).parse(parse).check(check).lower(lower);
 
-const KEYS: Keys = Keys {
-    known: &["aliases", "ipv4_address"],
-    not_yet: &[
-        "driver_opts",
-        "gw_priority",
-        "interface_name",
-        "ipv6_address",
-        "link_local_ips",
-        "mac_address",
-        "priority",
-    ],
-    extensions: true,
-};
+const NETWORKS: Shape = Shape::Forms(Forms {
+    long: &MAP,
+    short: &[&TEXTS],
+    expand: |node, at, cx| names_to_keys(node, at, cx, Node::null),
+});
+const MAP: Shape = Shape::Map(MapOf { value: &NETWORK, keys: Names::Resource, entry: "", merge: Merge::Deep });
+const NETWORK: Shape = Shape::Nullable(&ATTACHMENT);
+const ATTACHMENT: Shape = Shape::Object(&Object::new(&[
+    Field::new("aliases", "Further names on this network.", &TEXTS).merge(Merge::Unique(itself)),
+    Field::new("driver_opts", "Options of the network's driver.", &OPTIONS),
+    Field::new("gw_priority", "The network with the highest one has the default gateway.", &INT),
+    Field::new("interface_name", "Name of the interface inside the container.", &TEXT),
+    Field::new("ipv4_address", "A fixed IPv4 address.", &TEXT),
+    Field::new("ipv6_address", "A fixed IPv6 address.", &TEXT),
+    Field::new("link_local_ips", "Link-local addresses.", &TEXTS).merge(Merge::Unique(itself)),
+    Field::new("mac_address", "A fixed MAC address.", &TEXT),
+    Field::new("priority", "Networks with a higher one are joined first.", &INT),
+]));
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     let Some(mapping) = node.as_mapping() else { return };
-    let attachments = mapping.iter().map(|(name, entry)| (name.to_string(), attachment(name, entry, cx)));
+    let attachments = mapping.iter().map(|(name, entry)| (name.to_string(), attachment(entry, cx)));
     service.networks = Some(attachments.collect::<IndexMap<_, _>>());
 }
 
-fn attachment(name: &str, entry: &Entry, cx: &mut Cx<'_>) -> Attachment {
+fn attachment(entry: &Entry, cx: &mut Cx<'_>) -> Attachment {
     let mut attachment = Attachment { span: entry.key, ..Attachment::default() };
     if entry.value.is_null() {
         return attachment;
     }
-    let Some(fields) = cx.object(&entry.value, &format!("`{name}` of `networks`"), &KEYS) else { return attachment };
+    let Some(fields) = entry.value.as_mapping() else { return attachment };
     if let Some(aliases) = fields.get("aliases").filter(|entry| !entry.value.is_null()) {
         let aliases = cx.texts(&aliases.value, "`aliases`").unwrap_or_default();
         attachment.aliases = aliases.into_iter().map(|alias| alias.value).collect();
@@ -104,28 +106,6 @@ fn check_address(
         Some(_) => return,
     };
     report.push(problem);
-}
-
-fn render(service: &Service) -> Option<Value> {
-    if service.network_mode.is_some() {
-        return None;
-    }
-    let entry = |attachment: &Attachment| {
-        let mut value = Map::new();
-        if !attachment.aliases.is_empty() {
-            value.insert("aliases".to_owned(), Value::from(attachment.aliases.clone()));
-        }
-        if let Some(address) = &attachment.ipv4_address {
-            value.insert("ipv4_address".to_owned(), Value::from(address.value.to_string()));
-        }
-        if value.is_empty() { Value::Null } else { Value::Object(value) }
-    };
-    let entries = service.networks.iter().flatten().map(|(name, attachment)| (name.clone(), entry(attachment)));
-    let mut entries: Map<String, Value> = entries.collect();
-    if entries.is_empty() {
-        entries.insert("default".to_owned(), Value::Null);
-    }
-    Some(Value::Object(entries))
 }
 
 /// Runs before `network_mode`'s: that one replaces what stands here.
@@ -194,7 +174,7 @@ mod tests {
         );
         assert_eq!(
             project_errors("services:\n  a: {image: i, networks: {n: {mac_address: x}}}\nnetworks: {n: }\n"),
-            ["2:32 the key `mac_address` of `n` of `networks` is not supported yet"]
+            ["2:32 `mac_address: x` is not supported yet; remove it, if the program runs without it"]
         );
     }
 }

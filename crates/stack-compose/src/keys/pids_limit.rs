@@ -1,15 +1,12 @@
 //! `pids_limit`: how many processes and threads; -1 is without limit.
 
-use serde_json::Value;
-
 use super::ServiceKey;
+use crate::shape::common::INT;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "pids_limit",
-    |node, service, cx| service.pids_limit = cx.integer(node, "`pids_limit`", -1..=i64::MAX),
-    |service| service.pids_limit.as_ref().map(|pids| Value::from(pids.value)),
-)
-.lower(|from, to| to.container.limits.pids = from.service.process_limit().map(|pids| pids.value));
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("pids_limit", "Most processes and threads; -1 is without limit.", &INT)
+        .parse(|node, service, cx| service.pids_limit = cx.integer(node, "`pids_limit`", -1..=i64::MAX))
+        .lower(|from, to| to.container.limits.pids = from.service.process_limit().map(|pids| pids.value));
 
 #[cfg(test)]
 mod tests {

@@ -4,30 +4,44 @@
 
 use std::ops::Range;
 
-use serde_json::{Map, Value};
 use stack_model::{self as model, HostPort, PortSpec, Protocol};
 
+use super::ServiceKey;
 use super::key::Lowering;
-use super::{Merge, ServiceKey};
 use crate::context::Cx;
-use crate::decode::{Keys, not_yet};
+use crate::decode::not_yet;
 use crate::report::{Code, Problem};
 use crate::service::{Port, Service};
+use crate::shape::Merge;
+use crate::shape::common::{INT, TEXT, TEXT_OR_NUMBER};
+use crate::shape::{At, Field, Forms, List, Object, Shape};
 use crate::yaml::{Kind, Node, Value as Leaf};
 
-pub(super) const KEY: ServiceKey =
-    ServiceKey::new("ports", parse, render).canonical(canonical).merge(Merge::Unique(identity)).lower(lower);
+pub(super) const KEY: ServiceKey = ServiceKey::new("ports", "Ports that the host answers on.", &PORTS)
+    .merge(Merge::Unique(identity))
+    .parse(parse)
+    .lower(lower);
 
-const KEYS: Keys = Keys {
-    known: &["target", "published", "host_ip", "protocol", "mode", "name", "app_protocol"],
-    not_yet: &[],
-    extensions: true,
-};
+const PORTS: Shape = Shape::Forms(Forms { long: &LIST, short: &[&SHORT], expand: canonical });
+const SHORT: Shape = Shape::List(List { item: &TEXT_OR_NUMBER, unique: false });
+const LIST: Shape = Shape::List(List { item: &PORT, unique: false });
+const PORT: Shape = Shape::Object(
+    &Object::new(&[
+        Field::new("name", "A name for the port.", &TEXT),
+        Field::new("mode", "`ingress` or `host`; they mean the same on one machine.", &TEXT),
+        Field::new("host_ip", "Address of the host; all by default.", &TEXT),
+        Field::new("target", "Port of the container.", &INT),
+        Field::new("published", "Port of the host, or a range; any free one by default.", &TEXT_OR_NUMBER),
+        Field::new("protocol", "`tcp` or `udp`.", &TEXT),
+        Field::new("app_protocol", "Protocol of the application, such as `http`.", &TEXT),
+    ])
+    .required(&["target"]),
+);
 
 /// A range becomes an entry for each port; this many in one project are a mistake.
 const MAX_RANGE: usize = 4096;
 
-fn canonical(node: Node, cx: &mut Cx<'_>) -> Option<Node> {
+fn canonical(node: Node, _: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
     let (span, tag) = (node.span, node.tag);
     let Kind::Sequence(items) = node.kind else {
         cx.wrong_type(&node, "`ports`", "a list");
@@ -171,12 +185,9 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
 }
 
 fn parse_port(node: &Node, cx: &mut Cx<'_>) -> Option<Port> {
-    let fields = cx.object(node, "`ports`", &KEYS)?;
+    let fields = node.as_mapping()?;
     let field = |key: &str| fields.get(key).map(|entry| &entry.value).filter(|node| !node.is_null());
-    let Some(target) = field("target") else {
-        cx.push(Problem::error(Code::MissingKey, node.span, "an entry of `ports` needs `target`"));
-        return None;
-    };
+    let target = field("target")?;
     let target = cx.integer(target, "`target`", 1..=65535)?;
     let published = match field("published") {
         Some(published) => parse_published(published, cx)?,
@@ -184,7 +195,6 @@ fn parse_port(node: &Node, cx: &mut Cx<'_>) -> Option<Port> {
     };
     let mut text = |key: &str| field(key).and_then(|node| cx.text(node, &format!("`{key}`")));
     let (host_ip, protocol, mode) = (text("host_ip"), text("protocol"), text("mode"));
-    let (name, app_protocol) = (text("name"), text("app_protocol"));
     let protocol = match protocol.as_ref().map(|protocol| (protocol.value.to_ascii_lowercase(), protocol.span)) {
         None => Protocol::Tcp,
         Some((word, span)) => match word.as_str() {
@@ -201,7 +211,6 @@ fn parse_port(node: &Node, cx: &mut Cx<'_>) -> Option<Port> {
             }
         },
     };
-    let mode_word = mode.as_ref().map_or("ingress", |mode| mode.value.as_str()).to_owned();
     if let Some(mode) = mode.filter(|mode| !matches!(mode.value.as_str(), "ingress" | "host")) {
         let message = format!("`{}` is not a mode of a port", mode.value);
         cx.push(Problem::error(Code::InvalidValue, mode.span, message).help("write `ingress` or `host`"));
@@ -218,16 +227,7 @@ fn parse_port(node: &Node, cx: &mut Cx<'_>) -> Option<Port> {
             }
         },
     };
-    Some(Port {
-        span: node.span,
-        target: u16::try_from(target.value).unwrap_or(0),
-        published,
-        host_ip,
-        protocol,
-        mode: mode_word,
-        name: name.map(|name| name.value),
-        app_protocol: app_protocol.map(|name| name.value),
-    })
+    Some(Port { span: node.span, target: u16::try_from(target.value).unwrap_or(0), published, host_ip, protocol })
 }
 
 fn parse_published(node: &Node, cx: &mut Cx<'_>) -> Option<HostPort> {
@@ -241,33 +241,6 @@ fn parse_published(node: &Node, cx: &mut Cx<'_>) -> Option<HostPort> {
             None
         }
     }
-}
-
-fn render(service: &Service) -> Option<Value> {
-    let port = |port: &Port| {
-        let mut value = Map::new();
-        let mut put = |key: &str, text: Option<String>| {
-            if let Some(text) = text {
-                value.insert(key.to_owned(), Value::from(text));
-            }
-        };
-        put("app_protocol", port.app_protocol.clone());
-        put("host_ip", port.host_ip.map(|address| address.to_string()));
-        put("mode", Some(port.mode.clone()));
-        put("name", port.name.clone());
-        put("protocol", Some(if port.protocol == Protocol::Tcp { "tcp" } else { "udp" }.to_owned()));
-        put(
-            "published",
-            match port.published {
-                HostPort::Any => None,
-                HostPort::Range(first, last) if first == last => Some(first.to_string()),
-                HostPort::Range(first, last) => Some(format!("{first}-{last}")),
-            },
-        );
-        value.insert("target".to_owned(), Value::from(port.target));
-        Value::Object(value)
-    };
-    (!service.ports.is_empty()).then(|| service.ports.iter().map(port).collect())
 }
 
 fn lower(from: &Lowering<'_>, to: &mut model::Service) {
@@ -373,9 +346,9 @@ mod tests {
         );
         assert_eq!(
             errors("ports: [{target: 80, publish: 8080}]"),
-            ["4:26 unknown key `publish` in `ports`; did you mean `published`?"]
+            ["4:26 unknown key `publish` in an item of `ports`; did you mean `published`?"]
         );
-        assert_eq!(errors("ports: [{published: 80}]"), ["4:13 an entry of `ports` needs `target`"]);
+        assert_eq!(errors("ports: [{published: 80}]"), ["4:13 an item of `ports` needs `target`; add `target: …`"]);
         assert_eq!(errors("ports: ['80:80/sctp']"), ["4:20 the protocol `sctp` is not supported yet"]);
     }
 

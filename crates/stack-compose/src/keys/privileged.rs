@@ -1,15 +1,12 @@
 //! `privileged`: all capabilities and devices, no filter.
 
-use serde_json::Value;
-
 use super::ServiceKey;
+use crate::shape::common::BOOL;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "privileged",
-    |node, service, cx| service.privileged = cx.boolean(node, "`privileged`"),
-    |service| service.privileged.map(Value::from),
-)
-.lower(|from, to| to.container.privileged = from.service.privileged.unwrap_or_default());
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("privileged", "All capabilities and devices, nothing masked.", &BOOL)
+        .parse(|node, service, cx| service.privileged = cx.boolean(node, "`privileged`"))
+        .lower(|from, to| to.container.privileged = from.service.privileged.unwrap_or_default());
 
 #[cfg(test)]
 mod tests {

@@ -1,19 +1,18 @@
 //! `profiles`: the service exists only when one of them is asked for.
 
-use serde_json::Value;
-
+use super::ServiceKey;
 use super::forms::{itself, unique_texts};
-use super::{Merge, ServiceKey};
 use crate::context::Cx;
 use crate::report::{Code, Problem};
 use crate::service::Service;
+use crate::shape::Merge;
+use crate::shape::common::TEXTS;
 use crate::yaml::Node;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new("profiles", parse, |service| {
-    let names = service.profiles.iter().map(|name| Value::from(name.value.as_str()));
-    (!service.profiles.is_empty()).then(|| names.collect())
-})
-.merge(Merge::Unique(itself));
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("profiles", "Profiles that the service belongs to; without any it is always on.", &TEXTS)
+        .merge(Merge::Unique(itself))
+        .parse(parse);
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     let names = unique_texts(node, "`profiles`", cx);

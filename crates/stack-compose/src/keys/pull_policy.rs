@@ -1,6 +1,6 @@
 //! `pull_policy`: when to ask the registry.
 
-use serde_json::Value;
+use crate::shape::{Leaf, Like, Shape};
 use stack_model::PullPolicy;
 
 use super::ServiceKey;
@@ -12,10 +12,27 @@ use crate::service::Service;
 use crate::text::Spanned;
 use crate::yaml::Node;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new("pull_policy", parse, |service| {
-    service.pull_policy.as_ref().map(|policy| Value::from(word(policy.value)))
-})
-.lower(|from, to| to.container.pull_policy = from.service.pull_policy.clone().unwrap_or_default().value);
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("pull_policy", "When to ask the registry for the image.", &Shape::Leaf(Leaf::Like(&POLICY)))
+        .parse(parse)
+        .lower(|from, to| to.container.pull_policy = from.service.pull_policy.clone().unwrap_or_default().value);
+
+const POLICY: Like = Like {
+    matches: |text| {
+        let words = ["always", "never", "build", "if_not_present", "missing", "refresh", "daily", "weekly"];
+        words.iter().any(|word| text.contains(word)) || text.find("every_").is_some_and(|at| is_period(&text[at + 6..]))
+    },
+    called: "a pull policy",
+    pattern: "always|never|build|if_not_present|missing|refresh|daily|weekly|every_([0-9]+[wdhms])+",
+    wanted: "`missing`, `always`, `never`, `build`, `refresh`, `daily`, `weekly` or `every_12h`",
+    words: &["always", "never", "build", "if_not_present", "missing", "refresh", "daily", "weekly"],
+};
+
+/// Begins with a number and a unit of time.
+fn is_period(text: &str) -> bool {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    digits > 0 && text[digits..].starts_with(['w', 'd', 'h', 'm', 's'])
+}
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     let Some(text) = cx.text(node, "`pull_policy`") else { return };
@@ -34,14 +51,6 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
         }
     };
     service.pull_policy = Some(Spanned::new(policy, text.span));
-}
-
-fn word(policy: PullPolicy) -> &'static str {
-    match policy {
-        PullPolicy::Missing => "missing",
-        PullPolicy::Always => "always",
-        PullPolicy::Never => "never",
-    }
 }
 
 #[cfg(test)]

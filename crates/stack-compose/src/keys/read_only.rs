@@ -1,15 +1,12 @@
 //! `read_only`: mount the root filesystem read-only.
 
-use serde_json::Value;
-
 use super::ServiceKey;
+use crate::shape::common::BOOL;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "read_only",
-    |node, service, cx| service.read_only = cx.boolean(node, "`read_only`"),
-    |service| service.read_only.map(Value::from),
-)
-.lower(|from, to| to.container.read_only = from.service.read_only.unwrap_or_default());
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("read_only", "Mount the root filesystem without write permission.", &BOOL)
+        .parse(|node, service, cx| service.read_only = cx.boolean(node, "`read_only`"))
+        .lower(|from, to| to.container.read_only = from.service.read_only.unwrap_or_default());
 
 #[cfg(test)]
 mod tests {

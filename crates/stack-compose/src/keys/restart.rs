@@ -1,6 +1,6 @@
 //! `restart`: when to start a container again after it ended.
 
-use serde_json::Value;
+use crate::shape::common::TEXT;
 use stack_model::RestartPolicy;
 
 use super::ServiceKey;
@@ -11,9 +11,13 @@ use crate::service::Service;
 use crate::text::Spanned;
 use crate::yaml::{Node, Value as Leaf};
 
-pub(super) const KEY: ServiceKey =
-    ServiceKey::new("restart", parse, |service| service.restart.as_ref().map(|policy| Value::from(word(policy.value))))
-        .lower(|from, to| to.container.restart = from.service.restart.clone().unwrap_or_default().value);
+pub(super) const KEY: ServiceKey = ServiceKey::new(
+    "restart",
+    "When to start the container again after it ended: `no`, `always`, `on-failure[:attempts]`, `unless-stopped`.",
+    &TEXT,
+)
+.parse(parse)
+.lower(|from, to| to.container.restart = from.service.restart.clone().unwrap_or_default().value);
 
 const WORDS: [&str; 4] = ["no", "always", "on-failure", "unless-stopped"];
 
@@ -52,16 +56,6 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
         }
     };
     service.restart = Some(Spanned::new(policy, node.span));
-}
-
-fn word(policy: RestartPolicy) -> String {
-    match policy {
-        RestartPolicy::No => "no".to_owned(),
-        RestartPolicy::Always => "always".to_owned(),
-        RestartPolicy::UnlessStopped => "unless-stopped".to_owned(),
-        RestartPolicy::OnFailure(None) => "on-failure".to_owned(),
-        RestartPolicy::OnFailure(Some(attempts)) => format!("on-failure:{attempts}"),
-    }
 }
 
 #[cfg(test)]

@@ -1,25 +1,22 @@
 //! `scale`: how many containers.
 
-use serde_json::Value;
-
 use super::ServiceKey;
 use crate::context::Cx;
 use crate::project::Project;
 use crate::report::{Code, Problem, Report};
 use crate::service::Service;
+use crate::shape::common::INT;
 use crate::text::Spanned;
 use crate::yaml::Node;
 
 /// More is surely a slip of the finger, and more than a subnet or a person can hold.
 const MAX_REPLICAS: i64 = 1000;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "scale",
-    |node, service, cx| service.scale = replicas(node, "`scale`", cx),
-    |service| service.scale.as_ref().map(|scale| Value::from(scale.value)),
-)
-.check(check)
-.lower(|from, to| to.replicas = from.service.replicas().value);
+pub(super) const KEY: ServiceKey = ServiceKey::new("scale", "How many containers; 1 by default.", &INT)
+    .present()
+    .check(check)
+    .parse(|node, service, cx| service.scale = replicas(node, "`scale`", cx))
+    .lower(|from, to| to.replicas = from.service.replicas().value);
 
 /// A number of containers.
 pub(super) fn replicas(node: &Node, what: &str, cx: &mut Cx<'_>) -> Option<Spanned<u32>> {

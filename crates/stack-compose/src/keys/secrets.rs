@@ -1,22 +1,19 @@
 //! `secrets`: files that are shown below `/run/secrets`.
 
+use super::configs::{FILES, check_references, lower_files, parse_files, target_of};
 use stack_model::FileKind;
 
-use super::configs::{canonical, check_references, lower_files, parse_files, render_files, target_of};
-use super::{Merge, ServiceKey};
+use super::ServiceKey;
+use crate::shape::Merge;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "secrets",
-    |node, service, cx| service.secrets = parse_files(node, "`secrets`", FileKind::Secret, cx),
-    |service| render_files(&service.secrets),
-)
-.canonical(|node, cx| canonical(node, "`secrets`", cx))
-.merge(Merge::Unique(|node| target_of(node, FileKind::Secret)))
-.check(|service, project, report| check_references(service, &service.secrets, ("secret", &project.secrets), report))
-.lower(|from, to| {
-    // `configs` come first in the order of the keys.
-    to.container.files.extend(lower_files(&from.service.secrets, &from.project.secrets));
-});
+pub(super) const KEY: ServiceKey = ServiceKey::new("secrets", "Secrets that the container sees as files.", &FILES)
+    .merge(Merge::Unique(|node| target_of(node, FileKind::Secret)))
+    .parse(|node, service, cx| service.secrets = parse_files(node, "`secrets`", FileKind::Secret, cx))
+    .check(|service, project, report| check_references(service, &service.secrets, ("secret", &project.secrets), report))
+    .lower(|from, to| {
+        // `configs` come first in the order of the keys.
+        to.container.files.extend(lower_files(&from.service.secrets, &from.project.secrets));
+    });
 
 #[cfg(test)]
 mod tests {

@@ -1,15 +1,11 @@
 //! `stdin_open`: keep standard input open.
 
-use serde_json::Value;
-
 use super::ServiceKey;
+use crate::shape::common::BOOL;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "stdin_open",
-    |node, service, cx| service.stdin_open = cx.boolean(node, "`stdin_open`"),
-    |service| service.stdin_open.map(Value::from),
-)
-.lower(|from, to| to.container.stdin_open = from.service.stdin_open.unwrap_or_default());
+pub(super) const KEY: ServiceKey = ServiceKey::new("stdin_open", "Keep standard input open.", &BOOL)
+    .parse(|node, service, cx| service.stdin_open = cx.boolean(node, "`stdin_open`"))
+    .lower(|from, to| to.container.stdin_open = from.service.stdin_open.unwrap_or_default());
 
 #[cfg(test)]
 mod tests {

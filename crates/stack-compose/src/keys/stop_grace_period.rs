@@ -1,23 +1,21 @@
 //! `stop_grace_period`: how long a container may take to stop before it is killed.
 
-use serde_json::Value;
+use crate::shape::common::DURATION;
 use stack_model::Millis;
 
 use super::ServiceKey;
-use crate::units::print_duration;
 
 /// The default of the specification.
 const DEFAULT: Millis = Millis(10_000);
 
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "stop_grace_period",
-    |node, service, cx| service.stop_grace_period = cx.duration(node, "`stop_grace_period`"),
-    |service| service.stop_grace_period.as_ref().map(|nanos| Value::from(print_duration(nanos.value))),
-)
-.lower(|from, to| {
-    let nanos = from.service.stop_grace_period.as_ref();
-    to.container.stop_grace = nanos.map_or(DEFAULT, |nanos| Millis(nanos.value.div_ceil(1_000_000)));
-});
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("stop_grace_period", "Time from the stop signal to the kill; 10s by default.", &DURATION)
+        .present()
+        .parse(|node, service, cx| service.stop_grace_period = cx.duration(node, "`stop_grace_period`"))
+        .lower(|from, to| {
+            let nanos = from.service.stop_grace_period.as_ref();
+            to.container.stop_grace = nanos.map_or(DEFAULT, |nanos| Millis(nanos.value.div_ceil(1_000_000)));
+        });
 
 #[cfg(test)]
 mod tests {

@@ -1,19 +1,17 @@
 //! `stop_signal`: what asks a container to stop, by name or number.
 
-use serde_json::Value;
-
 use super::ServiceKey;
 use crate::context::Cx;
 use crate::nearest::nearest;
 use crate::report::{Code, Problem};
 use crate::service::Service;
+use crate::shape::common::TEXT;
 use crate::text::Spanned;
 use crate::yaml::Node;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new("stop_signal", parse, |service| {
-    service.stop_signal.as_ref().map(|signal| Value::from(signal.value.0.as_str()))
-})
-.lower(|from, to| to.container.stop_signal = from.service.stop_signal.as_ref().map(|signal| signal.value.1));
+pub(super) const KEY: ServiceKey = ServiceKey::new("stop_signal", "Signal that asks the program to stop.", &TEXT)
+    .parse(parse)
+    .lower(|from, to| to.container.stop_signal = from.service.stop_signal.as_ref().map(|signal| signal.value.1));
 
 /// signal(7), the numbers of x86 and ARM; the place in the list is the number, from 1.
 const SIGNALS: [&str; 31] = [

@@ -1,22 +1,20 @@
 //! `tmpfs`: memory as a directory, `path[:option,option]`.
 
-use serde_json::Value;
-
-use super::forms::one_or_list;
-use super::{Merge, ServiceKey};
+use super::ServiceKey;
+use super::forms::before_equals;
 use crate::context::Cx;
 use crate::decode::not_yet;
 use crate::report::{Code, Problem};
 use crate::service::{Service, Tmpfs};
+use crate::shape::Merge;
+use crate::shape::common::TEXT_OR_TEXTS;
 use crate::units::parse_bytes;
 use crate::yaml::Node;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new("tmpfs", parse, |service| {
-    let texts = service.tmpfs.iter().map(|tmpfs| Value::from(tmpfs.text.as_str()));
-    (!service.tmpfs.is_empty()).then(|| texts.collect())
-})
-.canonical(|node, cx| one_or_list(node, "`tmpfs`", cx))
-.merge(Merge::Unique(|node| node.as_text().map(|text| text.split('=').next().unwrap_or(text).to_owned())));
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("tmpfs", "Directories in memory: `path[:option,option]`.", &TEXT_OR_TEXTS)
+        .merge(Merge::Unique(before_equals))
+        .parse(parse);
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     for item in cx.list(node, "`tmpfs`").unwrap_or_default() {
@@ -36,14 +34,7 @@ fn parse_entry(item: &Node, cx: &mut Cx<'_>) -> Option<Tmpfs> {
         cx.push(problem.help("a path inside the container begins with `/`"));
         return None;
     }
-    let mut tmpfs = Tmpfs {
-        span: text.span,
-        target: clean_target(path),
-        text: text.value.clone(),
-        size: None,
-        mode: None,
-        read_only: false,
-    };
+    let mut tmpfs = Tmpfs { span: text.span, target: clean_target(path), size: None, mode: None, read_only: false };
     let mut at = path_end + 1;
     for option in text.value.get(at..).unwrap_or_default().split(',').filter(|option| !option.is_empty()) {
         let range = at..at + option.len();

@@ -1,15 +1,11 @@
 //! `tty`: a terminal for the program.
 
-use serde_json::Value;
-
 use super::ServiceKey;
+use crate::shape::common::BOOL;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "tty",
-    |node, service, cx| service.tty = cx.boolean(node, "`tty`"),
-    |service| service.tty.map(Value::from),
-)
-.lower(|from, to| to.container.tty = from.service.tty.unwrap_or_default());
+pub(super) const KEY: ServiceKey = ServiceKey::new("tty", "Give the program a terminal.", &BOOL)
+    .parse(|node, service, cx| service.tty = cx.boolean(node, "`tty`"))
+    .lower(|from, to| to.container.tty = from.service.tty.unwrap_or_default());
 
 #[cfg(test)]
 mod tests {

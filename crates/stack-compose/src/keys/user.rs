@@ -1,15 +1,11 @@
 //! `user`: who runs the program: `uid[:gid]` or names of the image's own files.
 
-use serde_json::Value;
-
 use super::ServiceKey;
+use crate::shape::common::TEXT;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "user",
-    |node, service, cx| service.user = cx.text(node, "`user`").map(|text| text.value),
-    |service| service.user.clone().map(Value::from),
-)
-.lower(|from, to| to.container.user.clone_from(&from.service.user));
+pub(super) const KEY: ServiceKey = ServiceKey::new("user", "User of the program: `uid[:gid]` or names.", &TEXT)
+    .parse(|node, service, cx| service.user = cx.text(node, "`user`").map(|text| text.value))
+    .lower(|from, to| to.container.user.clone_from(&from.service.user));
 
 #[cfg(test)]
 mod tests {

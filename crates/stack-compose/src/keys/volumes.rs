@@ -2,97 +2,186 @@
 //!
 //! The short form is `[source:]target[:options]`; a source that begins with `.`, `/` or `~` is a path of the host.
 
-use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::ops::Range;
+
 use stack_model::{self as model, Bytes, Mount, MountSource};
 
+use super::ServiceKey;
 use super::forms::octal_mode;
 use super::key::Lowering;
 use super::tmpfs::clean_target;
-use super::{Merge, ServiceKey};
 use crate::context::Cx;
-use crate::decode::{Keys, not_yet};
+use crate::decode::not_yet;
+use crate::defaults::clean_inside;
 use crate::nearest::nearest;
 use crate::project::Project;
 use crate::report::{Code, Problem, Report};
 use crate::service::{Service, VolumeMount, VolumeSource};
+use crate::shape::Merge;
+use crate::shape::common::{BOOL, BYTES, LABELS, TEXT, TEXTS};
+use crate::shape::{At, Field, Forms, Leaf, List, Object, Shape};
 use crate::text::Span;
-use crate::yaml::{Kind, Mapping, Node};
+use crate::yaml::{Kind, Layout, Mapping, Node};
 
-pub(super) const KEY: ServiceKey = ServiceKey::new("volumes", parse, render)
-    .canonical(canonical)
-    .merge(Merge::Unique(|node| node.get("target").and_then(Node::as_text).map(clean_target)))
-    .check(check)
-    .lower(lower);
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("volumes", "Volumes and paths of the host that the container sees.", &VOLUMES)
+        .merge(Merge::Unique(|node| node.get("target").and_then(Node::as_text).map(str::to_owned)))
+        .parse(parse)
+        .check(check)
+        .lower(lower);
 
-const KEYS: Keys = Keys {
-    known: &["type", "source", "target", "read_only", "consistency", "bind", "volume", "tmpfs"],
-    not_yet: &["image"],
-    extensions: true,
-};
-const BIND: Keys =
-    Keys { known: &["create_host_path", "selinux"], not_yet: &["propagation", "recursive"], extensions: true };
-const VOLUME: Keys = Keys { known: &["nocopy"], not_yet: &["labels", "subpath"], extensions: true };
-const TMPFS: Keys = Keys { known: &["size", "mode"], not_yet: &[], extensions: true };
+const VOLUMES: Shape = Shape::Forms(Forms { long: &LIST, short: &[&TEXTS], expand });
+const LIST: Shape = Shape::List(List { item: &VOLUME, unique: false });
+const VOLUME: Shape = Shape::Object(
+    &Object::new(&[
+        Field::new(
+            "type",
+            "What is mounted.",
+            &Shape::Leaf(Leaf::Choice(&["bind", "volume", "tmpfs", "cluster", "npipe", "image"])),
+        ),
+        Field::new("source", "A path of the host, the name of a volume, or an image.", &TEXT),
+        Field::new("target", "Path inside the container.", &TEXT),
+        Field::new("read_only", "Without write permission.", &BOOL),
+        Field::new("consistency", "It has no effect on Linux.", &TEXT),
+        Field::new("bind", "How a path of the host is mounted.", &BIND),
+        Field::new("volume", "How a volume is mounted.", &NAMED),
+        Field::new("tmpfs", "How memory is mounted.", &TMPFS),
+        Field::new("image", "How an image is mounted.", &IMAGE),
+    ])
+    .required(&["type", "target"]),
+);
+const BIND: Shape = Shape::Object(&Object::new(&[
+    Field::new("propagation", "How mounts below are passed on.", &TEXT),
+    Field::new("create_host_path", "Make a missing directory; true by default.", &BOOL),
+    Field::new(
+        "recursive",
+        "What happens to mounts below.",
+        &Shape::Leaf(Leaf::Choice(&["enabled", "disabled", "writable", "readonly"])),
+    ),
+    Field::new("selinux", "Label for SELinux: `z` shared, `Z` private.", &Shape::Leaf(Leaf::Choice(&["z", "Z"]))),
+]));
+const NAMED: Shape = Shape::Object(&Object::new(&[
+    Field::new("labels", "Labels of a volume without a name.", &LABELS),
+    Field::new("nocopy", "Do not fill an empty volume with what the image has there.", &BOOL),
+    Field::new("subpath", "Path inside the volume.", &TEXT),
+]));
+const TMPFS: Shape = Shape::Object(&Object::new(&[
+    Field::new("size", "Most bytes.", &BYTES),
+    Field::new("mode", "Permission bits in octal.", &Shape::Leaf(Leaf::ModeNumber)),
+]));
+const IMAGE: Shape = Shape::Object(&Object::new(&[Field::new("subpath", "Path inside the image.", &TEXT)]));
 
-fn canonical(node: Node, cx: &mut Cx<'_>) -> Option<Node> {
+fn expand(node: Node, _: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
     let (span, tag) = (node.span, node.tag);
-    let Kind::Sequence(items) = node.kind else {
-        cx.wrong_type(&node, "`volumes`", "a list");
-        return None;
-    };
+    let Kind::Sequence(items) = node.kind else { return Some(node) };
     let mut volumes = Vec::new();
-    for item in items {
-        if item.as_text().is_some() {
-            volumes.extend(expand(&item, cx));
-        } else if item.as_mapping().is_some() {
+    for mut item in items {
+        if cx.is_template(&item) && item.as_text().is_some_and(|text| text.starts_with('$')) {
             volumes.push(item);
+        } else if item.as_text().is_some() {
+            volumes.extend(expand_one(&item, cx));
         } else {
-            cx.wrong_type(&item, "an item of `volumes`", "`source:target`, or a mapping");
+            if let Kind::Mapping(fields) = &mut item.kind
+                && let Some(target) = fields.get_mut("target")
+            {
+                tidy(&mut target.value);
+            }
+            volumes.push(item);
         }
     }
+    warn_of_repeated(&volumes, cx);
     Some(Node { tag, ..Node::sequence(volumes, span) })
 }
 
-/// The long form of a short one.
-fn expand(item: &Node, cx: &mut Cx<'_>) -> Option<Node> {
-    let text = item.as_text()?;
-    let mut parts = Vec::new();
-    let mut at = 0;
-    for part in text.split(':') {
-        parts.push(at..at + part.len());
-        at += part.len() + 1;
+/// Takes `.`, `..` and slashes too many out of a path inside the container.
+fn tidy(target: &mut Node) {
+    if let Kind::Scalar(scalar) = &mut target.kind {
+        let clean = clean_inside(&scalar.text);
+        if *clean != *scalar.text {
+            scalar.text = clean.as_str().into();
+            scalar.layout = Layout::Opaque;
+        }
     }
-    if parts.iter().any(std::ops::Range::is_empty) || parts.len() > 3 {
+}
+
+/// The parts between colons. A colon inside `${…}` or after the single letter of a drive of Windows is none.
+fn parts_of(text: &str) -> Vec<Range<usize>> {
+    let mut parts = Vec::new();
+    let (mut start, mut depth) = (0, 0_usize);
+    let bytes = text.as_bytes();
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'$' if bytes.get(at + 1) == Some(&b'{') => depth += 1,
+            b'}' => depth = depth.saturating_sub(1),
+            b':' if depth == 0 && !is_drive(&text[start..at]) => {
+                parts.push(start..at);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(start..text.len());
+    parts
+}
+
+fn is_drive(part: &str) -> bool {
+    let mut chars = part.chars();
+    chars.next().is_some_and(char::is_alphabetic) && chars.next().is_none()
+}
+
+fn is_path(source: &str) -> bool {
+    let drive = source.split_once(':').is_some_and(|(letter, _)| is_drive(letter));
+    source.starts_with(['.', '/', '~']) || source.starts_with("\\\\") || drive
+}
+
+/// The long form of a short one.
+fn expand_one(item: &Node, cx: &mut Cx<'_>) -> Option<Node> {
+    let text = item.as_text()?;
+    let target = |range: Range<usize>| {
+        let mut target = item.slice(range);
+        tidy(&mut target);
+        ("target", target)
+    };
+    if (1..=2).contains(&text.len()) {
+        return Some(Node::mapping([("type", Node::text("volume", item.span)), target(0..text.len())], item.span));
+    }
+    let parts = parts_of(text);
+    if parts.iter().any(Range::is_empty) || parts.len() > 3 {
         let mistake = if parts.len() > 3 { "too many colons" } else { "empty section between colons" };
         let problem = Problem::error(Code::InvalidValue, item.span, format!("invalid volume `{text}`: {mistake}"));
+        let problem = if text.starts_with(':') {
+            problem.reason("the path of the host is empty; a variable may not be set")
+        } else {
+            problem
+        };
         cx.push(problem.help("write `source:target`, or `source:target:ro`"));
         return None;
     }
     let (source, target) = match parts.as_slice() {
-        [target] => (None, target.clone()),
-        [source, target, ..] => (Some(source.clone()), target.clone()),
+        [only] => (None, target(only.clone())),
+        [source, only, ..] => (Some(source.clone()), target(only.clone())),
         [] => return None,
     };
-    let is_path = source.as_ref().is_some_and(|source| text[source.clone()].starts_with(['.', '/', '~']));
-    let kind = if is_path { "bind" } else { "volume" };
+    let binds = source.as_ref().is_some_and(|source| is_path(&text[source.clone()]));
+    let kind = if binds { "bind" } else { "volume" };
     let mut fields = vec![("type", Node::text(kind, item.span))];
     fields.extend(source.map(|source| ("source", item.slice(source))));
-    fields.push(("target", item.slice(target)));
+    fields.push(target);
     let mut bind = Vec::new();
-    if is_path {
-        bind.push(("create_host_path", Node::boolean(true, item.span)));
-    }
+    let mut volume = Vec::new();
     if let Some(options) = parts.get(2) {
         let mut at = options.start;
         for option in text[options.clone()].split(',') {
             let range = at..at + option.len();
             at = range.end + 1;
-            if matches!(option, "z" | "Z") {
-                bind.push(("selinux", item.slice(range)));
-            } else {
-                fields.extend(short_option(option, item.part(range), cx));
-            }
+            short_option(option, item.slice(range), (&mut fields, &mut bind, &mut volume), cx);
         }
+    }
+    if binds {
+        bind.push(("create_host_path", Node::boolean(true, item.span)));
+    } else {
+        fields.push(("volume", Node::mapping(volume, item.span)));
     }
     if !bind.is_empty() {
         fields.push(("bind", Node::mapping(bind, item.span)));
@@ -100,73 +189,70 @@ fn expand(item: &Node, cx: &mut Cx<'_>) -> Option<Node> {
     Some(Node::mapping(fields, item.span))
 }
 
-fn short_option(option: &str, span: Span, cx: &mut Cx<'_>) -> Option<(&'static str, Node)> {
+type Fields = Vec<(&'static str, Node)>;
+
+fn short_option(
+    option: &str,
+    node: Node,
+    (fields, bind, volume): (&mut Fields, &mut Fields, &mut Fields),
+    cx: &mut Cx<'_>,
+) {
+    let span = node.span;
     match option {
-        "ro" => return Some(("read_only", Node::boolean(true, span))),
+        "ro" => fields.push(("read_only", Node::boolean(true, span))),
         "rw" => {}
-        "nocopy" | "volume-nocopy" => {
-            return Some(("volume", Node::mapping([("nocopy", Node::boolean(true, span))], span)));
-        }
-        "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {
-            cx.push(not_yet(span, &format!("the propagation `{option}`")));
-        }
+        "nocopy" => volume.push(("nocopy", Node::boolean(true, span))),
+        "z" | "Z" => bind.push(("selinux", node)),
+        "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => bind.push(("propagation", node)),
         other => {
             let problem = Problem::warning(Code::InvalidValue, span, format!("the option `{other}` has no meaning"));
             cx.push(problem.nearest(span, nearest(other, ["ro", "rw", "nocopy"])));
         }
     }
-    None
 }
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     for item in cx.list(node, "`volumes`").unwrap_or_default() {
-        let Some(mount) = parse_mount(item, cx) else { continue };
-        match service.volumes.iter().find(|other| other.is_same(&mount)) {
-            Some(first) => {
-                let message = format!("`{}` is mounted twice from the same source", mount.target);
-                let problem = Problem::warning(Code::DuplicateTarget, mount.span, message);
-                cx.push(problem.also(first.span, "first mounted here").help("remove one of them"));
-            }
-            None => service.volumes.push(mount),
+        service.volumes.extend(parse_mount(item, cx));
+    }
+}
+
+/// One list that mounts twice at one place: docker compose takes the last one and says nothing.
+fn warn_of_repeated(volumes: &[Node], cx: &mut Cx<'_>) {
+    let mut seen: HashMap<&str, Span> = HashMap::new();
+    for target in volumes.iter().filter_map(|volume| volume.get("target")) {
+        let Some(text) = target.as_text() else { continue };
+        if let Some(first) = seen.insert(text, target.span) {
+            let problem = Problem::warning(Code::DuplicateTarget, target.span, format!("`{text}` is mounted twice"));
+            let problem = problem.also(first, "first mounted here").reason("the later one counts");
+            cx.push(problem.help("remove one of them"));
         }
     }
 }
 
 fn parse_mount(node: &Node, cx: &mut Cx<'_>) -> Option<VolumeMount> {
-    let fields = cx.object(node, "`volumes`", &KEYS)?;
-    let Some(target_node) = fields.get("target").map(|entry| &entry.value) else {
-        cx.push(Problem::error(Code::MissingKey, node.span, "an entry of `volumes` needs `target`"));
-        return None;
-    };
+    let fields = node.as_mapping()?;
+    let target_node = &fields.get("target")?.value;
     let target = cx.text(target_node, "`target`")?;
     if !target.value.starts_with('/') {
         let problem =
             Problem::error(Code::InvalidValue, target.span, format!("`{}` is not an absolute path", target.value));
+        let problem = if is_path(&target.value) && target.value.contains(':') {
+            problem.reason("a single letter before `:` is taken for a drive of Windows, as docker compose does")
+        } else {
+            problem
+        };
         cx.push(problem.help("a path inside the container begins with `/`"));
         return None;
     }
     let read_only = fields.get("read_only").and_then(|entry| cx.boolean(&entry.value, "`read_only`"));
     let source = parse_source(node, fields, cx)?;
-    let relabel = fields.get("bind").and_then(|bind| bind.value.get("selinux"));
-    let relabel = relabel.and_then(|node| relabel_option(node, cx));
     let (target, read_only) = (clean_target(&target.value), read_only.unwrap_or(false));
-    Some(VolumeMount { span: target_node.span, target, read_only, relabel, source })
-}
-
-fn relabel_option(node: &Node, cx: &mut Cx<'_>) -> Option<String> {
-    let option = cx.text(node, "`selinux`")?;
-    let message = format!("the option `{}` has no effect", option.value);
-    let problem = Problem::warning(Code::NotYetSupported, option.span, message);
-    cx.push(problem.reason("files are not labelled for SELinux yet"));
-    Some(option.value)
+    Some(VolumeMount { span: target_node.span, target, read_only, source })
 }
 
 fn parse_source(node: &Node, fields: &Mapping, cx: &mut Cx<'_>) -> Option<VolumeSource> {
-    let Some(kind) = fields.get("type") else {
-        let problem = Problem::error(Code::MissingKey, node.span, "an entry of `volumes` needs `type`");
-        cx.push(problem.help("write `type: volume`, `bind` or `tmpfs`"));
-        return None;
-    };
+    let kind = fields.get("type")?;
     let kind = cx.text(&kind.value, "`type`")?;
     for other in ["bind", "volume", "tmpfs"].iter().filter(|other| **other != kind.value) {
         // `bind` may carry a label for a volume too.
@@ -179,21 +265,19 @@ fn parse_source(node: &Node, fields: &Mapping, cx: &mut Cx<'_>) -> Option<Volume
     let source = fields.get("source").filter(|entry| !entry.value.is_null());
     let source = source.and_then(|entry| cx.text(&entry.value, "`source`"));
     let options = fields.get(kind.value.as_str()).map(|entry| &entry.value).filter(|node| !node.is_null());
-    let boolean = |keys: &Keys, key: &str, cx: &mut Cx<'_>| {
-        let options = cx.object(options?, &format!("`{}`", kind.value), keys)?;
+    let boolean = |key: &str, cx: &mut Cx<'_>| {
+        let options = options?.as_mapping()?;
         options.get(key).and_then(|entry| cx.boolean(&entry.value, &format!("`{key}`")))
     };
     match (kind.value.as_str(), source) {
         ("volume", None) => {
-            boolean(&VOLUME, "nocopy", cx);
+            boolean("nocopy", cx);
             Some(VolumeSource::Anonymous)
         }
-        ("volume", Some(key)) => {
-            Some(VolumeSource::Named { key, no_copy: boolean(&VOLUME, "nocopy", cx).unwrap_or(false) })
-        }
+        ("volume", Some(key)) => Some(VolumeSource::Named { key, no_copy: boolean("nocopy", cx).unwrap_or(false) }),
         ("bind", Some(source)) => {
             let directory = cx.directory.clone();
-            let create = boolean(&BIND, "create_host_path", cx);
+            let create = boolean("create_host_path", cx);
             // An absolute path stays as it is written; a trailing slash is a part of it.
             let absolute = source.value.starts_with('/');
             let path = if absolute { source.value.into() } else { cx.absolute(&directory, &source.value) };
@@ -204,7 +288,7 @@ fn parse_source(node: &Node, fields: &Mapping, cx: &mut Cx<'_>) -> Option<Volume
             None
         }
         ("tmpfs", _) => {
-            let options = options.and_then(|node| cx.object(node, "`tmpfs`", &TMPFS));
+            let options = options.and_then(|node| node.as_mapping());
             let size = options.and_then(|options| options.get("size"));
             let size = size.and_then(|entry| cx.bytes(&entry.value, "`size`")).map(|size| size.value);
             let mode = options.and_then(|options| options.get("mode"));
@@ -246,51 +330,6 @@ fn check(service: &Service, project: &Project, report: &mut Report) {
             report.push(problem.help("remove one of them"));
         }
     }
-}
-
-fn render(service: &Service) -> Option<Value> {
-    let mount = |mount: &VolumeMount| {
-        let mut value = Map::new();
-        let (kind, source, options) = match &mount.source {
-            VolumeSource::Named { key, no_copy } => {
-                let options = if *no_copy { json!({ "nocopy": true }) } else { json!({}) };
-                ("volume", Some(key.value.clone()), options)
-            }
-            VolumeSource::Anonymous => ("volume", None, json!({})),
-            VolumeSource::Bind { path, create } => {
-                let options = if *create == Some(true) { json!({ "create_host_path": true }) } else { json!({}) };
-                ("bind", Some(path.to_string_lossy().into_owned()), create.map_or(Value::Null, |_| options))
-            }
-            VolumeSource::Tmpfs { size, mode } => {
-                let mut options = Map::new();
-                options.extend(mode.map(|mode| ("mode".to_owned(), Value::from(mode))));
-                options.extend(size.map(|size| ("size".to_owned(), Value::from(size.to_string()))));
-                ("tmpfs", None, Value::Object(options))
-            }
-        };
-        let mut options = options;
-        if let Some(relabel) = &mount.relabel {
-            let bind = Map::from_iter([("selinux".to_owned(), Value::from(relabel.as_str()))]);
-            match options.as_object_mut().filter(|_| kind == "bind") {
-                Some(options) => options.extend(bind),
-                None => {
-                    value.insert("bind".to_owned(), Value::Object(bind));
-                }
-            }
-        }
-        let empty_tmpfs = kind == "tmpfs" && options.as_object().is_some_and(Map::is_empty);
-        if !empty_tmpfs && !options.is_null() {
-            value.insert(kind.to_owned(), options);
-        }
-        if mount.read_only {
-            value.insert("read_only".to_owned(), Value::Bool(true));
-        }
-        value.extend(source.map(|source| ("source".to_owned(), Value::from(source))));
-        value.insert("target".to_owned(), Value::from(mount.target.as_str()));
-        value.insert("type".to_owned(), Value::from(kind));
-        Value::Object(value)
-    };
-    (!service.volumes.is_empty()).then(|| service.volumes.iter().map(mount).collect())
 }
 
 /// Mounts of `volumes` and of `tmpfs`.
@@ -393,18 +432,18 @@ mod tests {
             errors("volumes: [/a:/b:ro:x]"),
             ["4:15 invalid volume `/a:/b:ro:x`: too many colons; write `source:target`, or `source:target:ro`"]
         );
-        assert_eq!(errors("volumes: ['/a:/b', '/c:/b/']"), ["4:28 `/b` is mounted twice; remove one of them"]);
+        assert_eq!(warnings("volumes: ['/a:/b', '/c:/b/']"), ["4:28 `/b` is mounted twice; remove one of them"]);
         assert_eq!(errors("volumes: [/b]\ntmpfs: /b"), ["5:12 `/b` is mounted twice; remove one of them"]);
         assert_eq!(
             errors("volumes: [{type: bnid, source: /a, target: /b}]"),
-            ["4:22 `bnid` is not a type of mount; did you mean `bind`?"]
+            ["4:22 `bnid` is not a value of `type`; did you mean `bind`?"]
         );
-        assert_eq!(errors("volumes: ['/a:/b:rshared']"), ["4:22 the propagation `rshared` is not supported yet"]);
         assert_eq!(
-            warnings("volumes: ['/a:/b', '/a:/b']"),
-            ["4:28 `/b` is mounted twice from the same source; remove one of them"]
+            errors("volumes: ['/a:/b:rshared']"),
+            ["4:22 `propagation: rshared` of `bind` is not supported yet; remove it, if the program runs without it"]
         );
-        assert_eq!(warnings("volumes: ['/a:/b:z']"), ["4:22 the option `z` has no effect"]);
+        assert_eq!(warnings("volumes: ['/a:/b', '/a:/b']"), ["4:28 `/b` is mounted twice; remove one of them"]);
+        assert_eq!(warnings("volumes: ['/a:/b:z']"), ["4:22 `selinux: z` of `bind` has no effect"]);
     }
 
     #[test]

@@ -1,15 +1,11 @@
 //! `working_dir`: where the program starts.
 
-use serde_json::Value;
-
 use super::ServiceKey;
+use crate::shape::common::TEXT;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new(
-    "working_dir",
-    |node, service, cx| service.working_dir = cx.text(node, "`working_dir`").map(|text| text.value),
-    |service| service.working_dir.clone().map(Value::from),
-)
-.lower(|from, to| to.container.working_dir.clone_from(&from.service.working_dir));
+pub(super) const KEY: ServiceKey = ServiceKey::new("working_dir", "Working directory of the program.", &TEXT)
+    .parse(|node, service, cx| service.working_dir = cx.text(node, "`working_dir`").map(|text| text.value))
+    .lower(|from, to| to.container.working_dir.clone_from(&from.service.working_dir));
 
 #[cfg(test)]
 mod tests {

@@ -44,6 +44,8 @@ pub(crate) enum Tag {
     Reset,
     /// `!override`: replace instead of merging.
     Override,
+    /// What stands here was reported already, and is not missing.
+    Broken,
 }
 
 /// A leaf.

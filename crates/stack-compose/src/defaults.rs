@@ -1,0 +1,253 @@
+//! What the file leaves out, filled in on the merged tree.
+
+use indexmap::map::Entry as Slot;
+use stack_model::ProjectName;
+
+use crate::context::Cx;
+use crate::text::Span;
+use crate::variables::Variables;
+use crate::yaml::{Entry, Kind, Mapping, Node, Value};
+
+/// Defaults inside short lists and objects.
+pub(crate) fn set(root: &mut Node) {
+    for_services(root, |_, fields, _| {
+        with(fields, "build", |build| {
+            let Kind::Mapping(build) = &mut build.kind else { return };
+            default(build, "context", |span| Node::text(".", span));
+        });
+        each(fields, "secrets", |item| {
+            let Some(source) = item.get("source").and_then(Node::as_text).map(str::to_owned) else { return };
+            let Kind::Mapping(item) = &mut item.kind else { return };
+            default(item, "target", |span| Node::text(format!("/run/secrets/{source}"), span));
+        });
+        each(fields, "ports", |item| {
+            let Kind::Mapping(item) = &mut item.kind else { return };
+            default(item, "protocol", |span| Node::text("tcp", span));
+            default(item, "mode", |span| Node::text("ingress", span));
+        });
+        with(fields, "depends_on", |dependencies| {
+            let Kind::Mapping(dependencies) = &mut dependencies.kind else { return };
+            for entry in dependencies.values_mut() {
+                if let Kind::Mapping(dependency) = &mut entry.value.kind {
+                    default(dependency, "required", |span| Node::boolean(true, span));
+                }
+            }
+        });
+        each(fields, "gpus", all_devices);
+        let path = ["deploy", "resources", "reservations"];
+        within(fields, &path, |reservations| each(reservations, "devices", all_devices));
+    });
+}
+
+fn all_devices(item: &mut Node) {
+    let Kind::Mapping(item) = &mut item.kind else { return };
+    if !item.contains_key("device_ids") {
+        default(item, "count", |span| Node::text("all", span));
+    }
+}
+
+/// Names without value take that of the project's variables, where there is one.
+pub(crate) fn pass_variables(root: &mut Node, cx: &Cx<'_>) {
+    for_services(root, |_, fields, _| {
+        with(fields, "environment", |environment| {
+            let Kind::Mapping(environment) = &mut environment.kind else { return };
+            for (name, entry) in environment.iter_mut().filter(|(_, entry)| entry.value.is_null()) {
+                if let Some(value) = cx.variables.get(name) {
+                    entry.value = Node::text(value, entry.value.span);
+                }
+            }
+        });
+    });
+}
+
+/// The networks, dependencies and names that the file implies.
+pub(crate) fn imply(root: &mut Node, project: &ProjectName, variables: &Variables) {
+    let mut default_network = None;
+    for_services(root, |_, fields, at| {
+        if fields.get("pull_policy").and_then(|entry| entry.value.as_text()) == Some("if_not_present")
+            && let Some(entry) = fields.get_mut("pull_policy")
+        {
+            entry.value = Node::text("missing", entry.value.span);
+        }
+        with(fields, "build", |build| imply_build(build, variables));
+        if joins_default(fields, at) {
+            default_network = default_network.or(Some(at));
+        }
+        imply_dependencies(fields, at);
+        sort_hosts(fields);
+        with(fields, "build", |build| {
+            if let Kind::Mapping(build) = &mut build.kind {
+                sort_hosts(build);
+            }
+        });
+    });
+    let Kind::Mapping(fields) = &mut root.kind else { return };
+    if let Some(at) = default_network {
+        let networks = fields.entry("networks".into()).or_insert_with(|| empty(at));
+        if networks.value.is_null() {
+            networks.value = empty(at).value;
+        }
+        if let Kind::Mapping(networks) = &mut networks.value.kind {
+            networks.entry("default".into()).or_insert_with(|| Entry { key: at, value: Node::null(at) });
+        }
+    }
+    for section in ["networks", "volumes", "configs", "secrets"] {
+        with(fields, section, |section| name_entries(section, project));
+    }
+}
+
+fn empty(span: Span) -> Entry {
+    Entry { key: span, value: Node { kind: Kind::Mapping(Mapping::new()), span, tag: crate::yaml::Tag::None } }
+}
+
+fn imply_build(build: &mut Node, variables: &Variables) {
+    let Kind::Mapping(build) = &mut build.kind else { return };
+    if !build.contains_key("dockerfile_inline") {
+        default(build, "dockerfile", |span| Node::text("Dockerfile", span));
+    }
+    with(build, "args", |args| {
+        let Kind::Mapping(args) = &mut args.kind else { return };
+        args.retain(|name, entry| {
+            if entry.value.is_null() {
+                let Some(value) = variables.get(name) else { return false };
+                entry.value = Node::text(value, entry.value.span);
+            }
+            true
+        });
+    });
+}
+
+/// Puts a service that names no network on the default one.
+fn joins_default(fields: &mut Mapping, at: Span) -> bool {
+    if fields.contains_key("provider") || fields.contains_key("network_mode") {
+        return false;
+    }
+    let entry = fields.entry("networks".into()).or_insert_with(|| empty(at));
+    let Kind::Mapping(networks) = &mut entry.value.kind else { return false };
+    if networks.is_empty() {
+        networks.insert("default".into(), Entry { key: at, value: Node::null(at) });
+    }
+    networks.contains_key("default")
+}
+
+fn imply_dependencies(fields: &mut Mapping, _: Span) {
+    let mut implied: Vec<(String, Span, bool)> = Vec::new();
+    each(fields, "links", |link| {
+        let text = link.as_text().unwrap_or_default();
+        let name = text.split_once(':').filter(|(_, alias)| !alias.contains(':')).map_or(text, |(name, _)| name);
+        implied.push((name.to_owned(), link.span, true));
+    });
+    for key in ["network_mode", "ipc", "pid", "uts", "cgroup"] {
+        let Some(entry) = fields.get(key) else { continue };
+        if let Some(name) = entry.value.as_text().and_then(|text| text.strip_prefix("service:")) {
+            implied.push((name.to_owned(), entry.value.span, true));
+        }
+    }
+    each(fields, "volumes_from", |from| {
+        let text = from.as_text().unwrap_or_default();
+        if !text.starts_with("container:") {
+            implied.push((text.split(':').next().unwrap_or(text).to_owned(), from.span, false));
+        }
+    });
+    for (name, span, restart) in implied {
+        let dependencies = fields.entry("depends_on".into()).or_insert_with(|| empty(span));
+        let Kind::Mapping(dependencies) = &mut dependencies.value.kind else { continue };
+        if let Slot::Vacant(slot) = dependencies.entry(name.as_str().into()) {
+            let mut fields = vec![("condition", Node::text("service_started", span))];
+            if restart {
+                fields.push(("restart", Node::boolean(true, span)));
+            }
+            fields.push(("required", Node::boolean(true, span)));
+            slot.insert(Entry { key: span, value: Node::mapping(fields, span) });
+        }
+    }
+}
+
+/// Docker compose keeps hosts by name and shows them in order.
+fn sort_hosts(fields: &mut Mapping) {
+    with(fields, "extra_hosts", |hosts| {
+        if let Kind::Sequence(hosts) = &mut hosts.kind {
+            hosts.sort_by(|one, other| one.as_text().cmp(&other.as_text()));
+        }
+    });
+}
+
+/// `<project>_<key>`, or the key itself for what is made elsewhere.
+fn name_entries(section: &mut Node, project: &ProjectName) {
+    let Kind::Mapping(entries) = &mut section.kind else { return };
+    for (key, entry) in entries.iter_mut() {
+        if entry.value.is_null() {
+            entry.value.kind = Kind::Mapping(Mapping::new());
+        }
+        let at = entry.key;
+        let Kind::Mapping(fields) = &mut entry.value.kind else { continue };
+        let external = fields.get("external").and_then(|entry| entry.value.as_scalar());
+        let external = external.is_some_and(|scalar| scalar.value == Value::Bool(true));
+        let name = if external { key.to_string() } else { format!("{project}_{key}") };
+        fields.entry("name".into()).or_insert_with(|| Entry { key: at, value: Node::text(name, at) });
+    }
+}
+
+/// A path inside the container without `.`, `..` and slashes too many.
+pub(crate) fn clean_inside(path: &str) -> String {
+    if path.is_empty() {
+        return String::new();
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    let rooted = path.starts_with('/');
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            ".." if rooted => {}
+            part => parts.push(part),
+        }
+    }
+    let joined = parts.join("/");
+    match (rooted, joined.is_empty()) {
+        (true, _) => format!("/{joined}"),
+        (false, true) => ".".to_owned(),
+        (false, false) => joined,
+    }
+}
+
+fn default(fields: &mut Mapping, key: &str, make: impl FnOnce(Span) -> Node) {
+    let at = fields.values().next().map_or(Span::default(), |entry| entry.key);
+    if fields.get(key).is_none_or(|entry| entry.value.is_null()) {
+        fields.insert(key.into(), Entry { key: at, value: make(at) });
+    }
+}
+
+/// Each service with its name and the place of it.
+pub(crate) fn for_services(root: &mut Node, mut change: impl FnMut(&str, &mut Mapping, Span)) {
+    let Kind::Mapping(fields) = &mut root.kind else { return };
+    with(fields, "services", |services| {
+        let Kind::Mapping(services) = &mut services.kind else { return };
+        for (name, entry) in services.iter_mut() {
+            if let Kind::Mapping(fields) = &mut entry.value.kind {
+                change(name, fields, entry.key);
+            }
+        }
+    });
+}
+
+fn with(fields: &mut Mapping, key: &str, change: impl FnOnce(&mut Node)) {
+    if let Some(entry) = fields.get_mut(key) {
+        change(&mut entry.value);
+    }
+}
+
+fn within(fields: &mut Mapping, path: &[&str], change: impl FnOnce(&mut Mapping)) {
+    let Some((first, rest)) = path.split_first() else { return change(fields) };
+    if let Some(Kind::Mapping(below)) = fields.get_mut(*first).map(|entry| &mut entry.value.kind) {
+        within(below, rest, change);
+    }
+}
+
+fn each(fields: &mut Mapping, key: &str, change: impl FnMut(&mut Node)) {
+    if let Some(Kind::Sequence(items)) = fields.get_mut(key).map(|entry| &mut entry.value.kind) {
+        items.iter_mut().for_each(change);
+    }
+}

@@ -1,0 +1,115 @@
+//! Files to one merged tree: text to nodes, interpolation, long forms, `extends`, `include`, merge.
+
+use std::path::{Path, PathBuf};
+
+use crate::context::Cx;
+use crate::interpolate::interpolate;
+use crate::report::{Code, Problem};
+use crate::shape::{At, Merge, canonical, complete, merge, settle, unify};
+use crate::text::Span;
+use crate::toplevel::{ROOT, check_version};
+use crate::yaml::{Kind, Node, read};
+use crate::{defaults, extends, include, paths, validate};
+
+/// A tree of several files that begins at `cx.directory`, with paths and variables resolved. `chain` are the files that
+/// include it.
+pub(crate) fn model(files: &[(PathBuf, Span)], chain: &[PathBuf], cx: &mut Cx<'_>) -> Option<Node> {
+    let mut merged: Option<Node> = None;
+    let mut empty = None;
+    for (path, asked) in files {
+        let documents = read_file(path, *asked, cx);
+        if documents.is_empty() {
+            empty = empty.or(Some((path, *asked)));
+        }
+        let mut chain = chain.to_vec();
+        chain.push(path.clone());
+        for document in documents {
+            if let Some(document) = prepare(document, path, &chain, cx) {
+                lay_over(&mut merged, document, cx);
+            }
+        }
+    }
+    let Some(mut root) = merged else {
+        if let Some((path, asked)) = empty.filter(|_| cx.report.errors() == 0) {
+            report_empty(path, asked, cx);
+        }
+        return None;
+    };
+    complete(&mut root, &ROOT, &At::ROOT, cx);
+    defaults::set(&mut root);
+    validate::shapes(&root, cx);
+    if cx.resolve_paths {
+        let directory = cx.directory.clone();
+        paths::resolve(&mut root, &directory, cx);
+    }
+    defaults::pass_variables(&mut root, cx);
+    Some(root)
+}
+
+/// A file whose services others extend: merged, but neither extended nor included, and not complete by itself.
+pub(crate) fn read_merged(path: &Path, asked: Span, cx: &mut Cx<'_>) -> Option<Node> {
+    let mut merged = None;
+    for mut document in read_file(path, asked, cx) {
+        fill_in(&mut document, cx);
+        if let Some(document) = canonical(document, &ROOT, &At::ROOT, cx) {
+            lay_over(&mut merged, document, cx);
+        }
+    }
+    if merged.is_none() && cx.report.errors() == 0 {
+        report_empty(path, asked, cx);
+    }
+    merged
+}
+
+fn report_empty(path: &Path, asked: Span, cx: &mut Cx<'_>) {
+    let span = if asked.is_somewhere() { asked } else { cx.files.start_of(path) };
+    let problem = Problem::error(Code::EmptyFile, span, format!("{} is empty", path.display()));
+    cx.push(problem.help("write at least `services:` with one service"));
+}
+
+/// The documents of a file that say something.
+pub(crate) fn read_file(path: &Path, asked: Span, cx: &mut Cx<'_>) -> Vec<Node> {
+    if let Some(documents) = cx.parsed.get(path) {
+        return documents.clone();
+    }
+    let Some((file, text)) = cx.read_text(path, asked) else { return Vec::new() };
+    let mut documents = read(&text, file, &mut cx.report);
+    documents.retain(|document| !document.is_null());
+    documents.retain(|document| {
+        let good = document.as_mapping().is_some();
+        if !good {
+            cx.wrong_type(document, "a project", "a mapping");
+        }
+        good
+    });
+    cx.parsed.insert(path.to_owned(), documents.clone());
+    documents
+}
+
+fn fill_in(document: &mut Node, cx: &mut Cx<'_>) {
+    if !cx.templates {
+        interpolate(document, &cx.variables, &mut cx.report);
+    }
+}
+
+fn prepare(mut document: Node, path: &Path, chain: &[PathBuf], cx: &mut Cx<'_>) -> Option<Node> {
+    fill_in(&mut document, cx);
+    if let Kind::Mapping(root) = &mut document.kind {
+        check_version(root, cx);
+    }
+    let mut document = canonical(document, &ROOT, &At::ROOT, cx)?;
+    extends::apply(&mut document, path, cx);
+    include::apply(&mut document, chain, cx);
+    Some(document)
+}
+
+fn lay_over(merged: &mut Option<Node>, document: Node, cx: &mut Cx<'_>) {
+    match merged {
+        None => *merged = Some(document),
+        Some(base) => merge(base, document, &ROOT, &mut cx.report, &mut cx.trail),
+    }
+    if let Some(root) = merged {
+        settle(root);
+        unify(root, &ROOT, Merge::Deep, &mut cx.trail);
+    }
+}

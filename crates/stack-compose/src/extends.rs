@@ -1,0 +1,152 @@
+//! `extends`: a service begins as a copy of another one, of the same file or of another.
+
+use std::path::{Path, PathBuf};
+
+use crate::context::Cx;
+use crate::document;
+use crate::nearest::nearest;
+use crate::paths;
+use crate::report::{Code, Problem};
+use crate::shape::merge;
+use crate::text::Span;
+use crate::toplevel::section;
+use crate::yaml::{Kind, Mapping, Node};
+
+/// A chain of more is a mistake, and each step is a recursion.
+const MAX_CHAIN: usize = 64;
+
+/// The services of one file, while they are completed one by one.
+struct Extending<'a, 'c> {
+    cx: &'a mut Cx<'c>,
+    /// The service and the file it stands in, outermost first.
+    chain: Vec<(String, PathBuf, Span)>,
+}
+
+/// Completes every service of a document that extends another one.
+pub(crate) fn apply(root: &mut Node, file: &Path, cx: &mut Cx<'_>) {
+    let Kind::Mapping(fields) = &root.kind else { return };
+    let names: Vec<String> = section(fields, "services")
+        .filter(|(_, entry)| entry.value.get("extends").is_some())
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    if names.is_empty() {
+        return;
+    }
+    let Some(mut services) = fields.get("services").and_then(|entry| entry.value.as_mapping()).cloned() else {
+        return;
+    };
+    for name in names {
+        let mut extending = Extending { cx, chain: Vec::new() };
+        extending.complete(&name, &mut services, file);
+    }
+    if let Kind::Mapping(fields) = &mut root.kind
+        && let Some(entry) = fields.get_mut("services")
+    {
+        entry.value.kind = Kind::Mapping(services);
+    }
+}
+
+impl Extending<'_, '_> {
+    /// Completes a service of a file, and those it extends before it.
+    fn complete(&mut self, name: &str, services: &mut Mapping, file: &Path) {
+        let Some(entry) = services.get(name) else { return };
+        let Some(extends) = entry.value.get("extends") else { return };
+        let Some(other) = extends.get("service").filter(|node| node.as_text().is_some()).cloned() else { return };
+        let from = extends.get("file").filter(|node| node.as_text().is_some()).cloned();
+        let wanted = other.as_text().unwrap_or_default().to_owned();
+        self.chain.push((name.to_owned(), file.to_owned(), other.span));
+        let base = match &from {
+            None => self.of_this_file(&wanted, &other, services, file),
+            Some(from) => self.of_another_file(&wanted, &other, from, file),
+        };
+        self.chain.pop();
+        if let Some(base) = base
+            && let Some(entry) = services.get_mut(name)
+        {
+            lay_over(base, &mut entry.value, self.cx);
+        }
+    }
+
+    fn of_this_file(&mut self, wanted: &str, other: &Node, services: &mut Mapping, file: &Path) -> Option<Node> {
+        if !services.contains_key(wanted) {
+            self.not_found(wanted, other.span, services, file);
+            return None;
+        }
+        if self.is_cycle(wanted, file, other.span) {
+            return None;
+        }
+        self.complete(wanted, services, file);
+        services.get(wanted).map(|entry| entry.value.clone()).filter(|base| !base.is_null())
+    }
+
+    fn of_another_file(&mut self, wanted: &str, other: &Node, from: &Node, file: &Path) -> Option<Node> {
+        let written = from.as_text().unwrap_or_default();
+        // In a file that is extended itself, paths begin beside it.
+        let beside = if self.chain.len() > 1 { file.parent()? } else { &self.cx.directory };
+        let path = self.cx.absolute(beside, written);
+        if self.is_cycle(wanted, &path, other.span) {
+            return None;
+        }
+        let mut root = document::read_merged(&path, from.span, self.cx)?;
+        let Kind::Mapping(fields) = &mut root.kind else { return None };
+        let mut services = fields.get("services").and_then(|entry| entry.value.as_mapping()).cloned();
+        let Some(services) = &mut services else {
+            let message = format!("{} has no `services`", path.display());
+            self.cx.push(Problem::error(Code::UndefinedReference, from.span, message));
+            return None;
+        };
+        if !services.contains_key(wanted) {
+            self.not_found(wanted, other.span, services, &path);
+            return None;
+        }
+        self.complete(wanted, services, &path);
+        let mut base = services.get(wanted).map(|entry| entry.value.clone()).filter(|base| !base.is_null())?;
+        let directory = path.parent().map(Path::to_owned).unwrap_or_default();
+        paths::resolve_service(&mut base, &directory, self.cx);
+        Some(base)
+    }
+
+    fn is_cycle(&mut self, wanted: &str, file: &Path, span: Span) -> bool {
+        let Some(start) = self.chain.iter().position(|(name, path, _)| name == wanted && path == file) else {
+            if self.chain.len() > MAX_CHAIN {
+                let message = format!("a chain of more than {MAX_CHAIN} services that extend one another");
+                self.cx.push(Problem::error(Code::ExtendsCycle, span, message));
+                return true;
+            }
+            return false;
+        };
+        let directory = self.cx.directory.clone();
+        let shown =
+            |name: &str, path: &Path| format!("{name} in {}", path.strip_prefix(&directory).unwrap_or(path).display());
+        let mut words: Vec<String> = self.chain[start..].iter().map(|(name, path, _)| shown(name, path)).collect();
+        words.push(shown(wanted, file));
+        let message = format!("services extend one another: {}", words.join(" -> "));
+        let problem = Problem::error(Code::ExtendsCycle, span, message);
+        self.cx.push(problem.help("remove one of these `extends`"));
+        true
+    }
+
+    fn not_found(&mut self, wanted: &str, span: Span, services: &Mapping, file: &Path) {
+        let name = self.chain.last().map_or("", |(name, _, _)| name);
+        let message = format!("service `{name}` extends `{wanted}`, which is not in {}", file.display());
+        let near = nearest(wanted, services.keys().map(|key| &**key));
+        let problem = Problem::error(Code::UndefinedReference, span, message);
+        self.cx.push(problem.nearest(span, near));
+    }
+}
+
+/// The service on top of what it extends.
+fn lay_over(mut base: Node, service: &mut Node, cx: &mut Cx<'_>) {
+    let span = service.span;
+    let tag = service.tag;
+    let mut over = std::mem::replace(service, Node::null(span));
+    over.tag = crate::yaml::Tag::None;
+    if let Kind::Mapping(fields) = &mut over.kind {
+        fields.shift_remove("extends");
+    }
+    if let Kind::Mapping(fields) = &mut base.kind {
+        fields.shift_remove("extends");
+    }
+    merge(&mut base, over, &crate::keys::SERVICE, &mut cx.report, &mut cx.trail);
+    *service = Node { span, tag, ..base };
+}

@@ -1,0 +1,121 @@
+//! `include`: another project becomes a part of this one, with its own directory and variables.
+
+use std::path::{Path, PathBuf};
+
+use crate::context::Cx;
+use crate::report::{Code, Problem};
+use crate::shape::merge;
+use crate::text::Span;
+use crate::toplevel::ROOT;
+use crate::variables::Below;
+use crate::yaml::{Entry, Kind, Mapping, Node};
+use crate::{discover, document};
+
+/// Sections that an included project brings along.
+const SECTIONS: [&str; 6] = ["services", "volumes", "networks", "secrets", "configs", "models"];
+
+/// Includes inside includes; each level is a recursion.
+const MAX_DEPTH: usize = 32;
+
+/// Takes in what a document includes. `chain` are the files that lead here.
+pub(crate) fn apply(root: &mut Node, chain: &[PathBuf], cx: &mut Cx<'_>) {
+    let Kind::Mapping(fields) = &mut root.kind else { return };
+    let Some(entry) = fields.shift_remove("include") else { return };
+    let Kind::Sequence(items) = entry.value.kind else { return };
+    for item in items {
+        if let Some(included) = read(&item, chain, cx) {
+            take_in(included, fields, cx);
+        }
+    }
+}
+
+fn texts(node: &Node, key: &str) -> Vec<(String, Span)> {
+    let items = match node.get(key).map(|node| &node.kind) {
+        Some(Kind::Sequence(items)) => items.as_slice(),
+        _ => &[],
+    };
+    items.iter().filter_map(|item| Some((item.as_text()?.to_owned(), item.span))).collect()
+}
+
+fn read(item: &Node, chain: &[PathBuf], cx: &mut Cx<'_>) -> Option<Node> {
+    let parent = cx.directory.clone();
+    let written = texts(item, "path");
+    let files: Vec<(PathBuf, Span)> = written.iter().map(|(path, span)| (cx.absolute(&parent, path), *span)).collect();
+    let (first, span) = files.first().cloned()?;
+    if is_cycle(&first, span, chain, cx) {
+        return None;
+    }
+    let directory = match item.get("project_directory").and_then(Node::as_text) {
+        Some(directory) => cx.absolute(&parent, directory),
+        None => first.parent()?.to_owned(),
+    };
+    let variables = cx.variables.clone();
+    read_variables(item, &parent, &directory, cx);
+    let outer = std::mem::replace(&mut cx.directory, directory);
+    let included = document::model(&files, chain, cx);
+    cx.directory = outer;
+    cx.variables = variables;
+    included
+}
+
+/// The project's own `.env`, or what the entry names; the parent's variables win over both.
+fn read_variables(item: &Node, parent: &Path, directory: &Path, cx: &mut Cx<'_>) {
+    let named = texts(item, "env_file");
+    let files: Vec<(PathBuf, Span)> = if named.is_empty() {
+        let default = directory.join(".env");
+        if cx.exists(&default) && !cx.loader.is_directory(&default) {
+            vec![(default, Span::default())]
+        } else {
+            Vec::new()
+        }
+    } else {
+        named.iter().map(|(path, span)| (cx.absolute(parent, path), *span)).collect()
+    };
+    let mut below = Below::new();
+    for (file, span) in files {
+        if let Some((id, text)) = cx.read_text(&file, span) {
+            discover::add_below(id, &text, &mut below, cx);
+        }
+    }
+    cx.variables.add_below(below);
+}
+
+fn is_cycle(file: &Path, span: Span, chain: &[PathBuf], cx: &mut Cx<'_>) -> bool {
+    let start = chain.iter().position(|other| other == file);
+    if start.is_none() && chain.len() <= MAX_DEPTH {
+        return false;
+    }
+    let words: Vec<String> = chain[start.unwrap_or(0)..].iter().map(|path| path.display().to_string()).collect();
+    let message = format!("files include one another: {} -> {}", words.join(" -> "), file.display());
+    cx.push(Problem::error(Code::IncludeCycle, span, message).help("remove one of these `include`s"));
+    true
+}
+
+/// What both define is merged, and what stands in the including file wins.
+fn take_in(included: Node, fields: &mut Mapping, cx: &mut Cx<'_>) {
+    let Kind::Mapping(included) = included.kind else { return };
+    for (name, entry) in included {
+        if !SECTIONS.contains(&&*name) {
+            continue;
+        }
+        match fields.get_mut(&name).filter(|local| !local.value.is_null()) {
+            Some(local) => {
+                let Entry { key, value: mut base } = entry;
+                let over = std::mem::replace(&mut local.value, Node::null(key));
+                let span = over.span;
+                let section =
+                    |node: Node| Node::mapping([(&*name, Node { tag: crate::yaml::Tag::None, ..node })], span);
+                let mut merged = section(std::mem::replace(&mut base, Node::null(span)));
+                merge(&mut merged, section(over), &ROOT, &mut cx.report, &mut cx.trail);
+                if let Kind::Mapping(mut merged) = merged.kind
+                    && let Some(entry) = merged.shift_remove(&name)
+                {
+                    local.value = entry.value;
+                }
+            }
+            None => {
+                fields.insert(name, entry);
+            }
+        }
+    }
+}

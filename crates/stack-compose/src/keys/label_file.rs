@@ -1,0 +1,40 @@
+//! `label_file`: files with labels; `labels` wins over them.
+
+use super::ServiceKey;
+use super::forms::before_equals;
+use crate::context::{Cx, read_problem};
+use crate::dotenv;
+use crate::service::Service;
+use crate::shape::Merge;
+use crate::shape::common::TEXT_OR_TEXTS;
+
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("label_file", "Files with labels; `labels` wins over them.", &TEXT_OR_TEXTS)
+        .merge(Merge::Unique(before_equals))
+        .hidden()
+        .parse(|node, service, cx| {
+            let directory = cx.directory.clone();
+            let paths = cx.texts(node, "`label_file`").unwrap_or_default();
+            service.label_file =
+                paths.into_iter().map(|path| path.map(|path| cx.absolute(&directory, &path))).collect();
+        });
+
+/// Reads the files of a service and puts what they say below its `labels`.
+pub(crate) fn resolve(service: &mut Service, cx: &mut Cx<'_>) {
+    let written: Vec<String> = service.labels.keys().cloned().collect();
+    for path in std::mem::take(&mut service.label_file) {
+        if !cx.exists(&path.value) {
+            cx.push(read_problem(&path.value, path.span, &std::io::ErrorKind::NotFound.into()));
+            continue;
+        }
+        let Some((id, text)) = cx.read_text(&path.value, path.span) else { continue };
+        let parsed = dotenv::parse(&text, &|name| cx.variables.get(name));
+        super::report_mistakes(&parsed, id, cx);
+        for variable in parsed.variables {
+            let value = variable.value.filter(|_| !written.contains(&variable.name));
+            if let Some(value) = value {
+                service.labels.insert(variable.name, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! `pre_start`: containers that run to their end before the service starts.
+
+use super::ServiceKey;
+use super::hook::STEPS;
+
+pub(super) const KEY: ServiceKey =
+    ServiceKey::new("pre_start", "Containers that run to their end before the service starts.", &STEPS);

@@ -1,0 +1,143 @@
+//! Relative paths of a file, made to begin where they are meant to.
+
+use std::path::{Path, PathBuf};
+
+use crate::context::{Cx, clean};
+use crate::yaml::{Kind, Layout, Mapping, Node, Value};
+
+/// Makes every path below `root` begin at `base`; relative ones stay relative where `base` is.
+pub(crate) fn resolve(root: &mut Node, base: &Path, cx: &Cx<'_>) {
+    let paths = Paths { base, cx };
+    each(root, "services", |service| paths.service(service));
+    each(root, "volumes", |volume| paths.volume(volume));
+    for section in ["secrets", "configs"] {
+        each(root, section, |source| paths.field(source, "file"));
+    }
+}
+
+/// The same for a single service.
+pub(crate) fn resolve_service(service: &mut Node, base: &Path, cx: &Cx<'_>) {
+    if let Kind::Mapping(fields) = &mut service.kind {
+        Paths { base, cx }.service(fields);
+    }
+}
+
+fn each(root: &mut Node, section: &str, mut change: impl FnMut(&mut Mapping)) {
+    let Some(Kind::Mapping(entries)) = field(root, section).map(|node| &mut node.kind) else { return };
+    for entry in entries.values_mut() {
+        if let Kind::Mapping(fields) = &mut entry.value.kind {
+            change(fields);
+        }
+    }
+}
+
+fn field<'n>(node: &'n mut Node, key: &str) -> Option<&'n mut Node> {
+    match &mut node.kind {
+        Kind::Mapping(fields) => fields.get_mut(key).map(|entry| &mut entry.value),
+        Kind::Scalar(_) | Kind::Sequence(_) => None,
+    }
+}
+
+struct Paths<'a> {
+    base: &'a Path,
+    cx: &'a Cx<'a>,
+}
+
+impl Paths<'_> {
+    fn service(&self, fields: &mut Mapping) {
+        if let Some(Kind::Mapping(build)) = fields.get_mut("build").map(|entry| &mut entry.value.kind) {
+            self.build(build);
+        }
+        each_item(fields, "env_file", |item| self.within(item, "path"));
+        each_item(fields, "label_file", |item| self.node(item));
+        each_item(fields, "volumes", |item| {
+            if item.get("type").and_then(Node::as_text) == Some("bind") {
+                self.within(item, "source");
+            }
+        });
+        if let Some(Kind::Mapping(extends)) = fields.get_mut("extends").map(|entry| &mut entry.value.kind) {
+            self.field(extends, "file");
+        }
+        if let Some(Kind::Mapping(develop)) = fields.get_mut("develop").map(|entry| &mut entry.value.kind) {
+            each_item(develop, "watch", |item| self.within(item, "path"));
+        }
+    }
+
+    fn build(&self, build: &mut Mapping) {
+        if let Some(context) = build.get_mut("context").filter(|entry| !is_remote(&entry.value)) {
+            self.node(&mut context.value);
+        }
+        if let Some(Kind::Mapping(contexts)) = build.get_mut("additional_contexts").map(|entry| &mut entry.value.kind) {
+            for context in contexts.values_mut().filter(|entry| !is_remote(&entry.value)) {
+                self.node(&mut context.value);
+            }
+        }
+        if let Some(Kind::Mapping(keys)) = build.get_mut("ssh").map(|entry| &mut entry.value.kind) {
+            keys.values_mut().for_each(|entry| self.node(&mut entry.value));
+        }
+    }
+
+    /// A directory that `local` mounts instead of making one of its own.
+    fn volume(&self, fields: &mut Mapping) {
+        let Some(Kind::Mapping(options)) = fields.get_mut("driver_opts").map(|entry| &mut entry.value.kind) else {
+            return;
+        };
+        if options.get("o").and_then(|entry| entry.value.as_text()) == Some("bind") {
+            self.field(options, "device");
+        }
+    }
+
+    fn within(&self, node: &mut Node, key: &str) {
+        if let Kind::Mapping(fields) = &mut node.kind {
+            self.field(fields, key);
+        }
+    }
+
+    fn field(&self, fields: &mut Mapping, key: &str) {
+        if let Some(entry) = fields.get_mut(key) {
+            self.node(&mut entry.value);
+        }
+    }
+
+    fn node(&self, node: &mut Node) {
+        let Kind::Scalar(scalar) = &mut node.kind else { return };
+        if scalar.value != Value::Text {
+            return;
+        }
+        if let Some(path) = self.path(&scalar.text) {
+            scalar.text = path.to_string_lossy().as_ref().into();
+            // The characters are no longer those of the file.
+            scalar.layout = Layout::Opaque;
+        }
+    }
+
+    /// An absolute path stays as it is written; a trailing slash is a part of it.
+    fn path(&self, path: &str) -> Option<PathBuf> {
+        if path.starts_with('/') || self.cx.templates && path.contains('$') {
+            return None;
+        }
+        Some(match path.strip_prefix('~') {
+            Some(rest) => {
+                let home = self.cx.variables.get_non_empty("HOME").unwrap_or_default();
+                clean(&Path::new(&home).join(rest.trim_start_matches('/')))
+            }
+            None => {
+                let joined = clean(&self.base.join(path));
+                if joined.as_os_str().is_empty() { PathBuf::from(".") } else { joined }
+            }
+        })
+    }
+}
+
+fn each_item(fields: &mut Mapping, key: &str, mut change: impl FnMut(&mut Node)) {
+    if let Some(Kind::Sequence(items)) = fields.get_mut(key).map(|entry| &mut entry.value.kind) {
+        items.iter_mut().for_each(&mut change);
+    }
+}
+
+/// A context that is no directory of this machine.
+fn is_remote(node: &Node) -> bool {
+    const PREFIXES: [&str; 4] = ["service:", "github.com/", "git@", "docker-image:"];
+    let text = node.as_text().unwrap_or_default();
+    text.contains("://") || PREFIXES.iter().any(|prefix| text.starts_with(prefix))
+}

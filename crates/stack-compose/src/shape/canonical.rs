@@ -1,0 +1,139 @@
+//! Short forms to long ones, texts to what they mean, and every mistake of shape.
+
+use super::{At, Names, Object, Shape};
+use crate::context::Cx;
+use crate::keys::file_name_key;
+use crate::nearest::nearest;
+use crate::report::{Code, Problem};
+use crate::yaml::{Entry, Kind, Mapping, Node, Tag};
+
+/// The long form of `node`; what is wrong is reported and left out.
+pub(crate) fn canonical(node: Node, shape: &'static Shape, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
+    // `!reset` means the key, whatever stands there.
+    if node.tag == Tag::Reset {
+        return Some(node);
+    }
+    match shape {
+        Shape::Any => Some(node),
+        Shape::Nullable(shape) => {
+            if node.is_null() {
+                Some(node)
+            } else {
+                canonical(node, shape, at, cx)
+            }
+        }
+        Shape::Forms(forms) => {
+            let tag = node.tag;
+            let node = (forms.expand)(node, at, cx)?;
+            // What interpolation has not filled in yet has no long form.
+            if cx.is_template(&node) && !matches!(forms.long.long(), Shape::Leaf(_)) {
+                return Some(node);
+            }
+            canonical(Node { tag, ..node }, forms.long, at, cx)
+        }
+        Shape::Either(..) => canonical_either(node, shape, at, cx),
+        Shape::Leaf(leaf) => leaf.canonical(node, at, cx),
+        Shape::List(list) => {
+            let Node { kind: Kind::Sequence(items), span, tag } = node else {
+                cx.wrong_type(&node, &at.to_string(), "a list");
+                return None;
+            };
+            let item_at = at.item();
+            let items = items.into_iter().filter_map(|item| canonical(item, list.item, &item_at, cx)).collect();
+            Some(Node { tag, ..Node::sequence(items, span) })
+        }
+        Shape::Map(map) => {
+            let Node { kind: Kind::Mapping(mapping), span, tag } = node else {
+                cx.wrong_type(&node, &at.to_string(), "a mapping");
+                return None;
+            };
+            let mut result = Mapping::with_capacity(mapping.len());
+            for (name, entry) in mapping {
+                if map.keys == Names::Resource && !file_name_key(&name) {
+                    let message = format!("`{name}` is not a name for an entry of {at}");
+                    let problem = Problem::error(Code::InvalidName, entry.key, message);
+                    cx.push(problem.reason("it must match `[a-zA-Z0-9._-]+`"));
+                }
+                let at = at.named(map.entry, &name);
+                let entry = field(entry, map.value, &at, cx);
+                result.insert(name, entry);
+            }
+            Some(Node { kind: Kind::Mapping(result), span, tag })
+        }
+        Shape::Object(object) => object_canonical(node, object, at, cx),
+    }
+}
+
+fn canonical_either(node: Node, shape: &'static Shape, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
+    let Shape::Either(single, collection) = shape else { return Some(node) };
+    let shape = if node.as_scalar().is_some() { single } else { collection };
+    canonical(node, shape, at, cx)
+}
+
+fn object_canonical(node: Node, object: &'static Object, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
+    let Node { kind: Kind::Mapping(mapping), span, tag } = node else {
+        cx.wrong_type(&node, &at.to_string(), "a mapping");
+        return None;
+    };
+    let mut result = Mapping::with_capacity(mapping.len());
+    for (name, entry) in mapping {
+        if object.extensions && name.starts_with("x-") {
+            result.insert(name, entry);
+            continue;
+        }
+        let Some(known) = object.field(&name) else {
+            if entry.value.tag != Tag::Reset {
+                unknown_key(&name, &entry, object, at, cx);
+            }
+            continue;
+        };
+        let entry = field(entry, known.shape, &at.key(&name), cx);
+        result.insert(name, entry);
+    }
+    Some(Node { kind: Kind::Mapping(result), span, tag })
+}
+
+/// A null may be laid over something, where it says nothing: it is judged when everything is merged.
+fn field(entry: Entry, shape: &'static Shape, at: &At<'_>, cx: &mut Cx<'_>) -> Entry {
+    if entry.value.is_null() {
+        return entry;
+    }
+    let Entry { key, value } = entry;
+    let span = value.span;
+    let broken = || Node { tag: Tag::Broken, ..Node::null(span) };
+    Entry { key, value: canonical(value, shape, at, cx).unwrap_or_else(broken) }
+}
+
+fn unknown_key(name: &str, entry: &Entry, object: &'static Object, at: &At<'_>, cx: &mut Cx<'_>) {
+    let near = nearest(name, object.fields.iter().map(|field| field.name));
+    let message = format!("unknown key `{name}` in {at}");
+    let problem = Problem::error(Code::UnknownKey, entry.key, message);
+    cx.push(misplaced(name, near, entry, problem, at));
+}
+
+/// What people know from elsewhere, and where it stands in the Compose language.
+fn misplaced(name: &str, near: Option<&str>, entry: &Entry, problem: Problem, at: &At<'_>) -> Problem {
+    let place = at.to_string();
+    let service = place.starts_with("service ");
+    let help = match name {
+        "replicas" if service => "write it under `deploy:`, or use `scale`",
+        "limits" | "reservations" if service => "write it under `deploy: resources:`",
+        "memory" if service => "write `mem_limit`, or `memory` under `deploy: resources: limits:`",
+        "cpu" if service => "write `cpus`",
+        "context" | "dockerfile" | "args" if service => "write it under `build:`",
+        "test" | "interval" | "timeout" | "retries" if service => "write it under `healthcheck:`",
+        "network" if service => "write `networks:` with a list",
+        "env" if service => "write `environment:`",
+        "net" if service => "write `network_mode`",
+        "log_driver" | "log_opt" if service => "write it under `logging:`",
+        "volume_driver" if service => "write `driver` under the volume in the top-level `volumes:`",
+        "image" | "build" | "ports" | "command" | "environment" if place == "the project" => {
+            "this belongs to a service: write it under `services:` and the name of a service, indented"
+        }
+        _ if place == "the project" && near.is_none() && entry.value.as_mapping().is_some() => {
+            "a service stands under `services:`; keys of your own begin with `x-`"
+        }
+        _ => return problem.nearest(entry.key, near),
+    };
+    problem.help(help)
+}

@@ -1,0 +1,167 @@
+//! Single values.
+
+use super::At;
+use crate::context::Cx;
+use crate::decode::shorten;
+use crate::nearest::nearest;
+use crate::report::{Code, Problem};
+use crate::yaml::{Node, Value};
+
+/// What a single value may be.
+#[derive(Debug)]
+pub(crate) enum Leaf {
+    /// A text. Numbers and booleans must be quoted.
+    Text,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A text of a certain form.
+    Like(&'static Like),
+    /// A boolean, also as a text.
+    Bool,
+    /// A whole number in a range, also as a text.
+    Int(i64, i64),
+    /// A number, also as a text.
+    Number,
+    /// Bytes, as a number or with a unit.
+    Bytes,
+    /// Bytes with a unit, in quotes where it has none.
+    QuotedBytes,
+    /// Numbers with units of time.
+    Duration,
+    /// Permission bits, shown as a text in octal.
+    Mode,
+    /// Permission bits, shown as a number.
+    ModeNumber,
+    /// A text or a number, shown as a text.
+    TextOrNumber,
+    /// A text or a boolean, shown as a text.
+    TextOrBool,
+    /// `all` or a number.
+    Devices,
+    /// Any single value or null.
+    Scalar,
+    /// The same, where null is the empty text.
+    Label,
+    /// A text, a number or null, shown as a text.
+    Option,
+}
+
+/// A text of a certain form.
+#[derive(Debug)]
+pub(crate) struct Like {
+    pub(crate) matches: fn(&str) -> bool,
+    /// What such a text is called: `a container name`.
+    pub(crate) called: &'static str,
+    /// For the schema.
+    pub(crate) pattern: &'static str,
+    /// What the value must be, for the message.
+    pub(crate) wanted: &'static str,
+    /// Words to look for the nearest of.
+    pub(crate) words: &'static [&'static str],
+}
+
+impl Leaf {
+    /// Checks the value and gives it its type.
+    pub(super) fn canonical(&self, node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
+        if cx.is_template(&node) {
+            return Some(node);
+        }
+        let (span, tag) = (node.span, node.tag);
+        let typed = |node: Node| Some(Node { tag, ..node });
+        match self {
+            Self::Text => cx.is_text(&node, at).then_some(node),
+            Self::Choice(words) => cx.is_choice(&node, words, at).then_some(node),
+            Self::Like(like) => cx.is_like(&node, like, at).then_some(node),
+            Self::Bool => typed(Node::boolean(cx.boolean(&node, &at.to_string())?, span)),
+            Self::Int(least, most) => {
+                let number = cx.integer(&node, &at.to_string(), *least..=*most)?.value;
+                typed(Node::scalar(Value::Int(number), number.to_string(), span))
+            }
+            Self::Number => {
+                let number = cx.number(&node, &at.to_string())?;
+                typed(Node::scalar(Value::Float(number), number.to_string(), span))
+            }
+            Self::Bytes => (is_unlimited(&node) || cx.bytes(&node, &at.to_string()).is_some()).then_some(node),
+            Self::QuotedBytes => (cx.is_text(&node, at) && cx.bytes(&node, &at.to_string()).is_some()).then_some(node),
+            Self::Duration => cx.duration(&node, &at.to_string()).is_some().then_some(node),
+            Self::Mode | Self::ModeNumber => cx.mode(&node, &at.to_string()).is_some().then_some(node),
+            Self::TextOrNumber => {
+                let fits = |value| matches!(value, Value::Text | Value::Int(_) | Value::Float(_));
+                cx.is_one_of(&node, "text or a number", at, fits).then_some(node)
+            }
+            Self::Option => {
+                let fits = |value| !matches!(value, Value::Bool(_));
+                cx.is_one_of(&node, "text or a number", at, fits).then_some(node)
+            }
+            Self::TextOrBool => {
+                let fits = |value| matches!(value, Value::Text | Value::Bool(_));
+                cx.is_one_of(&node, "text, `true` or `false`", at, fits).then_some(node)
+            }
+            Self::Devices if node.as_text() == Some("all") => Some(node),
+            Self::Devices => {
+                let number = cx.integer(&node, &at.to_string(), -1..=i64::MAX)?.value;
+                typed(Node::scalar(Value::Int(number), number.to_string(), span))
+            }
+            Self::Scalar | Self::Label => cx.is_one_of(&node, "a single value", at, |_| true).then_some(node),
+        }
+    }
+}
+
+/// `-1`, where a size says "without limit".
+fn is_unlimited(node: &Node) -> bool {
+    node.as_scalar().is_some_and(|scalar| scalar.value != Value::Null && scalar.text.trim() == "-1")
+}
+
+impl Cx<'_> {
+    /// Interpolation was not asked for, and this waits for it.
+    pub(crate) fn is_template(&self, node: &Node) -> bool {
+        self.templates && node.as_text().is_some_and(|text| text.contains('$'))
+    }
+
+    fn is_text(&mut self, node: &Node, at: &At<'_>) -> bool {
+        let is_text = node.as_text().is_some();
+        if !is_text {
+            self.wrong_type(node, &at.to_string(), "text");
+        }
+        is_text
+    }
+
+    fn is_one_of(&mut self, node: &Node, wanted: &str, at: &At<'_>, test: fn(Value) -> bool) -> bool {
+        let fits = node.as_scalar().is_some_and(|scalar| test(scalar.value));
+        if !fits {
+            self.wrong_type(node, &at.to_string(), wanted);
+        }
+        fits
+    }
+
+    fn is_choice(&mut self, node: &Node, words: &[&'static str], at: &At<'_>) -> bool {
+        if !self.is_text(node, at) {
+            return false;
+        }
+        let text = node.as_text().unwrap_or_default();
+        if words.contains(&text) {
+            return true;
+        }
+        let message = format!("`{}` is not a value of {at}", shorten(text));
+        let problem = Problem::error(Code::InvalidValue, node.span, message);
+        let all = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+        let near = nearest(text, words.iter().copied());
+        self.push(problem.reason(format!("it must be one of {all}")).nearest(node.span, near));
+        false
+    }
+
+    fn is_like(&mut self, node: &Node, like: &Like, at: &At<'_>) -> bool {
+        if !self.is_text(node, at) {
+            return false;
+        }
+        let text = node.as_text().unwrap_or_default();
+        if (like.matches)(text) {
+            return true;
+        }
+        let message = format!("`{}` is not {}", shorten(text), like.called);
+        let problem = Problem::error(Code::InvalidValue, node.span, message);
+        let near = nearest(text, like.words.iter().copied());
+        self.push(problem.reason(format!("it must be {}", like.wanted)).nearest(node.span, near));
+        false
+    }
+}

@@ -1,0 +1,136 @@
+//! A canonical tree as `stack config` shows it.
+
+use serde_json::{Map, Number, Value};
+
+use super::{Field, Leaf, Object, Shape, Shown};
+use crate::units::{octal, parse_bytes, parse_duration, print_duration};
+use crate::yaml::{Kind, Mapping, Node, Value as Yaml};
+
+/// What the result is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As docker compose writes JSON: without `x-*` below the root.
+    Json,
+    /// To be read again.
+    Yaml,
+}
+
+/// The value in a form of output.
+pub(crate) fn show(node: &Node, shape: &'static Shape, form: Form) -> Value {
+    match (shape.of(node), &node.kind) {
+        (Shape::Leaf(leaf), Kind::Scalar(_)) => leaf_value(node, leaf),
+        (Shape::List(list), Kind::Sequence(items)) => items.iter().map(|item| show(item, list.item, form)).collect(),
+        (Shape::Map(map), Kind::Mapping(entries)) => {
+            entries.iter().map(|(name, entry)| (name.to_string(), show(&entry.value, map.value, form))).collect()
+        }
+        (Shape::Object(object), Kind::Mapping(entries)) => Value::Object(show_object(entries, object, form)),
+        _ => plain(node, form),
+    }
+}
+
+/// The fields of an object that are to be shown.
+pub(crate) fn show_object(entries: &Mapping, object: &'static Object, form: Form) -> Map<String, Value> {
+    let mut shown = Map::new();
+    for field in object.fields {
+        match (entries.get(field.name), field.shown) {
+            (_, Shown::Never) | (None, Shown::Filled | Shown::Present) => {}
+            (Some(entry), shown_when) => {
+                let value = show(&entry.value, field.shape, form);
+                if shown_when != Shown::Filled || says_something(&value, field.shape) {
+                    shown.insert(name(field, form), value);
+                }
+            }
+            (None, Shown::Always) => {
+                shown.insert(name(field, form), nothing(field.shape));
+            }
+        }
+    }
+    if form == Form::Yaml {
+        let own = entries.iter().filter(|(name, _)| name.starts_with("x-"));
+        shown.extend(own.map(|(name, entry)| (name.to_string(), plain(&entry.value, form))));
+    }
+    shown
+}
+
+fn name(field: &Field, form: Form) -> String {
+    if form == Form::Json { field.json } else { field.name }.to_owned()
+}
+
+/// What an absent object or value is.
+fn nothing(shape: &'static Shape) -> Value {
+    match shape.long() {
+        Shape::Object(object) if !matches!(shape, Shape::Nullable(_)) => {
+            Value::Object(show_object(&Mapping::new(), object, Form::Json))
+        }
+        _ => Value::Null,
+    }
+}
+
+/// An object says something by being there, even if it is empty.
+fn says_something(value: &Value, shape: &'static Shape) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => {
+            let zero = matches!(shape.long(), Shape::Leaf(Leaf::Bytes | Leaf::QuotedBytes)) && text == "0"
+                || matches!(shape.long(), Shape::Leaf(Leaf::Duration)) && text == "0s";
+            !text.is_empty() && !zero
+        }
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(entries) => !entries.is_empty() || matches!(shape.long(), Shape::Object(_)),
+    }
+}
+
+fn leaf_value(node: &Node, leaf: &Leaf) -> Value {
+    let Some(scalar) = node.as_scalar() else { return Value::Null };
+    let printed = || scalar.value.printed(&scalar.text);
+    match (leaf, scalar.value) {
+        (Leaf::Scalar, Yaml::Null) => Value::Null,
+        (Leaf::Label | Leaf::Option, Yaml::Null) => Value::from(""),
+        (Leaf::Bool, Yaml::Bool(value)) => Value::Bool(value),
+        (Leaf::Int(..) | Leaf::Devices, Yaml::Int(number)) => Value::from(number),
+        (Leaf::Devices, _) if &*scalar.text == "all" => Value::from(-1),
+        (Leaf::Number, Yaml::Float(number)) => float(number),
+        (Leaf::Bytes | Leaf::QuotedBytes, _) => match parse_bytes(printed().trim()) {
+            Ok(bytes) => Value::from(bytes.to_string()),
+            Err(_) => Value::from(printed()),
+        },
+        (Leaf::Duration, _) => match parse_duration(&scalar.text) {
+            Ok(nanos) => Value::from(print_duration(nanos)),
+            Err(_) => Value::from(printed()),
+        },
+        (Leaf::Mode, _) => octal(node).map_or_else(|| Value::from(printed()), |mode| Value::from(format!("0{mode:o}"))),
+        (Leaf::ModeNumber, _) => octal(node).map_or_else(|| Value::from(printed()), Value::from),
+        _ => Value::from(printed()),
+    }
+}
+
+/// A number of single precision, as docker compose keeps them: `0.5`, `2`.
+#[expect(clippy::cast_possible_truncation, reason = "docker compose keeps these numbers in 32 bits")]
+fn float(number: f64) -> Value {
+    let shortest = (number as f32).to_string();
+    if let Ok(whole) = shortest.parse::<i64>() {
+        return Value::from(whole);
+    }
+    shortest.parse().ok().and_then(Number::from_f64).map_or(Value::Null, Value::Number)
+}
+
+/// A tree of no known shape.
+pub(crate) fn plain(node: &Node, form: Form) -> Value {
+    match &node.kind {
+        // Docker compose loses the difference on its way to JSON.
+        Kind::Sequence(items) if items.is_empty() && form == Form::Json => Value::Null,
+        Kind::Sequence(items) => items.iter().map(|item| plain(item, form)).collect(),
+        Kind::Mapping(mapping) => {
+            mapping.iter().map(|(key, entry)| (key.to_string(), plain(&entry.value, form))).collect()
+        }
+        Kind::Scalar(scalar) => match scalar.value {
+            Yaml::Null => Value::Null,
+            Yaml::Bool(value) => Value::Bool(value),
+            Yaml::Int(number) => Value::from(number),
+            Yaml::Float(number) => Value::from(number),
+            Yaml::Text => Value::from(&*scalar.text),
+        },
+    }
+}

@@ -1,0 +1,23 @@
+//! `include`: other projects that this one takes in. `crate::include` does it.
+
+use crate::context::Cx;
+use crate::shape::common::{TEXT, TEXT_OR_TEXTS};
+use crate::shape::{At, Field, Forms, List, Object, Shape};
+use crate::yaml::Node;
+
+pub(super) const INCLUDES: Shape = Shape::List(List { item: &INCLUDE, unique: false });
+const INCLUDE: Shape = Shape::Forms(Forms { long: &LONG, short: &[&TEXT], expand });
+const LONG: Shape = Shape::Object(
+    &Object::new(&[
+        Field::new("path", "Its files; later ones override earlier ones.", &TEXT_OR_TEXTS),
+        Field::new("project_directory", "Where its relative paths begin.", &TEXT),
+        Field::new("env_file", "Files with its variables, instead of its `.env`.", &TEXT_OR_TEXTS),
+    ])
+    .closed(),
+);
+
+#[expect(clippy::unnecessary_wraps, reason = "the form of every expansion")]
+fn expand(node: Node, _: &At<'_>, _: &mut Cx<'_>) -> Option<Node> {
+    let span = node.span;
+    Some(if node.as_text().is_some() { Node::mapping([("path", node)], span) } else { node })
+}

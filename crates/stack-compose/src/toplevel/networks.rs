@@ -1,0 +1,134 @@
+//! `networks`: what services share to reach each other.
+
+use indexmap::IndexMap;
+use stack_model::ProjectName;
+
+use super::{expand_external, real_name, section, section_of};
+use crate::context::Cx;
+use crate::decode::not_yet;
+use crate::keys::labels_of;
+use crate::project::Network;
+use crate::report::{Code, Problem};
+use crate::shape::common::{BOOL, LABELS, OPTIONS, TEXT, free};
+use crate::shape::{Field, Forms, List, Merge, Object, Shape};
+use crate::text::Spanned;
+use crate::yaml::{Entry, Mapping, Node};
+
+pub(super) const NETWORKS: Shape = section_of(&Shape::Nullable(&NETWORK), "network");
+const NETWORK: Shape = Shape::Forms(Forms { long: &LONG, short: &[], expand: expand_external });
+const LONG: Shape = Shape::Object(&Object::new(&[
+    Field::new("name", "Name of its own, without that of the project before it.", &TEXT),
+    Field::new("driver", "Driver; `bridge` by default.", &TEXT),
+    Field::new("driver_opts", "Options of the driver.", &OPTIONS),
+    Field::new("ipam", "Addresses.", &IPAM).always(),
+    Field::new("external", "Made and removed by someone else.", &BOOL),
+    Field::new("internal", "No way out.", &BOOL),
+    Field::new("attachable", "Others may join it.", &BOOL),
+    Field::new("labels", "Labels.", &LABELS),
+    Field::new("enable_ipv4", "With IPv4; true by default.", &BOOL).present(),
+    Field::new("enable_ipv6", "With IPv6.", &BOOL).present(),
+]));
+const IPAM: Shape = Shape::Object(&Object::new(&[
+    Field::new("driver", "Who gives addresses.", &TEXT),
+    Field::new("config", "Subnets.", &SUBNETS)
+        .merge(Merge::ByKey(|node| node.get("subnet").and_then(Node::as_text).map(str::to_owned))),
+    Field::new("options", "Options of the driver.", &free(&TEXT)).hidden(),
+]));
+const SUBNETS: Shape = Shape::List(List { item: &SUBNET, unique: false });
+const SUBNET: Shape = Shape::Object(&Object::new(&[
+    Field::new("subnet", "Address and prefix length, such as `10.1.0.0/24`.", &TEXT),
+    Field::new("gateway", "Address of the gateway.", &TEXT),
+    Field::new("ip_range", "Part of the subnet that addresses are taken from.", &TEXT),
+    Field::new("aux_addresses", "Addresses that others have.", &free(&TEXT)),
+]));
+
+/// The top-level `networks`, with the default one.
+pub(crate) fn networks(root: &Mapping, project: &ProjectName, cx: &mut Cx<'_>) -> IndexMap<String, Network> {
+    let mut networks = IndexMap::new();
+    for (key, entry) in section(root, "networks") {
+        networks.insert(key.to_owned(), network(key, entry, project, cx));
+    }
+    let default = || Network { name: format!("{project}_default"), ..Network::default() };
+    networks.entry("default".to_owned()).or_insert_with(default);
+    networks
+}
+
+fn network(key: &str, entry: &Entry, project: &ProjectName, cx: &mut Cx<'_>) -> Network {
+    let mut network = Network { span: entry.key, name: format!("{project}_{key}"), ..Network::default() };
+    if entry.value.is_null() {
+        return network;
+    }
+    let Some(fields) = entry.value.as_mapping() else { return network };
+    if let Some(name) = real_name(fields, cx) {
+        network.name = name;
+    }
+    network.internal = fields.get("internal").and_then(|entry| cx.boolean(&entry.value, "`internal`"));
+    if let Some(driver) = fields.get("driver").and_then(|entry| cx.text(&entry.value, "`driver`")) {
+        if driver.value != "bridge" && !driver.value.is_empty() {
+            cx.push(not_yet(driver.span, &format!("the network driver `{}`", driver.value)));
+        }
+        network.driver = Some(driver.value);
+    }
+    if let Some(labels) = fields.get("labels") {
+        network.labels = labels_of(&labels.value, "`labels`", cx);
+    }
+    if let Some(ipam) = fields.get("ipam").filter(|entry| !entry.value.is_null()) {
+        parse_ipam(&ipam.value, &mut network, cx);
+    }
+    network
+}
+
+fn parse_ipam(node: &Node, network: &mut Network, cx: &mut Cx<'_>) {
+    let Some(fields) = node.as_mapping() else { return };
+    let Some(config) = fields.get("config").filter(|entry| !entry.value.is_null()) else { return };
+    let items = cx.list(&config.value, "`config`").unwrap_or_default();
+    if let Some(second) = items.get(1) {
+        cx.push(not_yet(second.span, "a second subnet of a network"));
+    }
+    let Some(item) = items.first() else { return };
+    let Some(fields) = item.as_mapping() else { return };
+    let mut text = |key: &str| {
+        let entry = fields.get(key).filter(|entry| !entry.value.is_null())?;
+        cx.text(&entry.value, &format!("`{key}`"))
+    };
+    let (subnet, gateway) = (text("subnet"), text("gateway"));
+    network.subnet = subnet.and_then(|subnet| parse_subnet(&subnet, cx));
+    let Some(gateway) = gateway else { return };
+    match (gateway.value.parse(), &network.subnet) {
+        (Ok(address), Some(subnet)) if subnet.value.contains(&address) => {
+            network.gateway = Some(gateway.map(|_| address));
+        }
+        (Ok(address), Some(subnet)) => {
+            let message = format!("the gateway {address} is not in the subnet {}", subnet.value);
+            cx.push(Problem::error(Code::InvalidValue, gateway.span, message).also(subnet.span, "the subnet"));
+        }
+        (Ok(_), None) => {
+            cx.push(Problem::error(Code::MissingKey, gateway.span, "a `gateway` needs a `subnet` that it is in"));
+        }
+        (Err(_), _) => {
+            let message = format!("`{}` is not an IPv4 address", gateway.value);
+            cx.push(Problem::error(Code::InvalidValue, gateway.span, message));
+        }
+    }
+}
+
+/// Addresses of a network, its gateway and its broadcast address.
+const LONGEST_PREFIX: u8 = 29;
+
+fn parse_subnet(subnet: &Spanned<String>, cx: &mut Cx<'_>) -> Option<Spanned<ipnet::Ipv4Net>> {
+    if subnet.value.parse::<ipnet::Ipv6Net>().is_ok() {
+        cx.push(not_yet(subnet.span, "an IPv6 subnet"));
+        return None;
+    }
+    let problem = match subnet.value.parse::<ipnet::Ipv4Net>() {
+        Err(_) => Problem::error(Code::InvalidValue, subnet.span, format!("`{}` is not a subnet", subnet.value))
+            .help("write an address and a prefix length: `10.1.0.0/24`"),
+        Ok(net) if net.prefix_len() > LONGEST_PREFIX => {
+            let message = format!("a subnet of /{} has no room for containers", net.prefix_len());
+            Problem::error(Code::InvalidValue, subnet.span, message).help(format!("use at most /{LONGEST_PREFIX}"))
+        }
+        Ok(net) => return Some(Spanned::new(net.trunc(), subnet.span)),
+    };
+    cx.push(problem);
+    None
+}

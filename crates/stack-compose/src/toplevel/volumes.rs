@@ -1,0 +1,59 @@
+//! `volumes`: data that outlives containers.
+
+use indexmap::IndexMap;
+use stack_model::ProjectName;
+
+use super::{expand_external, real_name, section, section_of};
+use crate::context::Cx;
+use crate::decode::not_yet;
+use crate::keys::labels_of;
+use crate::project::Volume;
+use crate::shape::common::{BOOL, LABELS, OPTIONS, TEXT};
+use crate::shape::{Field, Forms, Object, Shape};
+use crate::yaml::{Entry, Mapping};
+
+pub(super) const VOLUMES: Shape = section_of(&Shape::Nullable(&VOLUME), "volume");
+const VOLUME: Shape = Shape::Forms(Forms { long: &LONG, short: &[], expand: expand_external });
+const LONG: Shape = Shape::Object(&Object::new(&[
+    Field::new("name", "Name of its own, without that of the project before it.", &TEXT),
+    Field::new("driver", "Driver; `local` by default.", &TEXT),
+    Field::new("driver_opts", "Options of the driver.", &OPTIONS),
+    Field::new("external", "Made and removed by someone else.", &BOOL),
+    Field::new("labels", "Labels.", &LABELS),
+]));
+
+/// The top-level `volumes`.
+pub(crate) fn volumes(root: &Mapping, project: &ProjectName, cx: &mut Cx<'_>) -> IndexMap<String, Volume> {
+    let mut volumes = IndexMap::new();
+    for (key, entry) in section(root, "volumes") {
+        volumes.insert(key.to_owned(), volume(key, entry, project, cx));
+    }
+    volumes
+}
+
+fn volume(key: &str, entry: &Entry, project: &ProjectName, cx: &mut Cx<'_>) -> Volume {
+    let mut volume = Volume { span: entry.key, name: format!("{project}_{key}"), ..Volume::default() };
+    if entry.value.is_null() {
+        return volume;
+    }
+    let Some(fields) = entry.value.as_mapping() else { return volume };
+    if let Some(external) = fields.get("external") {
+        volume.external = cx.boolean(&external.value, "`external`").unwrap_or(false);
+    }
+    if volume.external {
+        key.clone_into(&mut volume.name);
+    }
+    if let Some(name) = real_name(fields, cx) {
+        volume.name = name;
+    }
+    if let Some(driver) = fields.get("driver").and_then(|entry| cx.text(&entry.value, "`driver`")) {
+        if driver.value != "local" && !driver.value.is_empty() {
+            cx.push(not_yet(driver.span, &format!("the volume driver `{}`", driver.value)));
+        }
+        volume.driver = Some(driver.value);
+    }
+    if let Some(labels) = fields.get("labels") {
+        volume.labels = labels_of(&labels.value, "`labels`", cx);
+    }
+    volume
+}
