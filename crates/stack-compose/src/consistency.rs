@@ -16,6 +16,8 @@ pub(crate) fn check(project: &Project, report: &mut Report) {
             check_build(name, build, service, project, report);
         }
         check_models(name, service, project, report);
+        check_network_mode(name, service, report);
+        check_health(service, report);
         check_watch(service, report);
     }
 }
@@ -82,6 +84,26 @@ fn check_models(name: &str, service: &Mapping, project: &Project, report: &mut R
             let near = nearest(model, declared.into_iter().flatten().map(|(name, _)| &**name));
             report.push(problem.help("declare it under the top-level `models:`").nearest(entry.key, near));
         }
+    }
+}
+
+fn check_network_mode(name: &str, service: &Mapping, report: &mut Report) {
+    let (Some(mode), Some(networks)) = (service.get("network_mode"), service.get("networks")) else { return };
+    let given = networks.value.as_mapping().and_then(|networks| networks.values().next());
+    if let Some(network) = given.filter(|_| mode.value.as_text() != Some("")) {
+        let message = format!("service `{name}` declares mutually exclusive `network_mode` and `networks`");
+        let problem = Problem::error(Code::ConflictingKeys, mode.value.span, message);
+        report.push(problem.also(network.key, "a network").help("remove one of them"));
+    }
+}
+
+fn check_health(service: &Mapping, report: &mut Report) {
+    let test = service.get("healthcheck").and_then(|entry| entry.value.get("test"));
+    let Some(first) = items(test).first() else { return };
+    if !matches!(first.as_text(), Some("NONE" | "CMD" | "CMD-SHELL")) {
+        let message = "`test` must start with `CMD`, `CMD-SHELL` or `NONE`";
+        let problem = Problem::error(Code::InvalidValue, first.span, message);
+        report.push(problem.help("write `[CMD, program, argument]`, or a text for the shell"));
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) resolve_paths: bool,
     /// What later files replaced.
     pub(crate) trail: Trail,
+    /// Ports that ranges became so far.
+    pub(crate) ports: usize,
     stdin: Option<String>,
     /// Documents of files that were read already: a file may be extended by many services.
     pub(crate) parsed: HashMap<PathBuf, Vec<Node>>,
@@ -52,6 +54,7 @@ impl<'a> Cx<'a> {
             templates: !phases.interpolate,
             resolve_paths: phases.resolve_paths,
             trail: Trail::default(),
+            ports: 0,
             stdin: source.stdin.clone(),
             parsed: HashMap::new(),
         }

@@ -59,7 +59,10 @@ impl Paths<'_> {
             self.field(extends, "file");
         }
         if let Some(Kind::Mapping(develop)) = fields.get_mut("develop").map(|entry| &mut entry.value.kind) {
-            each_item(develop, "watch", |item| self.within(item, "path"));
+            each_item(develop, "watch", |item| {
+                self.within(item, "path");
+                self.follow(item);
+            });
         }
     }
 
@@ -84,6 +87,14 @@ impl Paths<'_> {
         };
         if options.get("o").and_then(|entry| entry.value.as_text()) == Some("bind") {
             self.field(options, "device");
+        }
+    }
+
+    /// What is watched is the file itself, not a link to it.
+    fn follow(&self, item: &mut Node) {
+        let Some(Kind::Scalar(scalar)) = field(item, "path").map(|node| &mut node.kind) else { return };
+        if let Some(real) = self.cx.loader.resolve(Path::new(&*scalar.text)) {
+            scalar.text = real.to_string_lossy().as_ref().into();
         }
     }
 

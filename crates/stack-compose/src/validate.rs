@@ -8,10 +8,8 @@ use crate::yaml::{Entry, Mapping, Node, Value};
 /// What can be judged before anything is named or filled in.
 pub(crate) fn shapes(root: &Node, cx: &mut Cx<'_>) {
     let Some(root) = root.as_mapping() else { return };
-    for kind in ["networks", "volumes"] {
-        for (name, entry) in section(root, kind) {
-            external_alone(kind, name, entry, cx);
-        }
+    for (name, entry) in section(root, "volumes") {
+        external_alone(name, entry, cx);
     }
     for (name, entry) in section(root, "secrets") {
         one_source(("secrets", name), entry, &["file", "environment"], cx);
@@ -32,12 +30,11 @@ fn is_true(fields: &Mapping, key: &str) -> bool {
 }
 
 /// What is made elsewhere has nothing here but its name.
-fn external_alone(kind: &str, name: &str, entry: &Entry, cx: &mut Cx<'_>) {
+fn external_alone(name: &str, entry: &Entry, cx: &mut Cx<'_>) {
     let Some(fields) = entry.value.as_mapping().filter(|fields| is_true(fields, "external")) else { return };
     let others = fields.iter().filter(|(key, _)| !matches!(&***key, "name" | "external") && !key.starts_with("x-"));
     for (key, other) in others {
-        let word = kind.trim_end_matches('s');
-        let message = format!("{word} `{name}` is external, so `{key}` cannot be given");
+        let message = format!("volume `{name}` is external, so `{key}` cannot be given");
         let problem = Problem::error(Code::ConflictingKeys, other.key, message);
         let problem = problem.reason("it is made elsewhere: nothing but its `name` can be given");
         cx.push(problem.help("remove this key, or remove `external`"));

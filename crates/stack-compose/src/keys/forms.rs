@@ -22,7 +22,7 @@ pub(crate) fn key_values(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Nod
     let mut mapping = Mapping::new();
     for item in &items {
         let Some(text) = item.as_text() else {
-            cx.wrong_type(item, &at.item().to_string(), "text");
+            key_value_problem(item, at, cx);
             continue;
         };
         let (key, value) = match text.split_once('=') {
@@ -32,6 +32,19 @@ pub(crate) fn key_values(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Nod
         mapping.insert(key.into(), Entry { key: item.part(0..key.len()), value });
     }
     Some(Node { kind: Kind::Mapping(mapping), span: node.span, tag: node.tag })
+}
+
+/// `- KEY: value` is a mapping inside a list.
+fn key_value_problem(item: &Node, at: &At<'_>, cx: &mut Cx<'_>) {
+    let pair = item.as_mapping().filter(|fields| fields.len() == 1).and_then(|fields| fields.first());
+    let Some((key, entry)) = pair else { return cx.wrong_type(item, &at.item().to_string(), "text") };
+    let value = entry.value.as_scalar().map(|scalar| scalar.text.to_string()).unwrap_or_default();
+    let problem = Problem::error(Code::WrongType, item.span, format!("{} must be text, not a mapping", at.item()));
+    let span = Span { end: entry.value.span.end.max(entry.key.end), ..entry.key };
+    let mended = format!("{key}={value}");
+    let one_line = entry.value.span.line == entry.key.line;
+    let problem = problem.help(format!("write `- {mended}`, or leave the `-` away"));
+    cx.push(if one_line { problem.patch(span, mended) } else { problem });
 }
 
 /// A text to a list of one; a list stays.

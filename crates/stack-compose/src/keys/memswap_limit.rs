@@ -37,7 +37,7 @@ fn check(service: &Service, _: &Project, report: &mut Report) {
     let Some(total) = swap.value.filter(|total| (1..limit.value).contains(total)) else { return };
     let message = format!("`memswap_limit` of {} is below the memory limit of {}", Bytes(total), Bytes(limit.value));
     let problem = Problem::error(Code::ConflictingKeys, swap.span, message).also(limit.span, "the memory limit");
-    report.push(problem.reason("it counts memory and swap together"));
+    report.push(problem.reason("it counts memory and swap together").when_run());
 }
 
 fn lower(from: &Lowering<'_>, to: &mut model::Service) {

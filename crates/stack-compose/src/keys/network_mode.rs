@@ -49,11 +49,6 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
 
 fn check(service: &Service, _: &Project, report: &mut Report) {
     let Some(mode) = &service.network_mode else { return };
-    if let Some((_, network)) = service.networks.as_ref().and_then(|networks| networks.first()) {
-        let message = format!("service `{}` declares mutually exclusive `network_mode` and `networks`", service.name);
-        let problem = Problem::error(Code::ConflictingKeys, mode.span, message).also(network.span, "a network");
-        report.push(problem.help("remove one of them"));
-    }
     if let Some(port) = service.ports.first() {
         let word = if mode.value == HostOrNone::Host { "host" } else { "none" };
         let message = format!("`ports` have no effect with `network_mode: {word}`");

@@ -105,7 +105,7 @@ fn check_address(
         }
         Some(_) => return,
     };
-    report.push(problem);
+    report.push(problem.when_run());
 }
 
 /// Runs before `network_mode`'s: that one replaces what stands here.

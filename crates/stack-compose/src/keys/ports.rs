@@ -14,7 +14,7 @@ use crate::report::{Code, Problem};
 use crate::service::{Port, Service};
 use crate::shape::Merge;
 use crate::shape::common::{INT, TEXT, TEXT_OR_NUMBER};
-use crate::shape::{At, Field, Forms, List, Object, Shape};
+use crate::shape::{At, Field, Forms, Leaf as ShapeLeaf, Like, List, Object, Shape};
 use crate::yaml::{Kind, Node, Value as Leaf};
 
 pub(super) const KEY: ServiceKey = ServiceKey::new("ports", "Ports that the host answers on.", &PORTS)
@@ -29,7 +29,7 @@ const PORT: Shape = Shape::Object(
     &Object::new(&[
         Field::new("name", "A name for the port.", &TEXT),
         Field::new("mode", "`ingress` or `host`; they mean the same on one machine.", &TEXT),
-        Field::new("host_ip", "Address of the host; all by default.", &TEXT),
+        Field::new("host_ip", "Address of the host; all by default.", &Shape::Leaf(ShapeLeaf::Like(&ADDRESS))),
         Field::new("target", "Port of the container.", &INT),
         Field::new("published", "Port of the host, or a range; any free one by default.", &TEXT_OR_NUMBER),
         Field::new("protocol", "`tcp` or `udp`.", &TEXT),
@@ -38,8 +38,17 @@ const PORT: Shape = Shape::Object(
     .required(&["target"]),
 );
 
-/// A range becomes an entry for each port; this many in one project are a mistake.
-const MAX_RANGE: usize = 4096;
+const ADDRESS: Like = Like {
+    matches: is_address,
+    called: "an IP address",
+    pattern: "^[0-9a-fA-F.:]+$",
+    wanted: "an address of the host, such as `127.0.0.1`",
+    words: &[],
+};
+
+/// A range becomes an entry for each port. Real projects publish ranges of ten thousand; more in all is a mistake, and
+/// each takes memory.
+const MAX_PORTS: usize = 1 << 15;
 
 fn canonical(node: Node, _: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
     let (span, tag) = (node.span, node.tag);
@@ -49,6 +58,10 @@ fn canonical(node: Node, _: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
     };
     let mut ports = Vec::new();
     for item in items {
+        if cx.is_template(&item) {
+            ports.push(item);
+            continue;
+        }
         let number = item.as_scalar().is_some_and(|scalar| matches!(scalar.value, Leaf::Int(_)));
         if number || item.as_text().is_some() {
             ports.extend(expand(&item, cx));
@@ -105,9 +118,13 @@ fn expand(item: &Node, cx: &mut Cx<'_>) -> Vec<Node> {
         cx.push(problem.help("give both ranges the same length"));
         return Vec::new();
     }
-    if count > MAX_RANGE {
+    if !check_ends(item, &text, &parts, cx) {
+        return Vec::new();
+    }
+    cx.ports += count;
+    if cx.ports > MAX_PORTS {
         let span = item.part(parts.container);
-        cx.push(Problem::error(Code::InvalidValue, span, format!("a range of more than {MAX_RANGE} ports")));
+        cx.push(Problem::error(Code::InvalidValue, span, format!("the project publishes more than {MAX_PORTS} ports")));
         return Vec::new();
     }
     let published = |index: u16| match host_count {
@@ -116,7 +133,11 @@ fn expand(item: &Node, cx: &mut Cx<'_>) -> Vec<Node> {
         more if count == 1 && more > 1 => Some(text[parts.host.clone()].to_owned()),
         _ => Some((host.0 + index).to_string()),
     };
-    (0..=container.1 - container.0)
+    let mut indices: Vec<u16> = (0..=container.1 - container.0).collect();
+    // Docker compose sorts them as texts.
+    indices.sort_by_key(|index| (container.0 + index).to_string());
+    indices
+        .into_iter()
         .map(|index| {
             let span = item.part(parts.container.clone());
             let target = container.0 + index;
@@ -130,10 +151,9 @@ fn expand(item: &Node, cx: &mut Cx<'_>) -> Vec<Node> {
             if !parts.host_ip.is_empty() {
                 fields.push(("host_ip", item.slice(parts.host_ip.clone())));
             }
-            let protocol = if parts.protocol.is_empty() {
-                Node::text("tcp", item.span)
-            } else {
-                item.slice(parts.protocol.clone())
+            let protocol = match &text[parts.protocol.clone()] {
+                "" => Node::text("tcp", item.span),
+                word => Node::text(word.to_ascii_lowercase(), item.part(parts.protocol.clone())),
             };
             fields.push(("protocol", protocol));
             Node::mapping(fields, item.span)
@@ -141,10 +161,34 @@ fn expand(item: &Node, cx: &mut Cx<'_>) -> Vec<Node> {
         .collect()
 }
 
+/// The address before the ports and the protocol behind them.
+fn check_ends(item: &Node, text: &str, parts: &Short, cx: &mut Cx<'_>) -> bool {
+    let address = &text[parts.host_ip.clone()];
+    if !address.is_empty() && !is_address(address) {
+        let span = item.part(parts.host_ip.clone());
+        let problem = Problem::error(Code::InvalidValue, span, format!("`{address}` is not an IP address"));
+        let help = "write an address of the host, such as `127.0.0.1`; IPv6 goes in brackets";
+        cx.push(problem.help(help));
+        return false;
+    }
+    let protocol = &text[parts.protocol.clone()];
+    if !matches!(protocol.to_ascii_lowercase().as_str(), "" | "tcp" | "udp" | "sctp") {
+        let span = item.part(parts.protocol.clone());
+        let problem = Problem::error(Code::InvalidValue, span, format!("`{protocol}` is not a protocol"));
+        cx.push(problem.help("write `tcp` or `udp`"));
+        return false;
+    }
+    true
+}
+
+fn is_address(text: &str) -> bool {
+    text.parse::<std::net::IpAddr>().is_ok()
+}
+
 /// A port or a range; the empty text is 0 to 0.
 fn range(item: &Node, text: &str, part: &Range<usize>, cx: &mut Cx<'_>) -> Option<(u16, u16)> {
     let text = &text[part.clone()];
-    if text.is_empty() {
+    if text.is_empty() || text == "0" {
         return Some((0, 0));
     }
     match parse_range(text) {

@@ -62,6 +62,7 @@ fn nothing(shape: &'static Shape) -> Value {
         Shape::Object(object) if !matches!(shape, Shape::Nullable(_)) => {
             Value::Object(show_object(&Mapping::new(), object, Form::Json))
         }
+        Shape::Map(_) => Value::Object(Map::new()),
         _ => Value::Null,
     }
 }
