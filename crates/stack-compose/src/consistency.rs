@@ -58,7 +58,9 @@ fn check_build(name: &str, build: &Mapping, service: &Mapping, project: &Project
         build.get("additional_contexts").and_then(|entry| entry.value.as_mapping()).into_iter().flatten()
     {
         let Some(target) = entry.value.as_text().and_then(|text| text.strip_prefix("service:")) else { continue };
-        check_context(name, context, (target, entry.value.span), project, report);
+        let start = "service:".len();
+        let span = entry.value.part(start..start + target.len());
+        check_context(name, context, (target, span), project, report);
     }
 }
 

@@ -141,7 +141,8 @@ pub(crate) fn clean(path: &Path) -> PathBuf {
 pub(crate) fn read_problem(path: &Path, asked: Span, error: &io::Error) -> Problem {
     let shown = path.display();
     match error.kind() {
-        io::ErrorKind::NotFound => Problem::error(Code::MissingFile, asked, format!("{shown} does not exist")),
+        io::ErrorKind::NotFound => Problem::error(Code::MissingFile, asked, format!("{shown} does not exist"))
+            .help("create it, or correct the path"),
         io::ErrorKind::FileTooLarge => {
             let limit = MAX_FILE_BYTES >> 20;
             Problem::error(Code::FileTooLarge, asked, format!("{shown} is larger than {limit} MiB"))

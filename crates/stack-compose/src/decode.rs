@@ -5,7 +5,7 @@ use crate::context::Cx;
 use crate::report::{Code, Problem};
 use crate::text::Spanned;
 use crate::units::{UnitError, octal, parse_bytes, parse_cpus, parse_duration};
-use crate::yaml::{Kind, Node, Value};
+use crate::yaml::{Kind, Layout, Node, Value};
 
 impl Cx<'_> {
     /// A list.
@@ -97,7 +97,8 @@ impl Cx<'_> {
             let message = format!("{what} must be between {} and {}", range.start(), range.end());
             let message =
                 if *range.end() == i64::MAX { format!("{what} must be at least {}", range.start()) } else { message };
-            self.push(Problem::error(Code::InvalidValue, node.span, message));
+            let problem = Problem::error(Code::InvalidValue, node.span, message);
+            self.push(problem.help("write a number in this range"));
             return None;
         }
         Some(Spanned::new(number, node.span))
@@ -205,20 +206,55 @@ impl Cx<'_> {
             },
         };
         let problem = Problem::error(Code::WrongType, node.span, format!("{what} must be {wanted}, not {found}"));
-        let problem = match (wanted, node.as_scalar()) {
-            ("text", Some(scalar)) if what == "`restart`" && scalar.value == Value::Bool(false) => {
-                problem.help("never restarting is the text `no`").patch(node.span, "\"no\"")
-            }
-            ("text", Some(scalar)) if scalar.value != Value::Null => {
-                problem.help("put it in quotes").patch(node.span, format!("\"{}\"", scalar.text))
-            }
-            ("a list", Some(scalar)) if scalar.value != Value::Null => {
-                problem.help("write it as an item of a list").patch(node.span, format!("[\"{}\"]", scalar.text))
-            }
-            (_, Some(scalar)) if scalar.value == Value::Null => problem.help("give it a value or remove the key"),
-            _ => problem,
-        };
-        self.push(problem);
+        self.push(type_help(problem, node, what, wanted));
+    }
+}
+
+/// What to do about a value of the wrong type.
+fn type_help(problem: Problem, node: &Node, what: &str, wanted: &str) -> Problem {
+    let Some(scalar) = node.as_scalar() else { return collection_help(problem, node, wanted) };
+    if scalar.value == Value::Null {
+        return problem.help("give it a value or remove the key");
+    }
+    if matches!(scalar.layout, Layout::Pieces(_)) {
+        return problem
+            .reason("the value comes from a variable")
+            .help("`stack config --explain VARIABLE` tells where it has it from");
+    }
+    let text = &scalar.text;
+    match wanted {
+        "text" if what == "`restart`" && scalar.value == Value::Bool(false) => {
+            problem.help("never restarting is the text `no`").patch(node.span, "\"no\"")
+        }
+        "text" => problem.help("put it in quotes").patch(node.span, format!("\"{text}\"")),
+        "a list" if text.starts_with('-') => problem.help("write a blank after each `-`"),
+        "a list" => problem.help("write it as an item of a list").patch(node.span, format!("[\"{text}\"]")),
+        "a list or a mapping" | "a mapping or a list of `KEY=VALUE`" => {
+            problem.help("write it as an item of a list").patch(node.span, format!("[\"{text}\"]"))
+        }
+        "a project" => problem.help("write `services:` and the services below it"),
+        "a mapping" if what.starts_with("service ") => {
+            problem.help("write the image below the name").patch(node.span, format!("{{image: {text}}}"))
+        }
+        "a mapping" => problem.help("write its keys below it, indented"),
+        "`true` or `false`" => problem.help("write `true` or `false`, without quotes"),
+        "a whole number" => problem.help("write digits only, such as `3`"),
+        "a number" => problem.help("write a decimal number, such as `0.5`"),
+        "permission bits in octal such as `\"0440\"`" => {
+            problem.help("write the digits that chmod(1) takes, in quotes")
+        }
+        _ => problem.help(format!("write {wanted}")),
+    }
+}
+
+fn collection_help(problem: Problem, node: &Node, wanted: &str) -> Problem {
+    let is_list = matches!(node.kind, Kind::Sequence(_));
+    match (wanted, is_list) {
+        ("a list", _) => problem.help("begin each item with `- `: a list, not keys with values"),
+        ("a mapping" | "a project", true) => problem.help("remove the `- ` in front: keys with values, not a list"),
+        ("a single value", _) => problem.help("write one text or number; several values need several names"),
+        ("text" | "text or a list of texts", false) => problem.help("write a text, in quotes if it has `: ` in it"),
+        _ => problem.help(format!("write {wanted}")),
     }
 }
 

@@ -135,18 +135,20 @@ fn imply_dependencies(fields: &mut Mapping, _: Span) {
     each(fields, "links", |link| {
         let text = link.as_text().unwrap_or_default();
         let name = text.split_once(':').filter(|(_, alias)| !alias.contains(':')).map_or(text, |(name, _)| name);
-        implied.push((name.to_owned(), link.span, true));
+        implied.push((name.to_owned(), link.part(0..name.len()), true));
     });
     for key in ["network_mode", "ipc", "pid", "uts", "cgroup"] {
         let Some(entry) = fields.get(key) else { continue };
         if let Some(name) = entry.value.as_text().and_then(|text| text.strip_prefix("service:")) {
-            implied.push((name.to_owned(), entry.value.span, true));
+            let start = "service:".len();
+            implied.push((name.to_owned(), entry.value.part(start..start + name.len()), true));
         }
     }
     each(fields, "volumes_from", |from| {
         let text = from.as_text().unwrap_or_default();
         if !text.starts_with("container:") {
-            implied.push((text.split(':').next().unwrap_or(text).to_owned(), from.span, false));
+            let name = text.split(':').next().unwrap_or(text);
+            implied.push((name.to_owned(), from.part(0..name.len()), false));
         }
     });
     for (name, span, restart) in implied {

@@ -29,6 +29,11 @@ pub(crate) fn model(files: &[(PathBuf, Span)], chain: &[PathBuf], cx: &mut Cx<'_
             }
         }
     }
+    let only_version = |root: &Node| root.as_mapping().is_some_and(|root| root.keys().all(|key| &**key == "version"));
+    if merged.as_ref().is_some_and(only_version) {
+        merged = None;
+        empty = files.first().map(|(path, asked)| (path, *asked));
+    }
     let Some(mut root) = merged else {
         if let Some((path, asked)) = empty.filter(|_| cx.report.errors() == 0) {
             report_empty(path, asked, cx);

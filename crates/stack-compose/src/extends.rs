@@ -10,7 +10,7 @@ use crate::report::{Code, Problem};
 use crate::shape::merge;
 use crate::text::Span;
 use crate::toplevel::section;
-use crate::yaml::{Kind, Mapping, Node};
+use crate::yaml::{Entry, Kind, Mapping, Node, Tag};
 
 /// A chain of more is a mistake, and each step is a recursion.
 const MAX_CHAIN: usize = 64;
@@ -53,6 +53,7 @@ impl Extending<'_, '_> {
         let Some(extends) = entry.value.get("extends") else { return };
         let Some(other) = extends.get("service").filter(|node| node.as_text().is_some()).cloned() else { return };
         let from = extends.get("file").filter(|node| node.as_text().is_some()).cloned();
+        let errors = self.cx.report.errors();
         let wanted = other.as_text().unwrap_or_default().to_owned();
         self.chain.push((name.to_owned(), file.to_owned(), other.span));
         let base = match &from {
@@ -60,6 +61,9 @@ impl Extending<'_, '_> {
             Some(from) => self.of_another_file(&wanted, &other, from, file),
         };
         self.chain.pop();
+        if base.is_none() && self.cx.report.errors() > errors {
+            mark_broken(services, name);
+        }
         if let Some(base) = base
             && let Some(entry) = services.get_mut(name)
         {
@@ -135,12 +139,20 @@ impl Extending<'_, '_> {
     }
 }
 
+/// What it would have got from the other service is not missing as well.
+fn mark_broken(services: &mut Mapping, name: &str) {
+    let Some(Kind::Mapping(fields)) = services.get_mut(name).map(|entry| &mut entry.value.kind) else { return };
+    let at = fields.values().next().map_or(Span::default(), |entry| entry.key);
+    let broken = || Entry { key: at, value: Node { tag: Tag::Broken, ..Node::null(at) } };
+    fields.entry("image".into()).or_insert_with(broken);
+}
+
 /// The service on top of what it extends.
 fn lay_over(mut base: Node, service: &mut Node, cx: &mut Cx<'_>) {
     let span = service.span;
     let tag = service.tag;
     let mut over = std::mem::replace(service, Node::null(span));
-    over.tag = crate::yaml::Tag::None;
+    over.tag = Tag::None;
     if let Kind::Mapping(fields) = &mut over.kind {
         fields.shift_remove("extends");
     }

@@ -7,9 +7,9 @@ use crate::keys::service_key;
 use crate::project::Project;
 use crate::report::{Code, Problem};
 use crate::service::Service;
-use crate::text::Span;
+use crate::text::{Span, Spanned};
 use crate::toplevel;
-use crate::yaml::{Entry, Kind, Mapping, Node};
+use crate::yaml::{Entry, Kind, Mapping, Node, Tag};
 
 /// Everything the tree says, with the services that the profiles leave out apart.
 pub(crate) fn parse_project(root: Node, name: ProjectName, profiles: &[String], cx: &mut Cx<'_>) -> Project {
@@ -44,6 +44,13 @@ fn parse_service(name: &str, entry: &Entry, cx: &mut Cx<'_>) -> Service {
     let mut service = Service { name: name.to_owned(), span: entry.key, ..Service::default() };
     let Some(fields) = entry.value.as_mapping() else { return service };
     for (key, field) in fields {
+        if field.value.tag == Tag::Broken {
+            // What cannot be read is not missing as well.
+            if &**key == "image" {
+                service.image = Some(Spanned::default());
+            }
+            continue;
+        }
         if let Some(parse) = service_key(key).and_then(|key| key.parse) {
             parse(&field.value, &mut service, cx);
         }

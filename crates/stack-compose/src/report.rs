@@ -40,6 +40,7 @@ pub(crate) enum Code {
     RepeatedItem,
     RequiredVariable,
     SeveralFiles,
+    TypographicQuote,
     UndefinedReference,
     UnitHint,
     UnknownKey,
@@ -55,7 +56,7 @@ impl Code {
 }
 
 /// Each code with its text and what there is to say about it, in the order of the enum.
-const CODES: [(Code, &str, &str); 34] = [
+const CODES: [(Code, &str, &str); 35] = [
     (
         Code::AliasBudget,
         "alias-budget",
@@ -179,6 +180,11 @@ const CODES: [(Code, &str, &str); 34] = [
         Code::SeveralFiles,
         "several-files",
         "The directory has several Compose files by their usual names; the one of the highest rank is used. Remove the others, or name one with `-f`.",
+    ),
+    (
+        Code::TypographicQuote,
+        "typographic-quote",
+        "The value begins with a quote such as `“` that a word processor or a web page has put there. YAML knows `\"` and `'` only, so it is a letter like any other and becomes a part of the value.",
     ),
     (
         Code::UndefinedReference,

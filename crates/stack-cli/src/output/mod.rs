@@ -1,5 +1,7 @@
 //! Everything that is printed: results on standard output, progress and complaints on standard error.
 
+#[cfg(test)]
+mod broken_tests;
 mod diagnostics;
 mod json;
 mod log_lines;

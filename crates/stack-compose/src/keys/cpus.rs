@@ -25,6 +25,9 @@ mod tests {
 
     #[test]
     fn others_are_refused() {
-        assert_eq!(errors("cpus: half"), ["4:11 `cpus` must be a number, not the text `half`"]);
+        assert_eq!(
+            errors("cpus: half"),
+            ["4:11 `cpus` must be a number, not the text `half`; write a decimal number, such as `0.5`"]
+        );
     }
 }

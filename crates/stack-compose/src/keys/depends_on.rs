@@ -154,7 +154,7 @@ mod tests {
                 "services:\n  a: {image: i, depends_on: {b: {condition: healthy}, c: {}}}\n  b: {image: i}\n  c: {image: i}\n"
             ),
             [
-                "2:45 `healthy` is not a value of `condition`",
+                "2:45 `healthy` is not a value of `condition`; did you mean `service_healthy`?",
                 "2:55 `c` of `depends_on` needs `condition`; add `condition: …`"
             ]
         );

@@ -49,7 +49,12 @@ mod tests {
 
     #[test]
     fn values_are_leaves() {
-        assert_eq!(errors("environment: {A: [1]}"), ["4:22 `A` of `environment` must be a single value, not a list"]);
+        assert_eq!(
+            errors("environment: {A: [1]}"),
+            [
+                "4:22 `A` of `environment` must be a single value, not a list; write one text or number; several values need several names"
+            ]
+        );
     }
 
     #[test]

@@ -169,7 +169,9 @@ pub(super) fn octal_mode(node: &Node, what: &str, cx: &mut Cx<'_>) -> Option<u32
     if let Some(scalar) = decimal.filter(|_| mode > 0) {
         let message = format!("{what} is the decimal number {mode}, which is {mode:#o} in octal");
         let problem = Problem::warning(Code::UnitHint, node.span, message);
-        cx.push(problem.patch(node.span, format!("\"0{}\"", scalar.text)));
+        let octal = scalar.text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+        let problem = problem.help("write the bits as chmod(1) takes them, in quotes: `\"0440\"`");
+        cx.push(if octal { problem.patch(node.span, format!("\"0{}\"", scalar.text)) } else { problem });
     }
     Some(mode)
 }

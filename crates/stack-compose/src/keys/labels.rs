@@ -24,6 +24,11 @@ mod tests {
 
     #[test]
     fn a_single_text_is_refused() {
-        assert_eq!(errors("labels: a"), ["4:13 `labels` must be a mapping or a list of `KEY=VALUE`, not the text `a`"]);
+        assert_eq!(
+            errors("labels: a"),
+            [
+                "4:13 `labels` must be a mapping or a list of `KEY=VALUE`, not the text `a`; write it as an item of a list"
+            ]
+        );
     }
 }

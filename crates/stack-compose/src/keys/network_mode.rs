@@ -73,7 +73,13 @@ mod tests {
     fn the_rest_is_refused() {
         let bridge = ["4:19 `network_mode: bridge` is not supported yet"];
         assert_eq!(errors("network_mode: bridge"), bridge);
-        assert_eq!(errors("network_mode: service:b"), ["4:19 service `a` depends on undefined service `b`"]);
+        assert_eq!(
+            errors("network_mode: service:b"),
+            [
+                "4:19 `network_mode: service:b` is not supported yet",
+                "4:27 service `a` depends on undefined service `b`",
+            ]
+        );
         assert_eq!(errors("network_mode: hots"), ["4:19 `hots` is not a network mode; did you mean `host`?"]);
     }
 

@@ -21,7 +21,10 @@ mod tests {
 
     #[test]
     fn others_are_refused() {
-        assert_eq!(errors("pids_limit: -2"), ["4:17 `pids_limit` must be at least -1"]);
-        assert_eq!(errors("pids_limit: 1.5"), ["4:17 `pids_limit` must be a whole number, not the number `1.5`"]);
+        assert_eq!(errors("pids_limit: -2"), ["4:17 `pids_limit` must be at least -1; write a number in this range"]);
+        assert_eq!(
+            errors("pids_limit: 1.5"),
+            ["4:17 `pids_limit` must be a whole number, not the number `1.5`; write digits only, such as `3`"]
+        );
     }
 }

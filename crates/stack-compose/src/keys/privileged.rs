@@ -22,6 +22,11 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_where_it_stands() {
-        assert_eq!(errors("privileged: 3"), ["4:17 `privileged` must be `true` or `false`, not the number `3`"]);
+        assert_eq!(
+            errors("privileged: 3"),
+            [
+                "4:17 `privileged` must be `true` or `false`, not the number `3`; write `true` or `false`, without quotes"
+            ]
+        );
     }
 }

@@ -22,6 +22,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_where_it_stands() {
-        assert_eq!(errors("read_only: 3"), ["4:16 `read_only` must be `true` or `false`, not the number `3`"]);
+        assert_eq!(
+            errors("read_only: 3"),
+            ["4:16 `read_only` must be `true` or `false`, not the number `3`; write `true` or `false`, without quotes"]
+        );
     }
 }

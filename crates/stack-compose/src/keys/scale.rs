@@ -50,6 +50,6 @@ mod tests {
             errors("scale: 2\ndeploy: {replicas: 3}"),
             ["4:12 `scale` and `deploy.replicas` say different numbers; remove one of them"]
         );
-        assert_eq!(errors("scale: -1"), ["4:12 `scale` must be between 0 and 1000"]);
+        assert_eq!(errors("scale: -1"), ["4:12 `scale` must be between 0 and 1000; write a number in this range"]);
     }
 }

@@ -21,6 +21,11 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_where_it_stands() {
-        assert_eq!(errors("stdin_open: 3"), ["4:17 `stdin_open` must be `true` or `false`, not the number `3`"]);
+        assert_eq!(
+            errors("stdin_open: 3"),
+            [
+                "4:17 `stdin_open` must be `true` or `false`, not the number `3`; write `true` or `false`, without quotes"
+            ]
+        );
     }
 }

@@ -21,6 +21,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_where_it_stands() {
-        assert_eq!(errors("tty: 3"), ["4:10 `tty` must be `true` or `false`, not the number `3`"]);
+        assert_eq!(
+            errors("tty: 3"),
+            ["4:10 `tty` must be `true` or `false`, not the number `3`; write `true` or `false`, without quotes"]
+        );
     }
 }

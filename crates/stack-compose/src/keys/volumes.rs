@@ -317,6 +317,11 @@ fn check(service: &Service, project: &Project, report: &mut Report) {
             let problem = Problem::error(Code::UndefinedReference, key.span, message);
             let problem = problem.reason("a source without a leading `.`, `/` or `~` is the name of a volume");
             let problem = problem.help(format!("declare it: add `{}:` under the top-level `volumes:`", key.value));
+            if key.value.contains('/') {
+                let path = format!("./{}", key.value);
+                report.push(problem.help(format!("did you mean the directory `{path}`?")).patch(key.span, path));
+                continue;
+            }
             report.push(problem.nearest(key.span, nearest(&key.value, project.volumes.keys().map(String::as_str))));
         }
     }

@@ -104,19 +104,55 @@ fn field(entry: Entry, shape: &'static Shape, at: &At<'_>, cx: &mut Cx<'_>) -> E
     Entry { key, value: canonical(value, shape, at, cx).unwrap_or_else(broken) }
 }
 
-fn unknown_key(name: &str, entry: &Entry, object: &'static Object, at: &At<'_>, cx: &mut Cx<'_>) {
-    let near = nearest(name, object.fields.iter().map(|field| field.name));
+fn unknown_key(name: &str, entry: &Entry, object: &Object, at: &At<'_>, cx: &mut Cx<'_>) {
     let message = format!("unknown key `{name}` in {at}");
     let problem = Problem::error(Code::UnknownKey, entry.key, message);
-    cx.push(misplaced(name, near, entry, problem, at));
+    let place = at.to_string();
+    if let Some(help) = misplaced(name, &place) {
+        return cx.push(problem.help(help));
+    }
+    let synonym = SYNONYMS.iter().find(|(word, _)| *word == name).map(|(_, key)| *key);
+    let near = nearest(name, object.fields.iter().map(|field| field.name));
+    let near = near.or(synonym.filter(|key| object.field(key).is_some()));
+    if near.is_some() {
+        return cx.push(problem.nearest(entry.key, near));
+    }
+    let section = ["services", "networks", "volumes", "secrets", "configs"];
+    cx.push(if section.iter().any(|section| place == format!("service `{section}`")) {
+        problem.help("is this the top-level key? Then it stands at the beginning of the line, not below `services:`")
+    } else if place == "the project" && entry.value.as_mapping().is_some() {
+        problem.help("a service stands under `services:`; keys of your own begin with `x-`")
+    } else if object.fields.len() <= FEW_KEYS {
+        let keys = object.fields.iter().map(|field| format!("`{}`", field.name)).collect::<Vec<_>>().join(", ");
+        problem.help(format!("the keys here are {keys}"))
+    } else {
+        problem.help("remove it, or let it begin with `x-` if it is your own")
+    });
 }
 
+/// So many keys can be listed in a message.
+const FEW_KEYS: usize = 12;
+
+/// Words for the same from elsewhere.
+const SYNONYMS: [(&str, &str); 10] = [
+    ("src", "source"),
+    ("dst", "target"),
+    ("dest", "target"),
+    ("destination", "target"),
+    ("host", "published"),
+    ("container", "target"),
+    ("path", "file"),
+    ("readonly", "read_only"),
+    ("retry", "retries"),
+    ("value", "content"),
+];
+
 /// What people know from elsewhere, and where it stands in the Compose language.
-fn misplaced(name: &str, near: Option<&str>, entry: &Entry, problem: Problem, at: &At<'_>) -> Problem {
-    let place = at.to_string();
+fn misplaced(name: &str, place: &str) -> Option<&'static str> {
     let service = place.starts_with("service ");
-    let help = match name {
+    Some(match name {
         "replicas" if service => "write it under `deploy:`, or use `scale`",
+        "restart_policy" | "resources" | "placement" if service => "write it under `deploy:`",
         "limits" | "reservations" if service => "write it under `deploy: resources:`",
         "memory" if service => "write `mem_limit`, or `memory` under `deploy: resources: limits:`",
         "cpu" if service => "write `cpus`",
@@ -127,13 +163,10 @@ fn misplaced(name: &str, near: Option<&str>, entry: &Entry, problem: Problem, at
         "net" if service => "write `network_mode`",
         "log_driver" | "log_opt" if service => "write it under `logging:`",
         "volume_driver" if service => "write `driver` under the volume in the top-level `volumes:`",
+        "max-size" | "max-file" if place == "`logging`" => "write it under `options:`",
         "image" | "build" | "ports" | "command" | "environment" if place == "the project" => {
             "this belongs to a service: write it under `services:` and the name of a service, indented"
         }
-        _ if place == "the project" && near.is_none() && entry.value.as_mapping().is_some() => {
-            "a service stands under `services:`; keys of your own begin with `x-`"
-        }
-        _ => return problem.nearest(entry.key, near),
-    };
-    problem.help(help)
+        _ => return None,
+    })
 }

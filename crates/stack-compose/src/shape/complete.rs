@@ -45,10 +45,10 @@ fn fields(mapping: &mut Mapping, place: Span, object: &'static Object, at: &At<'
     });
 }
 
-/// Whether the value stays.
+/// Whether the value stays. A broken one does: it was reported, and is not missing.
 fn value(entry: &mut Entry, shape: &'static Shape, at: &At<'_>, cx: &mut Cx<'_>) -> bool {
     if entry.value.tag == Tag::Broken {
-        return false;
+        return true;
     }
     if entry.value.is_null() {
         return shape.takes_null() || refuse_null(entry.value.span, at, cx);

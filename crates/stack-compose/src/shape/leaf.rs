@@ -146,6 +146,7 @@ impl Cx<'_> {
         let problem = Problem::error(Code::InvalidValue, node.span, message);
         let all = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
         let near = nearest(text, words.iter().copied());
+        let near = near.or_else(|| words.iter().copied().find(|word| text.len() > 3 && word.contains(text)));
         self.push(problem.reason(format!("it must be one of {all}")).nearest(node.span, near));
         false
     }

@@ -47,7 +47,7 @@ fn keys_of_the_specification_and_slips_are_told_apart() {
     assert_eq!(
         project_errors("include: [x]\nservice:\n  a: {image: i}\nservices: {a: {image: i, build: .}, b: {imaeg: i}}\n"),
         [
-            "1:11 /p/x does not exist",
+            "1:11 /p/x does not exist; create it, or correct the path",
             "2:1 unknown key `service` in the project; did you mean `services`?",
             "4:26 the key `build` is not supported yet; remove it, if the program runs without it",
             "4:37 service `b` has neither `image` nor `build`; add `image: name:tag`",

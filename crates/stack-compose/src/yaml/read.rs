@@ -94,6 +94,7 @@ impl<'a> Reader<'a> {
             Event::Alias(id) => return self.alias(id, span, depth),
             Event::Scalar(text, style, anchor, tag) => {
                 let (tag, core) = self.tag(tag.as_deref(), span);
+                self.warn_of_quote(&text, style, span);
                 (self.scalar(text, style, core, tag, span), anchor)
             }
             Event::SequenceStart(_, anchor, tag) => {
@@ -254,6 +255,16 @@ impl<'a> Reader<'a> {
                 self.report.push(problem.help("`!reset` and `!override` are the tags of the Compose language"));
                 (Tag::None, None)
             }
+        }
+    }
+
+    /// What a word processor makes of a quote is an ordinary letter to YAML.
+    fn warn_of_quote(&mut self, text: &str, style: ScalarStyle, span: Span) {
+        let Some(quote) = text.chars().next().filter(|first| "“”„‘’".contains(*first)) else { return };
+        if style == ScalarStyle::Plain {
+            let message = format!("`{quote}` is not a quote of YAML, but a part of the value");
+            let problem = Problem::warning(Code::TypographicQuote, span, message);
+            self.report.push(problem.help("write plain quotes: `\"` or `'`"));
         }
     }
 

@@ -8,6 +8,11 @@ use crate::text::{FileId, span_of};
 /// The problem behind an error of the parser.
 pub(super) fn syntax_problem(error: &ScanError, text: &str, file: FileId) -> Problem {
     let at = error.marker().byte_offset().unwrap_or(text.len()).min(text.len());
+    if let Some(marker) = conflict_marker(text, at) {
+        let span = span_of(text, file, marker..marker + MARKERS[0].len());
+        let problem = Problem::error(Code::YamlSyntax, span, "a merge conflict is left in the file");
+        return problem.help("keep one of the two versions, and remove the lines of `<`, `=` and `>`");
+    }
     if let Some(tab) = indenting_tab(error, text, at) {
         let span = span_of(text, file, tab..tab + 1);
         let problem = Problem::error(Code::YamlSyntax, span, "a tab is used for indentation");
@@ -17,6 +22,13 @@ pub(super) fn syntax_problem(error: &ScanError, text: &str, file: FileId) -> Pro
         let span = span_of(text, file, colon..colon + 1);
         let problem = Problem::error(Code::YamlSyntax, span, "a space is missing after this `:`");
         return problem.reason("without it the whole word is a value, not a key").patch(span, ": ");
+    }
+    if let Some(line) = deeper_than_value(error, text, at) {
+        let span = span_of(text, file, line.clone());
+        let problem = Problem::error(Code::YamlSyntax, span, "this line is indented deeper than the key above it");
+        return problem
+            .reason("the key above has a value already, so nothing can stand below it")
+            .help("give both keys the same indentation");
     }
     let width = text.get(at..).and_then(|rest| rest.chars().next()).filter(|c| *c != '\n').map_or(0, char::len_utf8);
     let span = span_of(text, file, at..at + width);
@@ -45,11 +57,55 @@ fn words(error: &ScanError) -> (String, Option<&'static str>) {
             "this line does not fit the indentation of the block above it".to_owned(),
             Some("give keys of one mapping the same indentation, and begin each item of a list with `- `"),
         ),
+        ErrorKind::UnexpectedCharacter { character } if character.is_control() => {
+            let message = format!("the control character U+{:04X} cannot stand here", u32::from(*character));
+            (message, Some("remove it, or write it as `\\x…` in double quotes"))
+        }
         ErrorKind::UnexpectedCharacter { character } => {
             (format!("a value cannot begin with `{}`", character.escape_default()), Some("put the value in quotes"))
         }
-        _ => (error.info(), None),
+        _ => (error.info(), Some(by_text(&error.info()))),
     }
+}
+
+/// What helps with the rarer mistakes, by a word of the parser's message.
+fn by_text(message: &str) -> &'static str {
+    const HELP: [(&str, &str); 6] = [
+        ("escape", "write `\\\\` for a backslash, or use single quotes"),
+        ("alias", "put a text that begins with `*` or `&` in quotes"),
+        ("bracket", "close it with `]` or `}`"),
+        ("flow", "close it with `]` or `}`, and put one comma between two items"),
+        ("':' indicator", "close the bracket above, or put a value with `: ` in quotes"),
+        ("tag", "put a text that begins with `!` in quotes"),
+    ];
+    let found = HELP.iter().find(|(word, _)| message.contains(word));
+    found.map_or("look at the quotes, brackets and indentation of this line and the one above it", |(_, help)| *help)
+}
+
+/// What version control leaves at the beginning of lines.
+const MARKERS: [&str; 3] = ["<<<<<<<", "=======", ">>>>>>>"];
+
+/// The first of them, if the parser stopped behind it.
+fn conflict_marker(text: &str, at: usize) -> Option<usize> {
+    let mut offset = 0;
+    text.split_inclusive('\n').find_map(|line| {
+        let start = offset;
+        offset += line.len();
+        (MARKERS.iter().any(|marker| line.starts_with(marker)) && start <= at + line.len()).then_some(start)
+    })
+}
+
+/// `key: value` below `key: value`, and further in: the stretch of its blanks.
+fn deeper_than_value(error: &ScanError, text: &str, at: usize) -> Option<std::ops::Range<usize>> {
+    if !matches!(error.kind(), ErrorKind::MappingValueNotAllowed) {
+        return None;
+    }
+    let start = text.get(..at)?.rfind('\n')? + 1;
+    let before = text[..start].trim_end().rsplit('\n').next()?;
+    let blanks = |line: &str| line.len() - line.trim_start_matches(' ').len();
+    let here = blanks(&text[start..]);
+    let has_value = before.split_once(": ").is_some_and(|(_, value)| !value.trim().is_empty());
+    (has_value && here > blanks(before)).then_some(start..start + here)
 }
 
 /// The line at an offset and the one after it, with the offset of the first.
