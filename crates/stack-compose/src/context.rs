@@ -14,7 +14,13 @@ use crate::shape::Trail;
 use crate::source::{MAX_FILE_BYTES, SourceLoader};
 use crate::text::{FileId, Files, Span};
 use crate::variables::Variables;
-use crate::yaml::Node;
+use crate::yaml::{Mapping, Node};
+
+/// Values of one project, counting every copy that `extends` and `include` make. Real projects have some thousands.
+const MAX_VALUES: usize = 120_000;
+
+/// Bytes of all files of one project that are configuration.
+const MAX_TEXT: usize = 24 << 20;
 
 /// One load.
 pub(crate) struct Cx<'a> {
@@ -36,7 +42,16 @@ pub(crate) struct Cx<'a> {
     /// Ports that ranges became so far.
     pub(crate) ports: usize,
     stdin: Option<String>,
-    /// Documents of files that were read already: a file may be extended by many services.
+    /// Services of files that others extend, by the file and the scope they were read in.
+    pub(crate) bases: HashMap<(PathBuf, usize), Mapping>,
+    /// Which included project is being read: each has variables of its own.
+    pub(crate) scope: usize,
+    scopes: usize,
+    /// Values so far, counting every copy.
+    values: usize,
+    /// Bytes of texts so far.
+    text: usize,
+    /// Documents of files that were read to find the project's name, and wait to be taken.
     pub(crate) parsed: HashMap<PathBuf, Vec<Node>>,
 }
 
@@ -54,6 +69,11 @@ impl<'a> Cx<'a> {
             templates: !phases.interpolate,
             resolve_paths: phases.resolve_paths,
             trail: Trail::default(),
+            bases: HashMap::new(),
+            scope: 0,
+            scopes: 0,
+            values: 0,
+            text: 0,
             ports: 0,
             stdin: source.stdin.clone(),
             parsed: HashMap::new(),
@@ -64,6 +84,25 @@ impl<'a> Cx<'a> {
 impl Cx<'_> {
     pub(crate) fn push(&mut self, problem: Problem) {
         self.report.push(problem);
+    }
+
+    /// Begins a scope of its own and returns the one before.
+    pub(crate) fn enter_scope(&mut self) -> usize {
+        self.scopes += 1;
+        std::mem::replace(&mut self.scope, self.scopes)
+    }
+
+    /// Takes so many values into the project; false when that is too much, which is said once.
+    pub(crate) fn spend(&mut self, values: usize, span: Span) -> bool {
+        let was_fine = self.values <= MAX_VALUES;
+        self.values += values;
+        let fine = self.values <= MAX_VALUES;
+        if was_fine && !fine {
+            let message = format!("the project grows beyond {MAX_VALUES} values, counting every copy");
+            let problem = Problem::error(Code::AliasBudget, span, message);
+            self.push(problem.help("extend or include less, or split the project"));
+        }
+        fine
     }
 
     pub(crate) fn exists(&mut self, path: &Path) -> bool {
@@ -92,6 +131,12 @@ impl Cx<'_> {
         };
         match String::from_utf8(content) {
             Ok(text) => {
+                self.text += text.len();
+                if self.text > MAX_TEXT {
+                    let message = format!("the files of the project are larger than {} MiB together", MAX_TEXT >> 20);
+                    self.push(Problem::error(Code::FileTooLarge, asked, message).help("split the project"));
+                    return None;
+                }
                 let text: Arc<str> = text.into();
                 Some((self.files.add(path, Arc::clone(&text)), text))
             }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::context::Cx;
 use crate::interpolate::interpolate;
-use crate::report::{Code, Problem};
+use crate::report::{Code, Problem, Report};
 use crate::shape::{At, Merge, canonical, complete, merge, settle, unify};
 use crate::text::Span;
 use crate::toplevel::{ROOT, check_version};
@@ -72,13 +72,37 @@ fn report_empty(path: &Path, asked: Span, cx: &mut Cx<'_>) {
     cx.push(problem.help("write at least `services:` with one service"));
 }
 
-/// The documents of a file that say something.
-pub(crate) fn read_file(path: &Path, asked: Span, cx: &mut Cx<'_>) -> Vec<Node> {
-    if let Some(documents) = cx.parsed.get(path) {
-        return documents.clone();
+/// The documents of a file that say something. A file that is read again is parsed again, from the text that was kept.
+fn read_file(path: &Path, asked: Span, cx: &mut Cx<'_>) -> Vec<Node> {
+    let documents = match cx.parsed.remove(path) {
+        Some(documents) => documents,
+        None => parse_file(path, asked, cx),
+    };
+    let count = documents.iter().map(Node::count).sum();
+    if cx.spend(count, asked) { documents } else { Vec::new() }
+}
+
+/// Reads a file ahead of its turn.
+pub(crate) fn peek<'c>(path: &Path, cx: &'c mut Cx<'_>) -> &'c [Node] {
+    if !cx.parsed.contains_key(path) {
+        let documents = parse_file(path, Span::default(), cx);
+        cx.parsed.insert(path.to_owned(), documents);
     }
-    let Some((file, text)) = cx.read_text(path, asked) else { return Vec::new() };
-    let mut documents = read(&text, file, &mut cx.report);
+    cx.parsed.get(path).map_or(&[], Vec::as_slice)
+}
+
+fn parse_file(path: &Path, asked: Span, cx: &mut Cx<'_>) -> Vec<Node> {
+    let known = cx.files.find(path);
+    let mut again = Report::default();
+    let (file, text, report) = match known {
+        // Its mistakes are in the report already.
+        Some((file, text)) => (file, text, &mut again),
+        None => match cx.read_text(path, asked) {
+            Some((file, text)) => (file, text, &mut cx.report),
+            None => return Vec::new(),
+        },
+    };
+    let mut documents = read(&text, file, report);
     documents.retain(|document| !document.is_null());
     documents.retain(|document| {
         let good = document.as_mapping().is_some();
@@ -87,7 +111,6 @@ pub(crate) fn read_file(path: &Path, asked: Span, cx: &mut Cx<'_>) -> Vec<Node> 
         }
         good
     });
-    cx.parsed.insert(path.to_owned(), documents.clone());
     documents
 }
 

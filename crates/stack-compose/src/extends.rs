@@ -80,7 +80,30 @@ impl Extending<'_, '_> {
             return None;
         }
         self.complete(wanted, services, file);
-        services.get(wanted).map(|entry| entry.value.clone()).filter(|base| !base.is_null())
+        self.copy_of(wanted, services, other.span)
+    }
+
+    /// The services of another file. They are taken out of the store while one of them is completed.
+    fn services_of(&mut self, path: &Path, asked: Span) -> Option<Mapping> {
+        if let Some(services) = self.cx.bases.remove(&(path.to_owned(), self.cx.scope)) {
+            return Some(services);
+        }
+        let mut root = document::read_merged(path, asked, self.cx)?;
+        let Kind::Mapping(fields) = &mut root.kind else { return None };
+        match fields.swap_remove("services").map(|entry| entry.value.kind) {
+            Some(Kind::Mapping(services)) => Some(services),
+            _ => {
+                let message = format!("{} has no `services`", path.display());
+                let problem = Problem::error(Code::UndefinedReference, asked, message);
+                self.cx.push(problem.help("write the service that is extended under `services:` there"));
+                None
+            }
+        }
+    }
+
+    fn copy_of(&mut self, wanted: &str, services: &Mapping, span: Span) -> Option<Node> {
+        let base = services.get(wanted).map(|entry| &entry.value).filter(|base| !base.is_null())?;
+        self.cx.spend(base.count(), span).then(|| base.clone())
     }
 
     fn of_another_file(&mut self, wanted: &str, other: &Node, from: &Node, file: &Path) -> Option<Node> {
@@ -91,20 +114,16 @@ impl Extending<'_, '_> {
         if self.is_cycle(wanted, &path, other.span) {
             return None;
         }
-        let mut root = document::read_merged(&path, from.span, self.cx)?;
-        let Kind::Mapping(fields) = &mut root.kind else { return None };
-        let mut services = fields.get("services").and_then(|entry| entry.value.as_mapping()).cloned();
-        let Some(services) = &mut services else {
-            let message = format!("{} has no `services`", path.display());
-            self.cx.push(Problem::error(Code::UndefinedReference, from.span, message));
-            return None;
+        let mut services = self.services_of(&path, from.span)?;
+        let base = if services.contains_key(wanted) {
+            self.complete(wanted, &mut services, &path);
+            self.copy_of(wanted, &services, other.span)
+        } else {
+            self.not_found(wanted, other.span, &services, &path);
+            None
         };
-        if !services.contains_key(wanted) {
-            self.not_found(wanted, other.span, services, &path);
-            return None;
-        }
-        self.complete(wanted, services, &path);
-        let mut base = services.get(wanted).map(|entry| entry.value.clone()).filter(|base| !base.is_null())?;
+        self.cx.bases.insert((path.clone(), self.cx.scope), services);
+        let mut base = base?;
         let directory = path.parent().map(Path::to_owned).unwrap_or_default();
         paths::resolve_service(&mut base, &directory, self.cx);
         Some(base)

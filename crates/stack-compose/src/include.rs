@@ -52,7 +52,9 @@ fn read(item: &Node, chain: &[PathBuf], cx: &mut Cx<'_>) -> Option<Node> {
     let variables = cx.variables.clone();
     read_variables(item, &parent, &directory, cx);
     let outer = std::mem::replace(&mut cx.directory, directory);
+    let scope = cx.enter_scope();
     let included = document::model(&files, chain, cx);
+    cx.scope = scope;
     cx.directory = outer;
     cx.variables = variables;
     included

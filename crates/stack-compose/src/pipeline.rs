@@ -25,7 +25,7 @@ use crate::project::{FileSource, Project};
 use crate::report::{Report, Stage};
 use crate::source::SourceLoader;
 use crate::text::{Span, Spanned};
-use crate::yaml::{Kind, Node};
+use crate::yaml::Node;
 use crate::{defaults, discover, document, support};
 
 /// Digits of the fingerprint of a secret or config.
@@ -136,10 +136,9 @@ fn build(source: &ProjectSource, mut root: Node, (name, phases): (ProjectName, P
 fn name_of(source: &ProjectSource, files: &[PathBuf], cx: &mut Cx<'_>) -> Option<ProjectName> {
     let mut written = None;
     for path in files {
-        for document in document::read_file(path, Span::default(), cx) {
-            let Kind::Mapping(root) = &document.kind else { continue };
-            let Some(entry) = root.get("name").filter(|entry| !entry.value.is_null()) else { continue };
-            let mut value = entry.value.clone();
+        let names = document::peek(path, cx).iter().filter_map(|document| document.get("name"));
+        let names: Vec<Node> = names.filter(|name| !name.is_null()).cloned().collect();
+        for mut value in names {
             interpolate(&mut value, &cx.variables, &mut Report::default());
             if let Some(text) = value.as_text() {
                 written = Some(Spanned::new(text.to_owned(), value.span));

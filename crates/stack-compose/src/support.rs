@@ -320,6 +320,7 @@ mod tests {
         "services.*.volumes.*.volume.nocopy",
         "volumes.*.driver",
         "volumes.*.external",
+        "volumes.*.external.name",
         "volumes.*.labels",
         "volumes.*.name",
     ];

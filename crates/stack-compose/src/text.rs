@@ -78,6 +78,12 @@ impl Files {
         span_of(text, file, range)
     }
 
+    /// A file that was read already, with its text.
+    pub(crate) fn find(&self, path: &Path) -> Option<(FileId, Arc<str>)> {
+        let index = self.files.iter().position(|file| file.path == path)?;
+        Some((FileId(narrow(index)), Arc::clone(&self.files[index].text)))
+    }
+
     /// The beginning of a file that was read.
     pub(crate) fn start_of(&self, path: &Path) -> Span {
         match self.files.iter().position(|file| file.path == path) {

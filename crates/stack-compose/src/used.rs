@@ -6,11 +6,10 @@ use stack_model::ProjectSource;
 
 use crate::context::Cx;
 use crate::discover;
-use crate::document::read_file;
+use crate::document::peek;
 use crate::interpolate::expressions;
 use crate::pipeline::Phases;
 use crate::source::SourceLoader;
-use crate::text::Span;
 use crate::yaml::{Kind, Node, Value};
 
 /// A variable that a file uses.
@@ -35,8 +34,8 @@ pub fn used_variables(source: &ProjectSource, loader: &dyn SourceLoader) -> Vec<
     let Some((files, _)) = discover::find(source, &mut cx) else { return Vec::new() };
     let mut used = BTreeMap::new();
     for file in files {
-        for document in read_file(&file, Span::default(), &mut cx) {
-            collect(&document, &mut used);
+        for document in peek(&file, &mut cx) {
+            collect(document, &mut used);
         }
     }
     used.into_values().collect()

@@ -89,6 +89,9 @@ pub(crate) struct Object {
     pub(crate) extensions: bool,
 }
 
+/// Tables of more keys are sorted.
+const LONG_TABLE: usize = 32;
+
 impl Object {
     /// With `x-*` and nothing required.
     pub(crate) const fn new(fields: &'static [Field]) -> Self {
@@ -105,6 +108,10 @@ impl Object {
 
     pub(crate) fn field(&self, name: &str) -> Option<&'static Field> {
         // The table of services is sorted and long, the others are neither.
+        if self.fields.len() > LONG_TABLE {
+            let found = self.fields.binary_search_by(|field| field.name.cmp(name));
+            return found.ok().map(|index| &self.fields[index]);
+        }
         self.fields.iter().find(|field| field.name == name)
     }
 }

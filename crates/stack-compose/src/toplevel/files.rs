@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 
-use super::{expand_external, real_name, section, section_of};
+use super::{EXTERNAL, expand_external, real_name, section, section_of};
 use crate::context::Cx;
 use crate::project::FileSource;
-use crate::shape::common::{BOOL, LABELS, OPTIONS, TEXT};
+use crate::shape::common::{LABELS, OPTIONS, TEXT};
 use crate::shape::{Field, Forms, Object, Shape};
 use crate::text::Spanned;
 use crate::yaml::Mapping;
@@ -18,7 +18,7 @@ const SECRET_LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("name", "Name of its own.", &TEXT),
     Field::new("file", "File that holds it.", &TEXT),
     Field::new("environment", "Variable that holds it.", &TEXT),
-    Field::new("external", "Made by someone else.", &BOOL),
+    Field::new("external", "Made by someone else.", &EXTERNAL),
     Field::new("labels", "Labels.", &LABELS),
     Field::new("driver", "Driver.", &TEXT),
     Field::new("driver_opts", "Options of the driver.", &OPTIONS),
@@ -32,7 +32,7 @@ const CONFIG_LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("file", "File that holds it.", &TEXT),
     Field::new("environment", "Variable that holds it.", &TEXT),
     Field::new("content", "What it is.", &TEXT),
-    Field::new("external", "Made by someone else.", &BOOL),
+    Field::new("external", "Made by someone else.", &EXTERNAL),
     Field::new("labels", "Labels.", &LABELS),
     Field::new("template_driver", "Driver for templates.", &TEXT),
 ]));

@@ -9,7 +9,7 @@ mod volumes;
 use crate::context::Cx;
 use crate::keys::{SERVICE, file_name_key};
 use crate::report::{Code, Problem};
-use crate::shape::common::TEXT;
+use crate::shape::common::{BOOL, TEXT};
 use crate::shape::{Field, MapOf, Merge, Names, Object, Shape};
 use crate::text::Span;
 use crate::yaml::{Entry, Mapping};
@@ -36,6 +36,11 @@ pub(crate) const FILE: Object = Object::new(&[
 
 const SERVICES: Shape =
     Shape::Map(MapOf { value: &SERVICE, keys: Names::Resource, entry: "service", merge: Merge::Deep });
+
+/// True or false; the old form with a name is gone when the value is looked at.
+const EXTERNAL: Shape = Shape::Either(&BOOL, &Shape::Object(&OLD_EXTERNAL));
+const OLD_EXTERNAL: Object =
+    Object::new(&[Field::new("name", "Obsolete: write `name` beside `external: true`.", &TEXT)]);
 
 /// A section with names that the user chooses.
 const fn section_of(value: &'static Shape, entry: &'static str) -> Shape {

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use stack_model::ProjectName;
 
-use super::{expand_external, real_name, section, section_of};
+use super::{EXTERNAL, expand_external, real_name, section, section_of};
 use crate::context::Cx;
 use crate::decode::not_yet;
 use crate::keys::labels_of;
@@ -21,7 +21,7 @@ const LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("driver", "Driver; `bridge` by default.", &TEXT),
     Field::new("driver_opts", "Options of the driver.", &OPTIONS),
     Field::new("ipam", "Addresses.", &IPAM).always(),
-    Field::new("external", "Made and removed by someone else.", &BOOL),
+    Field::new("external", "Made and removed by someone else.", &EXTERNAL),
     Field::new("internal", "No way out.", &BOOL),
     Field::new("attachable", "Others may join it.", &BOOL),
     Field::new("labels", "Labels.", &LABELS),

@@ -3,12 +3,12 @@
 use indexmap::IndexMap;
 use stack_model::ProjectName;
 
-use super::{expand_external, real_name, section, section_of};
+use super::{EXTERNAL, expand_external, real_name, section, section_of};
 use crate::context::Cx;
 use crate::decode::not_yet;
 use crate::keys::labels_of;
 use crate::project::Volume;
-use crate::shape::common::{BOOL, LABELS, OPTIONS, TEXT};
+use crate::shape::common::{LABELS, OPTIONS, TEXT};
 use crate::shape::{Field, Forms, Object, Shape};
 use crate::yaml::{Entry, Mapping};
 
@@ -18,7 +18,7 @@ const LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("name", "Name of its own, without that of the project before it.", &TEXT),
     Field::new("driver", "Driver; `local` by default.", &TEXT),
     Field::new("driver_opts", "Options of the driver.", &OPTIONS),
-    Field::new("external", "Made and removed by someone else.", &BOOL),
+    Field::new("external", "Made and removed by someone else.", &EXTERNAL),
     Field::new("labels", "Labels.", &LABELS),
 ]));
 

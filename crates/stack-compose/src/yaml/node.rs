@@ -117,6 +117,15 @@ impl Node {
         Self { kind: Kind::Sequence(items), span, tag: Tag::None }
     }
 
+    /// How many nodes it has, itself counted.
+    pub(crate) fn count(&self) -> usize {
+        1 + match &self.kind {
+            Kind::Scalar(_) => 0,
+            Kind::Sequence(items) => items.iter().map(Self::count).sum(),
+            Kind::Mapping(fields) => fields.values().map(|entry| entry.value.count()).sum(),
+        }
+    }
+
     pub(crate) fn is_null(&self) -> bool {
         matches!(&self.kind, Kind::Scalar(scalar) if scalar.value == Value::Null)
     }
