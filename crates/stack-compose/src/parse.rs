@@ -85,7 +85,8 @@ fn origins(fields: &Mapping, path: &mut String, origins: &mut Vec<(String, Span)
 
 /// What the plan speaks of by one key may be written under another: it is shown at its place there.
 fn same_meaning(origins: &mut Vec<(String, Span)>) {
-    const PAIRS: [(&str, &str); 8] = [
+    const PAIRS: [(&str, &str); 9] = [
+        ("restart", "deploy.restart_policy"),
         ("cpus", "deploy.resources.limits.cpus"),
         ("mem_limit", "deploy.resources.limits.memory"),
         ("mem_reservation", "deploy.resources.reservations.memory"),

@@ -96,6 +96,7 @@ pub(crate) struct Dependency {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Deploy {
     pub(crate) replicas: Option<Spanned<u32>>,
+    pub(crate) restart: Option<RestartPolicy>,
     pub(crate) limit_cpus: Option<Spanned<u64>>,
     pub(crate) limit_memory: Option<Spanned<u64>>,
     pub(crate) limit_pids: Option<Spanned<i64>>,

@@ -4,6 +4,7 @@
 use super::ServiceKey;
 use super::scale::replicas;
 use crate::context::Cx;
+use crate::nearest::nearest;
 use crate::project::Project;
 use crate::report::{Code, Problem, Report};
 use crate::service::{Deploy, Service};
@@ -11,6 +12,7 @@ use crate::shape::common::{ANY_TEXTS, COUNT, DURATION, INT, LABELS, NUMBER, TEXT
 use crate::shape::{Field, Leaf, List, Object, Shape};
 use crate::text::Spanned;
 use crate::yaml::Node;
+use stack_model::RestartPolicy;
 
 pub(super) const KEY: ServiceKey =
     ServiceKey::new("deploy", "Replicas, limits and how to roll out.", &DEPLOY).parse(parse).check(check);
@@ -97,8 +99,34 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
             deploy.reserved_memory = kept.get("memory").and_then(|entry| cx.bytes(&entry.value, "`memory`"));
         }
     }
+    deploy.restart = fields.get("restart_policy").and_then(|entry| parse_restart(&entry.value, cx));
     service.deploy = Some(deploy);
 }
+
+/// Wins over `restart`, as docker compose has it.
+fn parse_restart(node: &Node, cx: &mut Cx<'_>) -> Option<RestartPolicy> {
+    let fields = node.as_mapping()?;
+    let attempts =
+        fields.get("max_attempts").and_then(|entry| cx.integer(&entry.value, "`max_attempts`", 0..=MAX_ATTEMPTS));
+    let attempts = attempts.and_then(|attempts| u32::try_from(attempts.value).ok()).filter(|attempts| *attempts > 0);
+    let Some(condition) = fields.get("condition").map(|entry| &entry.value) else { return Some(RestartPolicy::Always) };
+    match condition.as_text().unwrap_or_default() {
+        "none" | "no" => Some(RestartPolicy::No),
+        "on-failure" => Some(RestartPolicy::OnFailure(attempts)),
+        "unless-stopped" => Some(RestartPolicy::UnlessStopped),
+        "any" | "always" | "" => Some(RestartPolicy::Always),
+        other => {
+            let near = nearest(other, ["none", "on-failure", "any"]);
+            let message = format!("`{other}` is not a condition for a restart");
+            let problem = Problem::error(Code::InvalidValue, condition.span, message);
+            cx.push(problem.reason("the conditions are `none`, `on-failure` and `any`").nearest(condition.span, near));
+            None
+        }
+    }
+}
+
+/// Attempts are counted in 32 bits.
+const MAX_ATTEMPTS: i64 = u32::MAX as i64;
 
 fn check(service: &Service, _: &Project, report: &mut Report) {
     let Some(deploy) = &service.deploy else { return };
@@ -152,7 +180,7 @@ impl Service {
 
 #[cfg(test)]
 mod tests {
-    use stack_model::{Bytes, NanoCpus};
+    use stack_model::{Bytes, NanoCpus, RestartPolicy};
 
     use crate::testing::{errors, service};
 
@@ -166,6 +194,19 @@ mod tests {
         assert_eq!((limits.pids, limits.memory_reservation), (Some(10), Some(Bytes(32 << 20))));
         assert_eq!(service.origin_of("mem_limit").to_string(), "compose.yaml:6:39");
         assert_eq!(service.origin_of("deploy.resources.limits.memory").to_string(), "compose.yaml:6:39");
+    }
+
+    #[test]
+    fn the_restart_policy_wins_over_the_short_key() {
+        let policy =
+            |text: &str| service(&format!("restart: always\ndeploy: {{restart_policy: {{{text}}}}}")).container.restart;
+        assert_eq!(policy("condition: on-failure, max_attempts: 3"), RestartPolicy::OnFailure(Some(3)));
+        assert_eq!(policy("condition: none"), RestartPolicy::No);
+        assert_eq!(policy("condition: any"), RestartPolicy::Always);
+        assert_eq!(
+            errors("deploy: {restart_policy: {condition: on_failure}}"),
+            ["4:42 `on_failure` is not a condition for a restart; did you mean `on-failure`?"]
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::nearest::nearest;
 use crate::report::{Code, Problem};
 use crate::service::Service;
 use crate::text::Spanned;
-use crate::yaml::{Node, Value as Leaf};
+use crate::yaml::Node;
 
 pub(super) const KEY: ServiceKey = ServiceKey::new(
     "restart",
@@ -17,16 +17,14 @@ pub(super) const KEY: ServiceKey = ServiceKey::new(
     &TEXT,
 )
 .parse(parse)
-.lower(|from, to| to.container.restart = from.service.restart.clone().unwrap_or_default().value);
+.lower(|from, to| {
+    let deployed = from.service.deploy.as_ref().and_then(|deploy| deploy.restart);
+    to.container.restart = deployed.unwrap_or_else(|| from.service.restart.clone().unwrap_or_default().value);
+});
 
 const WORDS: [&str; 4] = ["no", "always", "on-failure", "unless-stopped"];
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
-    if node.as_scalar().is_some_and(|scalar| scalar.value == Leaf::Bool(false)) {
-        let problem = Problem::error(Code::WrongType, node.span, "`restart` must be text, not the boolean `false`");
-        cx.push(problem.help("never restarting is the text `no`").patch(node.span, "\"no\""));
-        return;
-    }
     let Some(text) = cx.text(node, "`restart`") else { return };
     let (name, attempts) = match text.value.split_once(':') {
         Some((name, attempts)) => (name, Some(attempts)),

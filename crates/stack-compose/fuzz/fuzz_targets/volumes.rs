@@ -1,0 +1,13 @@
+//! Whatever the short form of a mount or device is: no panic, and either a project or an error.
+//! Run: `cargo +nightly fuzz run volumes` in `crates/stack-compose`.
+#![no_main]
+
+mod project;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let file = format!("services: {{a: {{image: i, volumes: [{text:?}], tmpfs: [{text:?}], devices: [{text:?}]}}}}\n");
+    project::total(&[("compose.yaml", file.as_bytes())]);
+});
