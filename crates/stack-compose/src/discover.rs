@@ -14,7 +14,7 @@ use crate::variables::Below;
 
 /// Names of a project's file, the first one wins.
 const NAMES: [&str; 6] =
-    ["stack.yaml", "stack.yml", "compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
+    ["stack.yaml", "stack.yml", "compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
 
 /// The files of the project, absolute, and its directory; `None` after a problem was reported.
 pub(crate) fn find(source: &ProjectSource, cx: &mut Cx<'_>) -> Option<(Vec<PathBuf>, PathBuf)> {
@@ -74,17 +74,15 @@ fn in_directory(directory: &Path, cx: &mut Cx<'_>) -> Option<Vec<PathBuf>> {
     Some(files)
 }
 
-/// `compose.override.yaml` beside `compose.yaml`: the same stem, with either ending.
+/// Names of overrides beside any of docker compose's names, the first one wins.
+const OVERRIDES: [&str; 4] =
+    ["compose.override.yml", "compose.override.yaml", "docker-compose.override.yml", "docker-compose.override.yaml"];
+
+/// The override beside a project file.
 fn override_of(directory: &Path, name: &str, cx: &mut Cx<'_>) -> Option<PathBuf> {
-    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    // A `compose.yaml` is also completed by an override of the older name, and the other way round.
-    let stems = match stem {
-        "compose" => ["compose", "docker-compose"].as_slice(),
-        "docker-compose" => &["docker-compose", "compose"],
-        _ => &["stack"],
-    };
-    let names = stems.iter().flat_map(|stem| [format!("{stem}.override.yaml"), format!("{stem}.override.yml")]);
-    let candidates: Vec<PathBuf> = names.map(|name| directory.join(name)).collect();
+    let names: &[&str] =
+        if name.starts_with("stack.") { &["stack.override.yaml", "stack.override.yml"] } else { &OVERRIDES };
+    let candidates: Vec<PathBuf> = names.iter().map(|name| directory.join(name)).collect();
     candidates.into_iter().find(|path| cx.exists(path))
 }
 

@@ -39,6 +39,7 @@ mod units;
 mod used;
 mod validate;
 mod variables;
+mod words;
 mod yaml;
 
 pub use origin::{Candidate, Reason};

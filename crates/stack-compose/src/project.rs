@@ -107,10 +107,13 @@ impl Project {
         self.services.keys().cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Images of the active services, sorted, each once.
+    /// Images of the active services, sorted, each once; those that are built have the name that the build gives them.
     pub fn images(&self) -> Vec<String> {
-        let images = self.services.values().filter_map(|service| service.image.as_ref());
-        images.map(|image| image.value.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+        let image = |service: &Service| match &service.image {
+            Some(image) => Some(image.value.clone()),
+            None => service.builds.then(|| format!("{}-{}", self.name, service.name)),
+        };
+        self.services.values().filter_map(image).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// The file's names of the volumes that active services use, sorted.

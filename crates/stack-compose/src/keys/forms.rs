@@ -6,6 +6,7 @@ use crate::context::Cx;
 use crate::report::{Code, Problem};
 use crate::shape::At;
 use crate::text::{Span, Spanned};
+use crate::words::{NoCommand, split};
 use crate::yaml::{Entry, Kind, Mapping, Node, Tag, Value};
 
 /// `KEY=VALUE` and `KEY` items to a mapping; a mapping stays. A key without value becomes null.
@@ -103,18 +104,37 @@ pub(crate) fn command_words(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<
             return None;
         }
     };
-    match shell_words::split(&text) {
+    if cx.is_template(&node) {
+        return Some(node);
+    }
+    match split(&text) {
         Ok(words) => {
-            let words = words.into_iter().map(|word| Node::text(word, node.span)).collect();
+            if let Some(end) = words.ends {
+                warn_of_operator(&node, &text, end, cx);
+            }
+            let words = words.list.into_iter().map(|word| Node::text(word, node.span)).collect();
             Some(Node { tag: node.tag, ..Node::sequence(words, node.span) })
         }
-        Err(_) => {
-            let problem =
-                Problem::error(Code::InvalidValue, node.span, format!("{at} has a quote that is never closed"));
-            cx.push(problem.help("close it, or write a list: `[program, argument]`"));
+        Err(mistake) => {
+            let (what, help) = match mistake {
+                NoCommand::Open => ("a quote that is never closed", "close it"),
+                NoCommand::Parenthesis => ("a parenthesis outside of quotes", "put it in quotes"),
+            };
+            let problem = Problem::error(Code::InvalidValue, node.span, format!("{at} has {what}"));
+            cx.push(problem.help(format!("{help}, or write a list: `[program, argument]`")));
             None
         }
     }
+}
+
+/// People write `a && b` and get `a`.
+fn warn_of_operator(node: &Node, text: &str, end: usize, cx: &mut Cx<'_>) {
+    let rest = &text[end..];
+    let width = rest.find(|c: char| !";&|<>".contains(c)).unwrap_or(rest.len());
+    let message = format!("the command ends before `{}`", &rest[..width]);
+    let problem = Problem::warning(Code::InvalidValue, node.part(end..end + width), message);
+    let problem = problem.reason("no shell runs it, and docker compose drops what follows as well");
+    cx.push(problem.help("write `sh -c '…'` around the whole line"));
 }
 
 /// The words of a canonical command; `None` for null.
