@@ -151,6 +151,13 @@ impl Cx<'_> {
         }
     }
 
+    /// What relative paths that begin at `directory` are made to begin at: the directory itself, or the way to it from the
+    /// project where paths are to stay relative.
+    pub(crate) fn base_of(&self, directory: &Path) -> PathBuf {
+        let way = directory.strip_prefix(&self.root).ok().filter(|_| !self.resolve_paths);
+        way.unwrap_or(directory).to_owned()
+    }
+
     /// A path of the file as an absolute one: `~` is the home directory, everything else begins at `base`.
     pub(crate) fn absolute(&self, base: &Path, path: &str) -> PathBuf {
         let home = || self.variables.get_non_empty("HOME").map(PathBuf::from);

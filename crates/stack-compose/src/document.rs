@@ -43,9 +43,10 @@ pub(crate) fn model(files: &[(PathBuf, Span)], chain: &[PathBuf], cx: &mut Cx<'_
     complete(&mut root, &ROOT, &At::ROOT, cx);
     defaults::set(&mut root);
     validate::shapes(&root, cx);
-    if cx.resolve_paths {
-        let directory = cx.directory.clone();
-        paths::resolve(&mut root, &directory, cx);
+    // Paths of an included project begin at its own directory, whatever is asked for.
+    if cx.resolve_paths || cx.scope > 0 {
+        let base = cx.base_of(&cx.directory);
+        paths::resolve(&mut root, &base, cx);
     }
     defaults::pass_variables(&mut root, cx);
     Some(root)

@@ -125,6 +125,7 @@ impl Extending<'_, '_> {
         self.cx.bases.insert((path.clone(), self.cx.scope), services);
         let mut base = base?;
         let directory = path.parent().map(Path::to_owned).unwrap_or_default();
+        let directory = self.cx.base_of(&directory);
         paths::resolve_service(&mut base, &directory, self.cx);
         Some(base)
     }

@@ -41,7 +41,11 @@ pub(crate) fn show_object(entries: &Mapping, object: &'static Object, form: Form
                 }
             }
             (None, Shown::Always) => {
-                shown.insert(name(field, form), nothing(field.shape));
+                let value = nothing(field.shape);
+                // Docker compose leaves empty objects out of YAML, and cannot from JSON.
+                if form == Form::Json || !value.is_object() || matches!(field.shape.long(), Shape::Map(_)) {
+                    shown.insert(name(field, form), value);
+                }
             }
         }
     }
