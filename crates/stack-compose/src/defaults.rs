@@ -253,3 +253,35 @@ fn each(fields: &mut Mapping, key: &str, change: impl FnMut(&mut Node)) {
         items.iter_mut().for_each(change);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::clean_inside;
+    use crate::testing::Files;
+
+    #[test]
+    fn what_a_file_implies_is_shown() {
+        let text = "services:\n  a: {image: i, links: ['b:x'], network_mode: 'service:c', volumes_from: ['d:ro', 'container:z']}\n  \
+                    b: {build: {args: {PASSED: , GONE: , X: 1}}, pull_policy: if_not_present}\n  c: {image: i}\n  d: {image: i}\n";
+        let config = Files::new(text).shown();
+        let (a, b) = (&config["services"]["a"], &config["services"]["b"]);
+        let restart = json!({"condition": "service_started", "required": true, "restart": true});
+        let plain = json!({"condition": "service_started", "required": true});
+        assert_eq!(a["depends_on"], json!({"b": restart, "c": restart, "d": plain}));
+        assert_eq!(a.get("networks"), None);
+        assert_eq!(
+            b["build"],
+            json!({"args": {"PASSED": "through", "X": "1"}, "context": "/p", "dockerfile": "Dockerfile"})
+        );
+        assert_eq!((&b["pull_policy"], &b["networks"]), (&json!("missing"), &json!({"default": null})));
+    }
+
+    #[test]
+    fn paths_inside_containers_are_cleaned() {
+        for (path, clean) in [("/a//b/./../c/", "/a/c"), ("/", "/"), ("/../a", "/a"), ("a/..", "."), ("", "")] {
+            assert_eq!(clean_inside(path), clean);
+        }
+    }
+}

@@ -182,3 +182,36 @@ fn lay_over(mut base: Node, service: &mut Node, cx: &mut Cx<'_>) {
     merge(&mut base, over, &crate::keys::SERVICE, &mut cx.report, &mut cx.trail);
     *service = Node { span, tag, ..base };
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::Files;
+
+    #[test]
+    fn a_service_begins_as_a_copy_of_another_and_wins_over_it() {
+        let text = "services:\n  base: {image: one, command: [a], environment: {A: 1, B: 1}, ports: ['80:80'], labels: {l: x}}\n  \
+                    web:\n    extends: base\n    command: [b]\n    environment: [B=2]\n    ports: ['81:80']\n    labels: !reset {}\n";
+        let config = Files::new(text).project().to_json();
+        let web = &config["services"]["web"];
+        assert_eq!((&web["image"], &web["command"]), (&json!("one"), &json!(["b"])));
+        assert_eq!(web["environment"], json!({"A": "1", "B": "2"}));
+        assert_eq!(web["ports"].as_array().map(Vec::len), Some(2));
+        assert_eq!((web.get("labels"), web.get("extends")), (None, None));
+    }
+
+    #[test]
+    fn paths_of_another_file_begin_beside_it_also_along_a_chain() {
+        let text = "services: {web: {extends: {file: a/one.yaml, service: one}, volumes: ['./w:/w']}}\n";
+        let one = "services: {one: {extends: {file: b/two.yaml, service: two}, volumes: ['./x:/x']}}\n";
+        let two = "services: {two: {image: i, volumes: ['./y:/y'], build: .}}\n";
+        let files = Files::new(text).with("a/one.yaml", one).with("a/b/two.yaml", two);
+        let config = files.shown();
+        let web = &config["services"]["web"];
+        let sources: Vec<&str> =
+            web["volumes"].as_array().unwrap().iter().filter_map(|v| v["source"].as_str()).collect();
+        assert_eq!(sources, ["/p/a/b/y", "/p/a/x", "/p/w"]);
+        assert_eq!(web["build"]["context"], "/p/a/b");
+    }
+}

@@ -121,3 +121,41 @@ fn take_in(included: Node, fields: &mut Mapping, cx: &mut Cx<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::Files;
+
+    #[test]
+    fn an_included_project_has_its_own_directory_and_variables() {
+        let files =
+            Files::new("include: [db/compose.yaml]\nservices: {web: {image: 'web:${TAG:-none}', depends_on: [db]}}\n");
+        let files = files.with(
+            "db/compose.yaml",
+            "name: other\nservices: {db: {image: 'pg:${TAG}', environment: [TAG, PASSED], volumes: ['./d:/d', 'v1:/v']}}\nvolumes: {v1: }\n",
+        );
+        let config = files.clone().with("db/.env", "TAG=17\nPASSED=inner\n").project().to_json();
+        let db = &config["services"]["db"];
+        assert_eq!((&config["name"], &db["image"]), (&json!("p"), &json!("pg:17")));
+        assert_eq!(db["environment"], json!({"PASSED": "through", "TAG": "17"}), "the outer environment wins");
+        assert_eq!(
+            (&db["volumes"][0]["source"], &config["volumes"]["v1"]["name"]),
+            (&json!("/p/db/d"), &json!("p_v1"))
+        );
+        assert_eq!(config["services"]["web"]["image"], "web:none", "its variables stay inside");
+    }
+
+    #[test]
+    fn what_both_define_is_merged_and_the_including_file_wins() {
+        let files = Files::new(
+            "include:\n  - path: [db.yaml, db.more.yaml]\n    env_file: db.env\nservices: {db: {image: mine}}\n",
+        );
+        let files = files.with("db.yaml", "services: {db: {image: '${IMAGE}', user: '1', tty: true}}\n");
+        let files = files.with("db.more.yaml", "services: {db: {user: '2'}}\n").with("db.env", "IMAGE=theirs\n");
+        let config = files.project().to_json();
+        let db = &config["services"]["db"];
+        assert_eq!((&db["image"], &db["user"], &db["tty"]), (&json!("mine"), &json!("2"), &json!(true)));
+    }
+}

@@ -72,6 +72,13 @@ impl Files {
         loaded.project.unwrap()
     }
 
+    /// The project as `config` shows it, with what cannot be run.
+    pub(crate) fn shown(&self) -> serde_json::Value {
+        let loaded = crate::read(&self.source, &self.loader, crate::Phases::default());
+        assert!(loaded.project.is_some(), "{:#?}", loaded.diagnostics);
+        loaded.project.unwrap().to_json()
+    }
+
     pub(crate) fn desired(&self) -> Desired {
         self.project().lower("")
     }

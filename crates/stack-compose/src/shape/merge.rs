@@ -205,3 +205,68 @@ fn types_differ(over: Span, base: &Node) -> Problem {
     let problem = Problem::error(Code::MergeTypes, over, message).also(base.span, "the value before");
     problem.help("use the same form in both files, or `!override` to replace it")
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Files;
+
+    fn rendered(over: &str) -> serde_json::Value {
+        let base = "services:\n  a:\n    image: i\n    command: [x]\n    environment: {A: 1, B: 1}\n    labels: [l=1]\n    \
+                    cap_add: [NET_RAW]\n    mem_limit: 1g\nnetworks:\n  default: {internal: true}\n";
+        Files::new(base).with("compose.override.yaml", over).project().to_json()
+    }
+
+    #[test]
+    fn mappings_merge_lists_append_and_leaves_are_replaced() {
+        let config = rendered(
+            "services:\n  a:\n    image: j\n    command: [y]\n    environment: ['B=2', 'C=3']\n    labels: {m: 2}\n    \
+             cap_add: [NET_RAW, SYS_TIME]\n",
+        );
+        let service = &config["services"]["a"];
+        assert_eq!(service["image"], "j");
+        assert_eq!(service["command"], serde_json::json!(["y"]));
+        assert_eq!(service["environment"], serde_json::json!({"A": "1", "B": "2", "C": "3"}));
+        assert_eq!(service["labels"], serde_json::json!({"l": "1", "m": "2"}));
+        assert_eq!(service["cap_add"], serde_json::json!(["NET_RAW", "SYS_TIME"]));
+        assert_eq!(service["mem_limit"], "1073741824");
+        assert_eq!(config["networks"]["default"]["internal"], true);
+    }
+
+    #[test]
+    fn null_resets_only_commands_and_tags_do_what_they_say() {
+        let config = rendered(
+            "services:\n  a:\n    command: null\n    labels: null\n    environment: !override {Z: 1}\n    cap_add: \
+             !reset []\n    mem_limit: !reset null\n",
+        );
+        let service = &config["services"]["a"];
+        assert_eq!(service["command"], serde_json::Value::Null);
+        assert_eq!(service["labels"], serde_json::json!({"l": "1"}));
+        assert_eq!(service["environment"], serde_json::json!({"Z": "1"}));
+        assert_eq!(service.get("cap_add"), None);
+        assert_eq!(service.get("mem_limit"), None);
+    }
+
+    #[test]
+    fn documents_of_one_file_merge_as_files_do() {
+        let text = "services:\n  a: {image: i}\n---\nservices:\n  a: {image: j}\n  b: {image: k}\n";
+        assert_eq!(Files::new(text).project().images(), ["j", "k"]);
+    }
+
+    #[test]
+    fn a_file_of_comments_adds_nothing_and_alone_is_an_error() {
+        let files = Files::new("services: {a: {image: i}}\n").with("compose.override.yaml", "# nothing\n");
+        assert_eq!(files.project().services(), ["a"]);
+        assert_eq!(
+            Files::new("# nothing\n").errors(),
+            ["1:1 /p/compose.yaml is empty; write at least `services:` with one service"]
+        );
+    }
+
+    #[test]
+    fn different_forms_do_not_merge() {
+        let files = Files::new("services:\n  a: {image: i, cap_add: [NET_RAW]}\n");
+        let loaded = files.with("compose.override.yaml", "services:\n  a: {cap_add: {x: y}}\n").load();
+        let messages: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
+        assert_eq!(messages, ["compose.override.yaml:2:16: `cap_add` must be a list, not a mapping"]);
+    }
+}
