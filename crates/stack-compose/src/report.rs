@@ -342,7 +342,9 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn push(&mut self, problem: Problem) {
-        let problem = Problem { stage: problem.stage.max(self.stage), ..problem };
+        // A hint is of use to everyone who reads the file.
+        let stage = if problem.severity == Severity::Error { problem.stage.max(self.stage) } else { problem.stage };
+        let problem = Problem { stage, ..problem };
         if problem.severity == Severity::Error {
             match problem.stage {
                 Stage::Reading => self.errors += 1,
