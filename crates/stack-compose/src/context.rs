@@ -17,7 +17,10 @@ use crate::variables::Variables;
 use crate::yaml::{Mapping, Node};
 
 /// Values of one project, counting every copy that `extends` and `include` make. Real projects have some thousands.
-const MAX_VALUES: usize = 120_000;
+const MAX_VALUES: usize = 80_000;
+
+/// Projects that one project may take in.
+const MAX_INCLUDES: usize = 1000;
 
 /// Bytes of all files of one project that are configuration.
 const MAX_TEXT: usize = 24 << 20;
@@ -86,10 +89,19 @@ impl Cx<'_> {
         self.report.push(problem);
     }
 
-    /// Begins a scope of its own and returns the one before.
-    pub(crate) fn enter_scope(&mut self) -> usize {
+    /// Begins a scope of its own and returns the one before; `None` when there were too many, which is said once.
+    pub(crate) fn enter_scope(&mut self, span: Span) -> Option<usize> {
         self.scopes += 1;
-        std::mem::replace(&mut self.scope, self.scopes)
+        if self.scopes == MAX_INCLUDES + 1 {
+            let message = format!("more than {MAX_INCLUDES} projects are included, counting every repetition");
+            self.push(Problem::error(Code::AliasBudget, span, message).help("include each of them once"));
+        }
+        (self.scopes <= MAX_INCLUDES).then(|| std::mem::replace(&mut self.scope, self.scopes))
+    }
+
+    /// Nothing more fits into the project.
+    pub(crate) fn is_full(&self) -> bool {
+        self.values > MAX_VALUES
     }
 
     /// Takes so many values into the project; false when that is too much, which is said once.

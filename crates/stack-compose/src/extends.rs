@@ -103,7 +103,8 @@ impl Extending<'_, '_> {
 
     fn copy_of(&mut self, wanted: &str, services: &Mapping, span: Span) -> Option<Node> {
         let base = services.get(wanted).map(|entry| &entry.value).filter(|base| !base.is_null())?;
-        self.cx.spend(base.count(), span).then(|| base.clone())
+        // Counting takes time too, once for every service that extends it.
+        (!self.cx.is_full() && self.cx.spend(base.count(), span)).then(|| base.clone())
     }
 
     fn of_another_file(&mut self, wanted: &str, other: &Node, from: &Node, file: &Path) -> Option<Node> {

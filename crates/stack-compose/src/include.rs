@@ -49,10 +49,10 @@ fn read(item: &Node, chain: &[PathBuf], cx: &mut Cx<'_>) -> Option<Node> {
         Some(directory) => cx.absolute(&parent, directory),
         None => first.parent()?.to_owned(),
     };
+    let scope = cx.enter_scope(span)?;
     let variables = cx.variables.clone();
     read_variables(item, &parent, &directory, cx);
     let outer = std::mem::replace(&mut cx.directory, directory);
-    let scope = cx.enter_scope();
     let included = document::model(&files, chain, cx);
     cx.scope = scope;
     cx.directory = outer;

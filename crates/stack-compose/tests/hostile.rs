@@ -65,8 +65,9 @@ fn hostile_files_are_refused_soon_and_in_little_memory() {
         let directory = root.path().join(name);
         fs_err::create_dir(&directory).expect("it is ours");
         fill(&directory);
+        let start = Instant::now();
         let found = refusal(&directory);
-        let _ = writeln!(measured, "{name}: {found}, {} MiB", peak() - before);
+        let _ = writeln!(measured, "{name}: {found}, {:?}, {} MiB", start.elapsed(), peak() - before);
         if found != code {
             wrong.push(format!("{name}: {found}, not {code}"));
         }
