@@ -22,17 +22,21 @@ const DEFAULT: [Capability; 11] = [
 ];
 
 /// Capabilities as bits, in the numbering of the kernel.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct CapabilitySet(u64);
 
 impl CapabilitySet {
-    fn of(all: impl IntoIterator<Item = Capability>) -> Self {
+    pub(crate) fn of(all: impl IntoIterator<Item = Capability>) -> Self {
         Self(all.into_iter().fold(0, |bits, capability| bits | capability.bitmask()))
     }
 
+    pub(crate) fn contains(self, capability: Capability) -> bool {
+        self.0 & capability.bitmask() != 0
+    }
+
     fn to_caps(self) -> CapsHashSet {
-        caps::all().into_iter().filter(|capability| self.0 & capability.bitmask() != 0).collect()
+        caps::all().into_iter().filter(|capability| self.contains(*capability)).collect()
     }
 }
 
@@ -62,23 +66,31 @@ fn named(name: &str) -> Option<CapabilitySet> {
     Some(full.parse::<Capability>().map_or_else(|_| CapabilitySet::default(), |one| CapabilitySet::of([one])))
 }
 
-/// Takes everything else out of the bounding set, and returns what is left: this process may have less than is wanted.
-/// Before the change of user: it takes CAP_SETPCAP.
-pub(crate) fn bound(set: CapabilitySet) -> Result<CapabilitySet, StepFailure> {
+/// Takes everything else out of the bounding set. Before the change of user: it takes CAP_SETPCAP.
+pub(crate) fn bound(set: CapabilitySet) -> Result<(), StepFailure> {
     let failed = |error: caps::errors::CapsError| StepFailure::because("limit capabilities", "", error.to_string());
     let held = caps::read(None, CapSet::Bounding).map_err(failed)?;
     let kept = set.to_caps();
     for capability in held.difference(&kept) {
         caps::drop(None, CapSet::Bounding, *capability).map_err(failed)?;
     }
-    Ok(CapabilitySet::of(held.intersection(&kept).copied()))
+    Ok(())
 }
 
-/// Sets what the process holds, out of what [`bound`] has left. Nothing is inheritable or ambient: a program gains
-/// nothing by executing another.
+/// Makes everything effective that is permitted: the change of user has taken that away.
+pub(crate) fn raise() -> Result<(), StepFailure> {
+    let failed = |error: caps::errors::CapsError| StepFailure::because("raise capabilities", "", error.to_string());
+    let permitted = caps::read(None, CapSet::Permitted).map_err(failed)?;
+    caps::set(None, CapSet::Effective, &permitted).map_err(failed)
+}
+
+/// Sets what the process holds, out of what it has: this machine may give us less than is wanted. Nothing is
+/// inheritable or ambient: a program gains nothing by executing another.
 pub(crate) fn hold(set: CapabilitySet, is_root: bool) -> Result<(), StepFailure> {
     let failed = |error: caps::errors::CapsError| StepFailure::because("set capabilities", "", error.to_string());
-    let held = if is_root { set.to_caps() } else { CapsHashSet::new() };
+    let permitted = caps::read(None, CapSet::Permitted).map_err(failed)?;
+    let wanted = if is_root { set.to_caps() } else { CapsHashSet::new() };
+    let held: CapsHashSet = permitted.intersection(&wanted).copied().collect();
     caps::clear(None, CapSet::Ambient).map_err(failed)?;
     caps::set(None, CapSet::Inheritable, &CapsHashSet::new()).map_err(failed)?;
     caps::set(None, CapSet::Effective, &held).map_err(failed)?;
@@ -88,7 +100,8 @@ pub(crate) fn hold(set: CapabilitySet, is_root: bool) -> Result<(), StepFailure>
 /// Leaves only the right to signal processes of other users: all that a process 1 of ours has to do.
 pub(crate) fn keep_kill() -> Result<(), StepFailure> {
     let kill = CapabilitySet::of([Capability::CAP_KILL]);
-    hold(bound(kill)?, true)
+    bound(kill)?;
+    hold(kill, true)
 }
 
 #[cfg(test)]

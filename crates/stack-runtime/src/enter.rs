@@ -8,7 +8,8 @@ use stack_cgroup::Hierarchy;
 use stack_model::{Container, Layout, ProjectName};
 
 use crate::error::{StepFailure, shown};
-use crate::spec::{ProcessSpec, render_process};
+use crate::spec::{ProcessSpec, Security, render_process};
+use crate::users::Identity;
 use crate::{RuntimeError, Spawner, Started, init, record, users};
 
 /// Joins the cgroups, which are reached through the host's mounts, and then every namespace of a process.
@@ -30,18 +31,17 @@ pub(crate) fn join(container: BorrowedFd<'_>, cgroup_procs: &[PathBuf]) -> Resul
 
 /// Turns a process that has joined into the program. Returns only when that fails.
 pub(crate) fn become_program(process: &ProcessSpec, output: Option<BorrowedFd<'_>>) -> StepFailure {
-    let prepare = || -> Result<Vec<(String, String)>, StepFailure> {
+    let prepare = || -> Result<(Identity, Vec<(String, String)>), StepFailure> {
         if let Some(output) = output {
             redirect(output)?;
         }
         let identity = users::look_up(std::path::Path::new("/"), &process.user)?;
         let environment = init::environment(process, &identity);
         init::assume(process, &identity)?;
-        init::enter_directory(process)?;
-        Ok(environment)
+        Ok((identity, environment))
     };
     match prepare() {
-        Ok(environment) => init::execute(&process.argv, &environment),
+        Ok((identity, environment)) => init::execute(process, &identity, &environment),
         Err(failure) => failure,
     }
 }
@@ -68,13 +68,15 @@ pub struct ExecOptions {
     pub privileged: bool,
     /// Give it a terminal.
     pub tty: bool,
+    /// How far it is trusted: as the container itself is.
+    pub security: Security,
 }
 
 /// Renders what is executed.
 pub(crate) fn render(container: &Container, options: &ExecOptions) -> ProcessSpec {
     let mut source = container.clone();
     source.spec.privileged |= options.privileged;
-    let mut process = render_process(&source);
+    let mut process = render_process(&source, options.security);
     for (name, value) in &options.env {
         process.env.retain(|(have, _)| have != name);
         process.env.push((name.clone(), value.clone()));

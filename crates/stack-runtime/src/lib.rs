@@ -9,6 +9,7 @@ mod init;
 pub mod log;
 mod process;
 mod record;
+mod seccomp;
 mod spawner;
 mod spec;
 mod tree;
@@ -25,7 +26,7 @@ pub use record::{
     update_record,
 };
 pub use spawner::{SPAWNER_ARGUMENT, Spawner, Started, spawner_main};
-pub use spec::{GeneratedFile, StartSpec};
+pub use spec::{GeneratedFile, Seccomp, Security, StartSpec};
 
 /// A running container that was found.
 #[derive(Debug)]

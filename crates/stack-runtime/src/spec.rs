@@ -8,6 +8,7 @@ use stack_cgroup::{Hierarchy, Join};
 use stack_model::{Container, Layout, ProjectName, ResolvedSource};
 
 use crate::capabilities::{self, CapabilitySet};
+use crate::seccomp::{self, Filter};
 
 /// A file of the host that the container sees in place of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,27 @@ pub struct GeneratedFile {
     pub target: String,
     /// Without write permission.
     pub read_only: bool,
+}
+
+/// The system call filter of a container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Seccomp {
+    /// The profile that Docker has by default.
+    #[default]
+    Standard,
+    /// None.
+    Unconfined,
+}
+
+/// How far a container is trusted, beyond its capabilities.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Security {
+    /// A privileged container has no filter whatever this says.
+    pub seccomp: Seccomp,
+    /// No program gains rights by a set-user-ID bit or a file capability. Off unless asked for, as Docker and Podman
+    /// have it: `sudo` and `su` of images would fail, and what such a program can gain is bounded by the container's
+    /// capabilities anyway.
+    pub no_new_privileges: bool,
 }
 
 /// What to start and with what.
@@ -39,6 +61,8 @@ pub struct StartSpec<'a> {
     pub hierarchy: &'a Hierarchy,
     /// The container's cgroup, relative to the hierarchies.
     pub cgroup: PathBuf,
+    /// How far it is trusted.
+    pub security: Security,
 }
 
 /// The orders of the new process.
@@ -102,11 +126,13 @@ pub(crate) struct ProcessSpec {
     pub(crate) cwd: String,
     pub(crate) user: String,
     pub(crate) capabilities: CapabilitySet,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) seccomp: Option<Filter>,
 }
 
 /// Renders the orders of a container's first process, which has to join the cgroup that it is not born in.
 pub(crate) fn render(spec: &StartSpec<'_>, join: &Join) -> InitSpec {
-    let StartSpec { layout, project, container, layers, files, cgroup, .. } = spec;
+    let StartSpec { layout, project, container, layers, files, cgroup, security, .. } = spec;
     let directory = layout.container(project, &container.id);
     InitSpec {
         cgroup_procs: if join.v2_dir.is_some() { Vec::new() } else { join.procs.clone() },
@@ -125,7 +151,7 @@ pub(crate) fn render(spec: &StartSpec<'_>, join: &Join) -> InitSpec {
         stdin_open: container.spec.stdin_open,
         tty: container.spec.tty,
         init: container.spec.init,
-        process: render_process(container),
+        process: render_process(container, *security),
     }
 }
 
@@ -145,7 +171,9 @@ fn render_cgroup_views(join: &Join, cgroup: &Path) -> Vec<CgroupView> {
 }
 
 /// What a container runs when it starts.
-pub(crate) fn render_process(container: &Container) -> ProcessSpec {
+pub(crate) fn render_process(container: &Container, security: Security) -> ProcessSpec {
+    let capabilities = capabilities::render(&container.spec);
+    let confined = !container.spec.privileged && security.seccomp == Seccomp::Standard;
     let mut env = container.process.env.clone();
     if container.spec.tty && !env.iter().any(|(name, _)| name == "TERM") {
         env.push(("TERM".to_owned(), "xterm".to_owned()));
@@ -158,7 +186,9 @@ pub(crate) fn render_process(container: &Container) -> ProcessSpec {
         env,
         cwd: container.process.cwd.clone(),
         user: container.process.user.clone(),
-        capabilities: capabilities::render(&container.spec),
+        capabilities,
+        no_new_privileges: security.no_new_privileges,
+        seccomp: if confined { seccomp::default_filter(capabilities) } else { None },
     }
 }
 

@@ -12,6 +12,7 @@ mod info;
 mod keyring;
 mod mount;
 mod range;
+mod seccomp;
 mod signal;
 
 pub use clone::{Cloned, Namespaces, SingleThreaded, clone_process};
@@ -21,4 +22,5 @@ pub use info::{PidfdExit, pidfd_exit};
 pub use keyring::join_session_keyring;
 pub use mount::{MountAttributes, set_mount_attributes};
 pub use range::{close_from, close_on_exec_from, duplicate_to, take_descriptor};
+pub use seccomp::install_filter;
 pub use signal::{reset_signals, signal_process};

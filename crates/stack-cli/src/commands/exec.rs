@@ -61,6 +61,7 @@ pub(crate) fn run(context: &Context, args: ExecArgs) -> Result<u8, CliError> {
         cwd: args.workdir,
         privileged: args.privileged,
         tty,
+        ..ExecOptions::default()
     };
     let hierarchy =
         stack_cgroup::Hierarchy::detect().map_err(|error| super::failed(error.fault(), error.hint(), &error))?;

@@ -7,7 +7,10 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
+use super::identity::seal;
 use crate::error::StepFailure;
+use crate::spec::ProcessSpec;
+use crate::users::Identity;
 
 /// Where programs are looked for when the environment does not say.
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -27,14 +30,13 @@ pub(crate) fn join_process_rules() -> Result<(), StepFailure> {
     }
 }
 
-/// Executes a program with exactly this environment. Returns only when that fails.
-pub(crate) fn execute(argv: &[String], environment: &[(String, String)]) -> StepFailure {
+/// Gives up what is left to give up and executes the program with exactly this environment. Returns only when that
+/// fails.
+pub(crate) fn execute(process: &ProcessSpec, identity: &Identity, environment: &[(String, String)]) -> StepFailure {
+    let argv = &process.argv;
     let Some(program) = argv.first().filter(|program| !program.is_empty()) else {
         return StepFailure::because("execute", "", "neither the file nor the image says what to run");
     };
-    if let Err(failure) = become_ordinary() {
-        return failure;
-    }
     let Ok(arguments) = argv.iter().map(|word| CString::new(word.as_str())).collect::<Result<Vec<_>, _>>() else {
         return StepFailure::because("execute", program, "an argument contains a NUL byte");
     };
@@ -42,6 +44,9 @@ pub(crate) fn execute(argv: &[String], environment: &[(String, String)]) -> Step
     let Ok(variables) = variables.collect::<Result<Vec<_>, _>>() else {
         return StepFailure::because("execute", program, "a variable contains a NUL byte");
     };
+    if let Err(failure) = become_ordinary().and_then(|()| seal(process, identity)) {
+        return failure;
+    }
     let mut reason = Errno::ENOENT;
     let mut tried = program.clone();
     for candidate in candidates(program, environment) {

@@ -10,6 +10,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use super::paths::{self, Kind, Links};
 use crate::capabilities;
 use crate::error::StepFailure;
+use crate::seccomp::Filter;
 use crate::spec::ProcessSpec;
 use crate::users::{self, Identity};
 
@@ -31,22 +32,52 @@ pub(crate) fn environment(process: &ProcessSpec, identity: &Identity) -> Vec<(St
     environment
 }
 
-/// Gives up what the container's process may not have. The order is fixed: the bounding set takes CAP_SETPCAP, the
-/// groups CAP_SETGID, the user CAP_SETUID.
+/// Becomes the container's user and goes to the working directory. The order is fixed: the bounding set takes
+/// CAP_SETPCAP, the groups CAP_SETGID, the user CAP_SETUID. What the process may still do is given up by [`seal`].
 pub(crate) fn assume(process: &ProcessSpec, identity: &Identity) -> Result<(), StepFailure> {
     let user = identity.uid.to_string();
     let failed = |error: rustix::io::Errno| StepFailure::new("become user", &user, error);
     limit_files();
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    let capabilities = capabilities::bound(process.capabilities)?;
+    capabilities::bound(process.capabilities)?;
+    // As root first: a directory of root's is a good place for a program that only reads. Where root has no right
+    // either (a network filesystem), the user may.
+    let entered = enter_directory(process);
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     let mut groups = vec![gid];
     groups.extend(identity.groups.iter().map(|group| Gid::from_raw(*group)));
     // The process is single-threaded, so the thread's identity is the process's.
     set_thread_groups(&groups).map_err(failed)?;
     set_thread_res_gid(gid, gid, gid).map_err(failed)?;
+    // The filter comes last and takes a capability.
+    rustix::thread::set_keep_capabilities(true).map_err(failed)?;
     set_thread_res_uid(uid, uid, uid).map_err(failed)?;
-    capabilities::hold(capabilities, identity.uid == 0)
+    match entered {
+        Err(failure) if failure.errno == nix::libc::EACCES => enter_directory(process),
+        result => result,
+    }
+}
+
+/// Gives up every right that the program is not to have: from here on this process is under the same rules. What
+/// follows is the exec. The filter comes before the capabilities unless privileges cannot be gained any more, because
+/// to install it takes one of the two; either way as late as possible, so that it need not allow our own calls.
+pub(crate) fn seal(process: &ProcessSpec, identity: &Identity) -> Result<(), StepFailure> {
+    let filter = process.seccomp.as_ref();
+    let install = |filter: &Filter| {
+        stack_sys::install_filter(&filter.program, filter.flags, false)
+            .map(drop)
+            .map_err(|error| StepFailure::new("install", "the seccomp filter", error))
+    };
+    if let Some(filter) = filter.filter(|_| !process.no_new_privileges) {
+        capabilities::raise()?;
+        install(filter)?;
+    }
+    capabilities::hold(process.capabilities, identity.uid == 0)?;
+    if !process.no_new_privileges {
+        return Ok(());
+    }
+    nix::sys::prctl::set_no_new_privs().map_err(|error| StepFailure::new("forbid", "new privileges", error))?;
+    filter.map_or(Ok(()), install)
 }
 
 /// Makes what is missing of the working directory. No step of it leads through a descriptor in `/proc`: one of ours
@@ -60,7 +91,7 @@ pub(super) fn make_directory(root: &OwnedFd, process: &ProcessSpec) -> Result<()
 }
 
 /// Goes to the working directory, by the same rules, and makes sure that it lies inside.
-pub(crate) fn enter_directory(process: &ProcessSpec) -> Result<(), StepFailure> {
+fn enter_directory(process: &ProcessSpec) -> Result<(), StepFailure> {
     let enter = || -> std::io::Result<Vec<u8>> {
         let root = root()?;
         let directory = paths::open(root.as_fd(), &process.cwd, Links::Follow)?;

@@ -22,7 +22,7 @@ use crate::error::StepFailure;
 use crate::spec::InitSpec;
 
 pub(crate) use execute::{execute, join_process_rules};
-pub(crate) use identity::{assume, enter_directory, environment};
+pub(crate) use identity::{assume, environment};
 pub(crate) use reaper::{open_terminal, use_terminal};
 
 /// Turns this process into the container's once `may_go` says so. Returns only when a step fails.
@@ -75,11 +75,10 @@ fn prepare(
     }
     let environment = environment(&spec.process, &identity);
     assume(&spec.process, &identity)?;
-    enter_directory(&spec.process)?;
     if !may_go() {
         return Err(StepFailure::because("go on", "", "the supervisor has ended"));
     }
-    Err(execute(&spec.process.argv, &environment))
+    Err(execute(&spec.process, &identity, &environment))
 }
 
 /// Shows the stage in `ps`.

@@ -7,6 +7,7 @@ mod attacks;
 mod basics;
 mod bed;
 mod commands;
+mod confinement;
 mod load;
 
 use std::process::ExitCode;
@@ -60,6 +61,10 @@ const TESTS: &[Test] = tests! {
         a_signal_of_the_command_is_the_programs,
         a_terminal_passes_size_and_keys_and_is_left_as_it_was,
         a_terminal_that_stays_open_does_not_keep_the_command;
+    confinement:
+        every_container_has_a_filter_unless_it_is_trusted,
+        namespaces_are_made_with_sys_admin_only,
+        a_user_starts_in_a_directory_of_root;
     load:
         a_start_is_cheap,
         many_starts_leave_nothing_behind;
