@@ -19,6 +19,14 @@ pub enum CgroupError {
         /// What should have been written.
         file: &'static str,
     },
+    /// A controller that a caller's own setting needs is not mounted.
+    #[error("the cgroup controller `{controller}` is not mounted, so `{file}` cannot be set")]
+    ControllerNotMounted {
+        /// The controller.
+        controller: String,
+        /// What should have been written.
+        file: String,
+    },
     /// A directory cannot be made or removed.
     #[error("cgroup {path}")]
     Directory {
@@ -88,7 +96,7 @@ impl CgroupError {
     /// Its kind.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::NotMounted | Self::ControllerMissing { .. } => Fault::Missing,
+            Self::NotMounted | Self::ControllerMissing { .. } | Self::ControllerNotMounted { .. } => Fault::Missing,
             Self::BelowUsage { .. } => Fault::User,
             Self::Directory { source, .. } | Self::Write { source, .. } | Self::Read { source, .. } => {
                 match source.kind() {
@@ -104,6 +112,9 @@ impl CgroupError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotMounted => Some("mount it: mount -t cgroup2 none /sys/fs/cgroup".to_owned()),
+            Self::ControllerNotMounted { controller, .. } => {
+                Some(format!("mount the `{controller}` controller, or remove the setting"))
+            }
             Self::ControllerMissing { controller, .. } => {
                 Some(format!("boot a kernel with the `{controller}` controller enabled, or remove the limit"))
             }

@@ -232,7 +232,7 @@ fn enable(directory: &Path) -> Result<(), CgroupError> {
 }
 
 /// The processes of a cgroup and of those below it.
-fn processes(directory: &Path) -> Vec<i32> {
+pub(crate) fn processes(directory: &Path) -> Vec<i32> {
     let own = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
     let mut all: Vec<i32> = own.lines().filter_map(|line| line.parse().ok()).collect();
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -244,7 +244,7 @@ fn processes(directory: &Path) -> Vec<i32> {
 }
 
 /// Waits until the population of a cgroup changes, or a moment where v1 does not tell.
-fn wait_for_change(directory: &Path) {
+pub(crate) fn wait_for_change(directory: &Path) {
     match fs::File::open(directory.join("cgroup.events")) {
         Ok(events) => {
             let mut watched = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
@@ -257,7 +257,7 @@ fn wait_for_change(directory: &Path) {
     }
 }
 
-fn remove_patiently(directory: &Path, start: Instant) -> Result<bool, CgroupError> {
+pub(crate) fn remove_patiently(directory: &Path, start: Instant) -> Result<bool, CgroupError> {
     loop {
         match remove_tree(directory) {
             Err(CgroupError::Directory { source, .. })

@@ -15,8 +15,10 @@ mod join;
 mod limits;
 mod render;
 mod systemd;
+mod tree;
 
 pub use detect::{Hierarchy, Kind};
 pub use error::CgroupError;
 pub use join::Join;
 pub use render::{PIDS_DEFAULT, Write, render};
+pub use tree::{Setting, Tree};

@@ -15,10 +15,11 @@
 //! Two steps, because the container must not see a process that still has the host's mounts: the leader never is in
 //! the container's process namespace, and its sibling is born with everything joined (CVE-2016-9962).
 
-mod relay;
+pub(crate) mod relay;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use serde::{Deserialize, Serialize};
@@ -30,15 +31,15 @@ use crate::enter::{self, ExecOptions};
 use crate::error::StepFailure;
 use crate::spawner::{sealed, wire};
 use crate::spec::ProcessSpec;
-use crate::{RuntimeError, init, record, users};
+use crate::{RuntimeError, init, record};
 
 /// What the processes inside report.
 #[derive(Debug, Serialize, Deserialize)]
 enum Report {
     /// The master of the program's terminal is attached.
     Terminal,
-    /// The program's pidfd is attached.
-    Program,
+    /// The program's pidfd is attached. Its id is the one that the leader sees, which is the host's.
+    Program(u32),
     Failed(StepFailure),
 }
 
@@ -57,6 +58,30 @@ pub fn run_exec(
     sealed::ensure().map_err(RuntimeError::Spawner)?;
     let process = enter::render(container, options);
     let procs = enter::cgroup_procs(hierarchy, layout, project, container);
+    let placement = Placement { container: adopted.pidfd.as_fd(), cgroup_procs: procs, kept: 3 };
+    run_process(&placement, &process, options.tty, false, &|_| Ok(()), &|_| None)
+}
+
+/// Where a program is to run beside others.
+#[derive(Debug)]
+pub(crate) struct Placement<'a> {
+    /// A process of the container.
+    pub(crate) container: BorrowedFd<'a>,
+    pub(crate) cgroup_procs: Vec<PathBuf>,
+    /// Descriptors that the program keeps, the three streams included.
+    pub(crate) kept: i32,
+}
+
+/// Runs a program beside a process. `started` is told its id; `console` may take its terminal, which is the command's
+/// own otherwise.
+pub(crate) fn run_process(
+    placement: &Placement<'_>,
+    process: &ProcessSpec,
+    tty: bool,
+    detach: bool,
+    started: &dyn Fn(u32) -> io::Result<()>,
+    console: &dyn Fn(&OwnedFd) -> Option<io::Result<()>>,
+) -> Result<i32, RuntimeError> {
     let several = || RuntimeError::Spawner(io::Error::other("the process has several threads"));
     let whole = SingleThreaded::prove().ok_or_else(several)?;
     // Before the program exists: a Ctrl-C that comes early waits until it can be passed on.
@@ -65,8 +90,8 @@ pub fn run_exec(
     match clone_process(whole, Namespaces::default(), false, None).map_err(RuntimeError::Spawner)? {
         Cloned::Child => {
             drop(reports);
-            let led =
-                enter::join(adopted.pidfd.as_fd(), &procs).and_then(|()| lead(&process, options.tty, &theirs, whole));
+            let led = enter::join(placement.container, &placement.cgroup_procs)
+                .and_then(|()| lead(process, tty, placement.kept, &theirs, whole));
             if let Err(failure) = led {
                 drop(wire::send(theirs.as_fd(), &Report::Failed(failure), &[]));
             }
@@ -74,7 +99,8 @@ pub fn run_exec(
         }
         Cloned::Parent { pidfd, .. } => {
             drop(theirs);
-            let result = relay::follow(reports, &signals);
+            let follow = relay::Follow { detach, started, console };
+            let result = relay::follow(reports, &signals, &follow);
             let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
             result
         }
@@ -82,7 +108,13 @@ pub fn run_exec(
 }
 
 /// Inside, outside of the process namespace: makes the program's process, which is inside of that as well.
-fn lead(process: &ProcessSpec, tty: bool, reports: &OwnedFd, whole: SingleThreaded) -> Result<(), StepFailure> {
+fn lead(
+    process: &ProcessSpec,
+    tty: bool,
+    kept: i32,
+    reports: &OwnedFd,
+    whole: SingleThreaded,
+) -> Result<(), StepFailure> {
     let terminal = if tty { Some(init::open_terminal()?) } else { None };
     if let Some((master, _)) = &terminal {
         // Before the program can ask.
@@ -94,19 +126,19 @@ fn lead(process: &ProcessSpec, tty: bool, reports: &OwnedFd, whole: SingleThread
         .map_err(|error| StepFailure::new("clone", "a process", error))?;
     match cloned {
         Cloned::Child => {
-            let owner = users::look_up(std::path::Path::new("/"), &process.user);
+            let owner = init::identify(&process.user);
             let ready = owner.and_then(|owner| match &terminal {
-                Some((_, name)) => init::use_terminal(name, owner.uid),
+                Some((_, name)) => init::use_terminal(name, owner.uid).map(drop),
                 None => Ok(()),
             });
             let failure = match ready {
-                Ok(()) => enter::become_program(process, None),
+                Ok(()) => enter::become_program(process, None, kept),
                 Err(failure) => failure,
             };
             drop(wire::send(reports.as_fd(), &Report::Failed(failure), &[]));
             stack_sys::end_process(126)
         }
-        Cloned::Parent { pidfd, .. } => wire::send(reports.as_fd(), &Report::Program, &[pidfd.as_fd()])
+        Cloned::Parent { pid, pidfd } => wire::send(reports.as_fd(), &Report::Program(pid), &[pidfd.as_fd()])
             .map_err(|error| StepFailure::new("tell", "the command", error)),
     }
 }

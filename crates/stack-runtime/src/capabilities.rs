@@ -27,8 +27,17 @@ const DEFAULT: [Capability; 11] = [
 pub(crate) struct CapabilitySet(u64);
 
 impl CapabilitySet {
+    /// By name; what does not exist here is left out, as every runtime does.
+    pub(crate) fn of_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(names.into_iter().filter_map(named).fold(0, |bits, one| bits | one.0))
+    }
+
     pub(crate) fn of(all: impl IntoIterator<Item = Capability>) -> Self {
         Self(all.into_iter().fold(0, |bits, capability| bits | capability.bitmask()))
+    }
+
+    pub(crate) fn with(self, more: Self) -> Self {
+        Self(self.0 | more.0)
     }
 
     pub(crate) fn contains(self, capability: Capability) -> bool {
@@ -37,6 +46,43 @@ impl CapabilitySet {
 
     fn to_caps(self) -> CapsHashSet {
         caps::all().into_iter().filter(|capability| self.contains(*capability)).collect()
+    }
+}
+
+/// What a process has of each kind (capabilities(7)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CapabilitySets {
+    pub(crate) bounding: CapabilitySet,
+    pub(crate) permitted: CapabilitySet,
+    pub(crate) effective: CapabilitySet,
+    pub(crate) inheritable: CapabilitySet,
+    pub(crate) ambient: CapabilitySet,
+}
+
+/// What a process is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Capabilities {
+    /// This much as root, and as any other user nothing that it does not gain by executing a program. Nothing is
+    /// inheritable or ambient: a program gains nothing by executing another.
+    OfRoot(CapabilitySet),
+    /// Each set as it is told, whoever the user is.
+    Sets(CapabilitySets),
+}
+
+impl Capabilities {
+    fn sets(self, is_root: bool) -> CapabilitySets {
+        match self {
+            Self::OfRoot(set) => {
+                let held = if is_root { set } else { CapabilitySet::default() };
+                CapabilitySets { bounding: set, permitted: held, effective: held, ..CapabilitySets::default() }
+            }
+            Self::Sets(sets) => sets,
+        }
+    }
+
+    /// What no program of the process can exceed.
+    pub(crate) fn bounding(self) -> CapabilitySet {
+        self.sets(true).bounding
     }
 }
 
@@ -57,7 +103,7 @@ pub(crate) fn render(spec: &ContainerSpec) -> CapabilitySet {
 }
 
 /// `None` is `ALL`; a name that does not exist is none of them, and the loader has refused it.
-fn named(name: &str) -> Option<CapabilitySet> {
+pub(crate) fn named(name: &str) -> Option<CapabilitySet> {
     if name.eq_ignore_ascii_case("ALL") {
         return None;
     }
@@ -84,24 +130,30 @@ pub(crate) fn raise() -> Result<(), StepFailure> {
     caps::set(None, CapSet::Effective, &permitted).map_err(failed)
 }
 
-/// Sets what the process holds, out of what it has: this machine may give us less than is wanted. Nothing is
-/// inheritable or ambient: a program gains nothing by executing another.
-pub(crate) fn hold(set: CapabilitySet, is_root: bool) -> Result<(), StepFailure> {
+/// Sets what the process holds, out of what it has: we ourselves may have less than is wanted.
+pub(crate) fn hold(capabilities: Capabilities, is_root: bool) -> Result<(), StepFailure> {
     let failed = |error: caps::errors::CapsError| StepFailure::because("set capabilities", "", error.to_string());
-    let permitted = caps::read(None, CapSet::Permitted).map_err(failed)?;
-    let wanted = if is_root { set.to_caps() } else { CapsHashSet::new() };
-    let held: CapsHashSet = permitted.intersection(&wanted).copied().collect();
+    let CapabilitySets { bounding: _, permitted, effective, inheritable, ambient } = capabilities.sets(is_root);
+    let had = caps::read(None, CapSet::Permitted).map_err(failed)?;
+    let of = |set: CapabilitySet| set.to_caps().intersection(&had).copied().collect::<CapsHashSet>();
     caps::clear(None, CapSet::Ambient).map_err(failed)?;
-    caps::set(None, CapSet::Inheritable, &CapsHashSet::new()).map_err(failed)?;
-    caps::set(None, CapSet::Effective, &held).map_err(failed)?;
-    caps::set(None, CapSet::Permitted, &held).map_err(failed)
+    caps::set(None, CapSet::Inheritable, &of(inheritable)).map_err(failed)?;
+    caps::set(None, CapSet::Effective, &of(effective)).map_err(failed)?;
+    caps::set(None, CapSet::Permitted, &of(permitted)).map_err(failed)?;
+    for capability in of(ambient) {
+        // What is not inheritable as well cannot be ambient.
+        if inheritable.contains(capability) && permitted.contains(capability) {
+            caps::raise(None, CapSet::Ambient, capability).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 /// Leaves only the right to signal processes of other users: all that a process 1 of ours has to do.
 pub(crate) fn keep_kill() -> Result<(), StepFailure> {
     let kill = CapabilitySet::of([Capability::CAP_KILL]);
     bound(kill)?;
-    hold(kill, true)
+    hold(Capabilities::OfRoot(kill), true)
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use stack_cgroup::Hierarchy;
 use stack_model::{Container, Layout, ProjectName};
 
 use crate::error::{StepFailure, shown};
-use crate::spec::{ProcessSpec, Security, render_process};
+use crate::spec::{ProcessSpec, Security, UserSpec, render_process};
 use crate::users::Identity;
-use crate::{RuntimeError, Spawner, Started, init, record, users};
+use crate::{RuntimeError, Spawner, Started, init, process, record};
 
 /// Joins the cgroups, which are reached through the host's mounts, and then every namespace of a process.
 pub(crate) fn join(container: BorrowedFd<'_>, cgroup_procs: &[PathBuf]) -> Result<(), StepFailure> {
@@ -18,30 +18,69 @@ pub(crate) fn join(container: BorrowedFd<'_>, cgroup_procs: &[PathBuf]) -> Resul
     for procs in cgroup_procs {
         fs_err::write(procs, "0").map_err(|error| StepFailure::new("join", shown(procs), error))?;
     }
-    let all = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWCGROUP;
+    let other = other_namespaces(container).map_err(|error| StepFailure::new("look at", "the namespaces", error))?;
     // setns(2) takes a pidfd since Linux 5.8 and then joins all of them or none. It also moves root and working
     // directory to those of the mount namespace.
-    setns(container, all).map_err(|error| StepFailure::new("join", "the container's namespaces", error))
+    setns(container, other).map_err(|error| StepFailure::new("join", "the container's namespaces", error))?;
+    if other.contains(CloneFlags::CLONE_NEWUSER) {
+        let failed = |error: rustix::io::Errno| StepFailure::new("become root of", "the user namespace", error);
+        let (uid, gid) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
+        rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(failed)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed)?;
+    }
+    if !other.contains(CloneFlags::CLONE_NEWNS) {
+        // Without a mount namespace of its own the container is where its root is.
+        return change_root(container);
+    }
+    Ok(())
+}
+
+/// The namespaces of a process that are not ours: to join one's own user namespace is an error.
+fn other_namespaces(process: BorrowedFd<'_>) -> std::io::Result<CloneFlags> {
+    let pid = process::id_of(process).ok_or(std::io::ErrorKind::NotFound)?;
+    let kinds = [
+        ("mnt", CloneFlags::CLONE_NEWNS),
+        ("pid", CloneFlags::CLONE_NEWPID),
+        ("uts", CloneFlags::CLONE_NEWUTS),
+        ("ipc", CloneFlags::CLONE_NEWIPC),
+        ("net", CloneFlags::CLONE_NEWNET),
+        ("cgroup", CloneFlags::CLONE_NEWCGROUP),
+        ("user", CloneFlags::CLONE_NEWUSER),
+        ("time", CloneFlags::from_bits_retain(nix::libc::CLONE_NEWTIME)),
+    ];
+    let mut other = CloneFlags::empty();
+    for (name, flag) in kinds {
+        let of = |pid: &str| fs_err::read_link(format!("/proc/{pid}/ns/{name}"));
+        match (of("self"), of(&pid.to_string())) {
+            (Ok(own), Ok(its)) if own != its => other |= flag,
+            (Ok(_), Ok(_)) | (Err(_), _) => {}
+            (Ok(_), Err(error)) => return Err(error),
+        }
+    }
+    Ok(other)
+}
+
+fn change_root(container: BorrowedFd<'_>) -> Result<(), StepFailure> {
+    let Some(pid) = process::id_of(container) else { return Ok(()) };
+    let path = format!("/proc/{pid}/root");
+    let failed = |error: rustix::io::Errno| StepFailure::new("change to", &path, error);
+    rustix::process::chroot(path.as_str()).map_err(failed)?;
+    rustix::process::chdir("/").map_err(failed)
 }
 
 /// Turns a process that has joined into the program. Returns only when that fails.
-pub(crate) fn become_program(process: &ProcessSpec, output: Option<BorrowedFd<'_>>) -> StepFailure {
+pub(crate) fn become_program(process: &ProcessSpec, output: Option<BorrowedFd<'_>>, kept: i32) -> StepFailure {
     let prepare = || -> Result<(Identity, Vec<(String, String)>), StepFailure> {
         if let Some(output) = output {
             redirect(output)?;
         }
-        let identity = users::look_up(std::path::Path::new("/"), &process.user)?;
+        let identity = init::identify(&process.user)?;
         let environment = init::environment(process, &identity);
         init::assume(process, &identity)?;
         Ok((identity, environment))
     };
     match prepare() {
-        Ok((identity, environment)) => init::execute(process, &identity, &environment),
+        Ok((identity, environment)) => init::execute(process, &identity, &environment, kept),
         Err(failure) => failure,
     }
 }
@@ -86,7 +125,7 @@ pub(crate) fn render(container: &Container, options: &ExecOptions) -> ProcessSpe
     }
     process.argv.clone_from(&options.argv);
     if let Some(user) = &options.user {
-        process.user.clone_from(user);
+        process.user = UserSpec::Named(user.clone());
     }
     if let Some(cwd) = &options.cwd {
         process.cwd.clone_from(cwd);

@@ -83,10 +83,16 @@ pub fn exit_of(pidfd: BorrowedFd<'_>) -> Exit {
     told().or_else(|| zombie_status(pidfd)).or_else(told).map(decode_status).unwrap_or_default()
 }
 
-/// What wait(2) would say about a process that nobody has waited for: the last field of `/proc/<pid>/stat`.
-fn zombie_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
+/// The process id behind a pidfd, as our `/proc` has it. `None` once it has been reaped.
+pub(crate) fn id_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
     let facts = fs_err::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
     let pid: i32 = facts.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
+    (pid > 0).then_some(pid)
+}
+
+/// What wait(2) would say about a process that nobody has waited for: the last field of `/proc/<pid>/stat`.
+fn zombie_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    let pid = id_of(pidfd)?;
     let text = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = text.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();

@@ -7,8 +7,26 @@ use serde::{Deserialize, Serialize};
 use stack_cgroup::{Hierarchy, Join};
 use stack_model::{Container, Layout, ProjectName, ResolvedSource};
 
-use crate::capabilities::{self, CapabilitySet};
+use crate::capabilities::{self, Capabilities};
 use crate::seccomp::{self, Filter};
+
+/// What says too much about the host, or does too much to it. Docker's and Podman's list.
+pub(crate) const MASKED: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+/// What may be read but not written.
+pub(crate) const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// A file of the host that the container sees in place of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,22 +83,104 @@ pub struct StartSpec<'a> {
     pub security: Security,
 }
 
-/// The orders of the new process.
+/// The orders of the new process. Every path in them is the host's, except targets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InitSpec {
     /// Files to write its own process id to.
     pub(crate) cgroup_procs: Vec<PathBuf>,
-    pub(crate) cgroup_views: Vec<CgroupView>,
+    pub(crate) namespaces: NamespaceSpec,
     pub(crate) root: RootSpec,
+    /// `/proc`, `/dev` and `/sys` as every container of ours has them.
+    pub(crate) system: Option<SystemSpec>,
     pub(crate) mounts: Vec<MountSpec>,
-    pub(crate) hostname: String,
-    pub(crate) privileged: bool,
-    pub(crate) read_only: bool,
-    pub(crate) run: PathBuf,
-    pub(crate) stdin_open: bool,
-    pub(crate) tty: bool,
+    /// Nodes and links of `/dev` to make after the mounts.
+    pub(crate) devices: Option<Vec<DeviceSpec>>,
+    pub(crate) masked: Vec<String>,
+    pub(crate) protected: Vec<String>,
+    pub(crate) hostname: Option<String>,
+    pub(crate) domainname: Option<String>,
+    /// Names with dots or slashes, and values.
+    pub(crate) sysctls: Vec<(String, String)>,
+    pub(crate) streams: StreamSpec,
+    /// A process 1 of ours stays in front.
     pub(crate) init: bool,
+    pub(crate) hooks: HookSpecs,
     pub(crate) process: ProcessSpec,
+}
+
+/// Namespaces that the process makes itself once it is in its cgroups, beyond those that it is born in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NamespaceSpec {
+    pub(crate) cgroup: bool,
+    /// Lines of `/proc/self/timens_offsets`.
+    pub(crate) time: Option<Vec<String>>,
+    /// The mount namespace is the container's own: there are mounts to make.
+    pub(crate) mount: bool,
+}
+
+/// Where standard input, output and error lead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum StreamSpec {
+    /// The pipes in a run directory.
+    Pipes { run: PathBuf, stdin_open: bool },
+    /// A terminal that our process 1 holds; its pipes are not used.
+    Front { run: PathBuf },
+    /// Those that the process has, and this many descriptors after them.
+    Inherited { preserved: i32 },
+    /// A terminal whose master is handed on; columns and rows.
+    Console { size: Option<(u16, u16)>, preserved: i32 },
+}
+
+impl StreamSpec {
+    /// The descriptors that the program keeps.
+    pub(crate) fn kept(&self) -> i32 {
+        3 + match self {
+            Self::Pipes { .. } | Self::Front { .. } => 0,
+            Self::Inherited { preserved } | Self::Console { preserved, .. } => *preserved,
+        }
+    }
+}
+
+/// The system's own mounts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SystemSpec {
+    pub(crate) cgroup_views: Vec<CgroupView>,
+    /// `/sys` can be written.
+    pub(crate) writable: bool,
+}
+
+/// Programs of the host's that run at certain steps, with the state as JSON on their standard input.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HookSpecs {
+    /// Before the root is entered.
+    pub(crate) create_container: Vec<HookSpec>,
+    /// Right before the program.
+    pub(crate) start_container: Vec<HookSpec>,
+    /// The state, without `pid` and `status`.
+    pub(crate) state: serde_json::Map<String, serde_json::Value>,
+}
+
+/// One such program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HookSpec {
+    pub(crate) path: PathBuf,
+    /// With its name in front; empty means the path alone.
+    pub(crate) argv: Vec<String>,
+    pub(crate) env: Vec<String>,
+    pub(crate) timeout_seconds: Option<u64>,
+}
+
+/// A node of `/dev`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeviceSpec {
+    pub(crate) path: String,
+    /// `c`, `b` or `p`.
+    pub(crate) kind: char,
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
 /// The container's own cgroup in one hierarchy, as it appears below `/sys/fs/cgroup`.
@@ -91,31 +191,78 @@ pub(crate) struct CgroupView {
     pub(crate) directory: PathBuf,
 }
 
-/// The overlay.
+/// The root filesystem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RootSpec {
-    /// The highest first, as overlayfs wants them.
-    pub(crate) lower: Vec<PathBuf>,
-    pub(crate) upper: PathBuf,
-    pub(crate) work: PathBuf,
+    pub(crate) source: RootSource,
     /// Where it is mounted, in the new mount namespace only.
     pub(crate) mountpoint: PathBuf,
+    pub(crate) read_only: bool,
+    /// How the host's mounts and ours know of each other: `MS_PRIVATE` and its like.
+    pub(crate) propagation: u64,
+    /// The same for the container's root, once it is entered.
+    pub(crate) own_propagation: Option<u64>,
+    /// The kernel refuses pivot_root(2) on the initial ramdisk.
+    pub(crate) no_pivot: bool,
+}
+
+/// What the root filesystem is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum RootSource {
+    /// Layers, the highest first, as overlayfs wants them.
+    Overlay { lower: Vec<PathBuf>, upper: PathBuf, work: PathBuf },
+    /// The directory at the mount point.
+    Directory,
 }
 
 /// One mount into the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MountSpec {
     pub(crate) target: String,
-    pub(crate) read_only: bool,
     pub(crate) source: MountKind,
+    pub(crate) change: ChangeSpec,
+}
+
+/// How a mount differs from what it would be: bits of `MOUNT_ATTR_*`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChangeSpec {
+    pub(crate) set: u64,
+    pub(crate) clear: u64,
+    /// The same for the mounts below too.
+    pub(crate) all_set: u64,
+    pub(crate) all_clear: u64,
+    /// `MS_SHARED` and its like, and whether for the mounts below too.
+    pub(crate) propagation: Vec<(u64, bool)>,
+    /// Which of the user namespaces that were made for it maps the owners, and whether of the mounts below too.
+    pub(crate) idmap: Option<(usize, bool)>,
+}
+
+impl ChangeSpec {
+    /// Everything below a mount, without write permission if asked.
+    pub(crate) fn read_only(read_only: bool) -> Self {
+        let all_set = if read_only { nix::libc::MOUNT_ATTR_RDONLY } else { 0 };
+        Self { all_set, ..Self::default() }
+    }
 }
 
 /// What a [`MountSpec`] shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum MountKind {
-    Bind { path: PathBuf, create: bool },
+    Bind { path: PathBuf, create: bool, recursive: bool },
     Volume { path: PathBuf, copy: bool },
-    Tmpfs { size: Option<u64>, mode: u32 },
+    Filesystem { kind: String, options: Vec<(String, String)>, fill: Fill },
+    Cgroups { views: Vec<CgroupView> },
+}
+
+/// What a fresh filesystem takes over from the directory it covers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Fill {
+    #[default]
+    Nothing,
+    /// Its mode.
+    Mode,
+    /// Its mode and everything in it.
+    Content,
 }
 
 /// What is executed and as whom.
@@ -124,33 +271,86 @@ pub(crate) struct ProcessSpec {
     pub(crate) argv: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) cwd: String,
-    pub(crate) user: String,
-    pub(crate) capabilities: CapabilitySet,
+    pub(crate) user: UserSpec,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) limits: Vec<LimitSpec>,
+    pub(crate) schedule: ScheduleSpec,
     pub(crate) no_new_privileges: bool,
     pub(crate) seccomp: Option<Filter>,
 }
 
+/// Whose process it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum UserSpec {
+    /// `user[:group]`, for the container's own files to say.
+    Named(String),
+    Numbers {
+        uid: u32,
+        gid: u32,
+        groups: Vec<u32>,
+        umask: Option<u32>,
+    },
+}
+
+/// A limit of getrlimit(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LimitSpec {
+    /// `RLIMIT_*`.
+    pub(crate) resource: u32,
+    pub(crate) soft: u64,
+    pub(crate) hard: u64,
+}
+
+/// How the kernel treats the process among others; nothing is left as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ScheduleSpec {
+    /// `/proc/self/oom_score_adj`.
+    pub(crate) oom_score: Option<i32>,
+    /// Class and level of ioprio_set(2).
+    pub(crate) io_priority: Option<(u8, u16)>,
+    /// Policy, nice value, priority, flags; runtime, deadline and period in nanoseconds.
+    pub(crate) scheduler: Option<(u32, i32, u32, u64, [u64; 3])>,
+    /// personality(2).
+    pub(crate) personality: Option<u32>,
+}
+
 /// Renders the orders of a container's first process, which has to join the cgroup that it is not born in.
 pub(crate) fn render(spec: &StartSpec<'_>, join: &Join) -> InitSpec {
-    let StartSpec { layout, project, container, layers, files, cgroup, security, .. } = spec;
+    let StartSpec { layout, project, container, layers, netns, files, hierarchy: _, cgroup, security } = spec;
     let directory = layout.container(project, &container.id);
+    let run = layout.container_run(project, &container.id);
+    let privileged = container.spec.privileged;
+    let hidden = |paths: &[&str]| paths.iter().filter(|_| !privileged).map(|path| (*path).to_owned()).collect();
     InitSpec {
         cgroup_procs: if join.v2_dir.is_some() { Vec::new() } else { join.procs.clone() },
-        cgroup_views: render_cgroup_views(join, cgroup),
+        namespaces: NamespaceSpec { cgroup: true, time: None, mount: true },
         root: RootSpec {
-            lower: layers.iter().rev().cloned().collect(),
-            upper: directory.join("upper"),
-            work: directory.join("work"),
+            source: RootSource::Overlay {
+                lower: layers.iter().rev().cloned().collect(),
+                upper: directory.join("upper"),
+                work: directory.join("work"),
+            },
             mountpoint: directory.join("rootfs"),
+            read_only: container.spec.read_only,
+            propagation: nix::libc::MS_PRIVATE,
+            own_propagation: None,
+            no_pivot: false,
         },
+        system: Some(SystemSpec { cgroup_views: render_cgroup_views(join, cgroup), writable: privileged }),
         mounts: render_mounts(layout, container, files),
-        hostname: container.process.hostname.clone(),
-        privileged: container.spec.privileged,
-        read_only: container.spec.read_only,
-        run: layout.container_run(project, &container.id),
-        stdin_open: container.spec.stdin_open,
-        tty: container.spec.tty,
+        devices: None,
+        masked: hidden(&MASKED),
+        protected: hidden(&READ_ONLY),
+        hostname: netns.is_some().then(|| container.process.hostname.clone()),
+        domainname: None,
+        sysctls: Vec::new(),
+        streams: if container.spec.tty {
+            StreamSpec::Front { run }
+        } else {
+            StreamSpec::Pipes { run, stdin_open: container.spec.stdin_open }
+        },
         init: container.spec.init,
+        hooks: HookSpecs::default(),
         process: render_process(container, *security),
     }
 }
@@ -185,8 +385,10 @@ pub(crate) fn render_process(container: &Container, security: Security) -> Proce
         argv: container.process.argv.clone(),
         env,
         cwd: container.process.cwd.clone(),
-        user: container.process.user.clone(),
-        capabilities,
+        user: UserSpec::Named(container.process.user.clone()),
+        capabilities: Capabilities::OfRoot(capabilities),
+        limits: Vec::new(),
+        schedule: ScheduleSpec::default(),
         no_new_privileges: security.no_new_privileges,
         seccomp: if confined { seccomp::default_filter(capabilities) } else { None },
     }
@@ -197,17 +399,24 @@ pub(crate) fn render_process(container: &Container, security: Security) -> Proce
 fn render_mounts(layout: &Layout, container: &Container, files: &[GeneratedFile]) -> Vec<MountSpec> {
     let generated = files.iter().map(|file| MountSpec {
         target: file.target.clone(),
-        read_only: file.read_only,
-        source: MountKind::Bind { path: file.source.clone(), create: false },
+        change: ChangeSpec::read_only(file.read_only),
+        source: MountKind::Bind { path: file.source.clone(), create: false, recursive: true },
     });
-    let asked = container.mounts.iter().map(|mount| MountSpec {
-        target: mount.target.clone(),
-        read_only: mount.read_only,
-        source: match &mount.source {
+    let asked = container.mounts.iter().map(|mount| {
+        let mut change = ChangeSpec::read_only(mount.read_only);
+        let source = match &mount.source {
             ResolvedSource::Volume { name, copy } => MountKind::Volume { path: layout.volume_data(name), copy: *copy },
-            ResolvedSource::Bind { path, create } => MountKind::Bind { path: path.clone(), create: *create },
-            ResolvedSource::Tmpfs { size, mode } => MountKind::Tmpfs { size: size.map(|size| size.0), mode: *mode },
-        },
+            ResolvedSource::Bind { path, create } => {
+                MountKind::Bind { path: path.clone(), create: *create, recursive: true }
+            }
+            ResolvedSource::Tmpfs { size, mode } => {
+                change.set |= nix::libc::MOUNT_ATTR_NOSUID | nix::libc::MOUNT_ATTR_NODEV | nix::libc::MOUNT_ATTR_NOEXEC;
+                let mut options = vec![("mode".to_owned(), format!("{mode:o}"))];
+                options.extend(size.map(|size| ("size".to_owned(), size.0.to_string())));
+                MountKind::Filesystem { kind: "tmpfs".to_owned(), options, fill: Fill::Nothing }
+            }
+        };
+        MountSpec { target: mount.target.clone(), source, change }
     });
     let clean = |mount: MountSpec| MountSpec { target: clean_target(&mount.target), ..mount };
     let mut mounts: Vec<MountSpec> = generated.chain(asked).map(clean).collect();
@@ -217,7 +426,7 @@ fn render_mounts(layout: &Layout, container: &Container, files: &[GeneratedFile]
 }
 
 /// An absolute path without `.`, `..` and doubled slashes, so that what is made is what is mounted on.
-fn clean_target(target: &str) -> String {
+pub(crate) fn clean_target(target: &str) -> String {
     let mut names: Vec<&str> = Vec::new();
     for name in target.split('/') {
         match name {

@@ -20,6 +20,7 @@ pub(crate) struct Identity {
     pub(crate) gid: u32,
     pub(crate) groups: Vec<u32>,
     pub(crate) home: String,
+    pub(crate) umask: Option<u32>,
 }
 
 /// Looks a user up below `root`.
@@ -45,7 +46,16 @@ pub(crate) fn look_up(root: &Path, user: &str) -> Result<Identity, StepFailure> 
     };
     // A group that was named stands alone, as docker has it.
     let groups = if group.is_none() { groups_of(&group_lines, &name) } else { Vec::new() };
-    Ok(Identity { uid, gid, groups, home: if home.is_empty() { "/".to_owned() } else { home } })
+    Ok(Identity { uid, gid, groups, home: if home.is_empty() { "/".to_owned() } else { home }, umask: None })
+}
+
+/// The home directory of a user by number.
+pub(crate) fn home_of(root: &Path, uid: u32) -> String {
+    let found = lines(&root.join("etc/passwd")).into_iter().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        (fields.len() >= 6 && fields[2].parse() == Ok(uid) && !fields[5].is_empty()).then(|| fields[5].to_owned())
+    });
+    found.unwrap_or_else(|| "/".to_owned())
 }
 
 fn find_group(lines: &[String], group: &str) -> Result<u32, StepFailure> {

@@ -30,6 +30,10 @@ pub struct Namespaces {
     pub uts: bool,
     /// System V IPC and POSIX message queues.
     pub ipc: bool,
+    /// Users and capabilities.
+    pub user: bool,
+    /// Network devices, addresses and ports.
+    pub network: bool,
 }
 
 /// Which side of a clone this is.
@@ -58,12 +62,14 @@ pub fn clone_process(
     sibling: bool,
     cgroup: Option<BorrowedFd<'_>>,
 ) -> io::Result<Cloned> {
-    let Namespaces { pid, mount, uts, ipc } = namespaces;
+    let Namespaces { pid, mount, uts, ipc, user, network } = namespaces;
     let chosen = [
         (pid, libc::CLONE_NEWPID),
         (mount, libc::CLONE_NEWNS),
         (uts, libc::CLONE_NEWUTS),
         (ipc, libc::CLONE_NEWIPC),
+        (user, libc::CLONE_NEWUSER),
+        (network, libc::CLONE_NEWNET),
         (sibling, libc::CLONE_PARENT),
     ];
     let mut flags = libc::CLONE_PIDFD as u64;

@@ -12,6 +12,7 @@ mod info;
 mod keyring;
 mod mount;
 mod range;
+mod schedule;
 mod seccomp;
 mod signal;
 
@@ -20,7 +21,8 @@ pub use exec::{end_process, execute_descriptor};
 pub use heap::{release_free_memory, use_one_arena};
 pub use info::{PidfdExit, pidfd_exit};
 pub use keyring::join_session_keyring;
-pub use mount::{MountAttributes, set_mount_attributes};
+pub use mount::{MountAttributes, MountChange, change_mount, set_mount_attributes};
 pub use range::{close_from, close_on_exec_from, duplicate_to, take_descriptor};
+pub use schedule::{Schedule, set_io_priority, set_limit, set_personality, set_schedule};
 pub use seccomp::install_filter;
 pub use signal::{reset_signals, signal_process};

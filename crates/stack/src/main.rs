@@ -1,4 +1,4 @@
-//! The composition root of `stack`: which of the three processes this is, and what it is made of.
+//! The composition root of `stack`: which of the four processes this is, and what it is made of.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,8 +7,11 @@ use stack_host::{Assignment, LocalMachine};
 use stack_model::{Layout, ProjectName};
 
 fn main() -> ExitCode {
-    // The first two are dispatched before any thread exists: the spawner stays single-threaded for its whole life, and
-    // the supervisor forks it.
+    // All but the last are dispatched before any thread exists: the spawner and the OCI runtime stay single-threaded for
+    // their whole lives, and the supervisor forks the spawner.
+    if stack_oci::is_asked() {
+        return stack_oci::main();
+    }
     let role = std::env::args_os().nth(1);
     match role.as_deref().and_then(|role| role.to_str()) {
         Some(stack_runtime::SPAWNER_ARGUMENT) => stack_runtime::spawner_main(),

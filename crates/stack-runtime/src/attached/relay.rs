@@ -24,13 +24,13 @@ const PASSED_ON: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
 
 /// The signals of the command, as something to wait for. Dropping it gives them their old meaning.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     descriptor: SignalFd,
     before: SigSet,
 }
 
 impl Signals {
-    pub(super) fn catch() -> io::Result<Self> {
+    pub(crate) fn catch() -> io::Result<Self> {
         let mut caught = SigSet::from_iter(PASSED_ON);
         caught.add(Signal::SIGWINCH);
         let mut before = SigSet::empty();
@@ -67,10 +67,47 @@ struct Terminal {
     output_open: bool,
 }
 
+/// Follows a program that is there already to its end.
+pub(crate) fn follow_program(
+    program: OwnedFd,
+    terminal: Option<OwnedFd>,
+    signals: &Signals,
+) -> Result<i32, RuntimeError> {
+    let terminal = terminal.map(Terminal::open).transpose().map_err(RuntimeError::Spawner)?;
+    follow_session(
+        Session { program: Some(program), terminal, ..Session::default() },
+        None,
+        signals,
+        &Follow::TO_THE_END,
+    )
+}
+
 /// Follows the program to its end.
-pub(super) fn follow(reports: OwnedFd, signals: &Signals) -> Result<i32, RuntimeError> {
-    let mut session = Session::default();
-    let mut reports = Some(reports);
+pub(super) fn follow(reports: OwnedFd, signals: &Signals, how: &Follow<'_>) -> Result<i32, RuntimeError> {
+    follow_session(Session::default(), Some(reports), signals, how)
+}
+
+/// How a program is followed.
+pub(crate) struct Follow<'a> {
+    /// Only until it is executed.
+    pub(crate) detach: bool,
+    /// Is told its id.
+    pub(crate) started: &'a dyn Fn(u32) -> io::Result<()>,
+    /// May take its terminal.
+    pub(crate) console: &'a dyn Fn(&OwnedFd) -> Option<io::Result<()>>,
+}
+
+impl Follow<'_> {
+    /// To its end, with our own terminal.
+    const TO_THE_END: Follow<'static> = Follow { detach: false, started: &|_| Ok(()), console: &|_| None };
+}
+
+fn follow_session(
+    mut session: Session,
+    mut reports: Option<OwnedFd>,
+    signals: &Signals,
+    how: &Follow<'_>,
+) -> Result<i32, RuntimeError> {
     let mut buffer = vec![0; COPY_BYTES];
     loop {
         let ready = session.wait(reports.as_ref(), signals).map_err(RuntimeError::Spawner)?;
@@ -80,7 +117,7 @@ pub(super) fn follow(reports: OwnedFd, signals: &Signals) -> Result<i32, Runtime
         if let Some(terminal) = &mut session.terminal {
             terminal.copy(&ready, &mut buffer);
         }
-        if ready.reports && !session.take_report(reports.as_ref()).map_err(RuntimeError::Spawner)? {
+        if ready.reports && !session.take_report(reports.as_ref(), how).map_err(RuntimeError::Spawner)? {
             reports = None;
         }
         if reports.is_some() {
@@ -94,6 +131,7 @@ pub(super) fn follow(reports: OwnedFd, signals: &Signals) -> Result<i32, Runtime
                 return Err(RuntimeError::Init(failure));
             }
             (None, None) => return Err(RuntimeError::NotRunning),
+            (Some(_), None) if how.detach => return Ok(0),
             (Some(program), None) if ready.program => {
                 let code = process::exit_of(program.as_fd()).shell_code();
                 if let Some(terminal) = &mut session.terminal {
@@ -151,19 +189,23 @@ impl Session {
     }
 
     /// `false` at the end of the reports: the program has been executed, or there is none.
-    fn take_report(&mut self, reports: Option<&OwnedFd>) -> io::Result<bool> {
+    fn take_report(&mut self, reports: Option<&OwnedFd>, how: &Follow<'_>) -> io::Result<bool> {
         let Some(reports) = reports else { return Ok(false) };
         let Some((report, mut attached)) = wire::receive::<Report>(reports.as_fd())? else { return Ok(false) };
         match (report, attached.pop()) {
-            (Report::Terminal, Some(master)) => self.terminal = Some(Terminal::open(master)?),
-            (Report::Program, Some(program)) => {
+            (Report::Terminal, Some(master)) => match (how.console)(&master) {
+                Some(sent) => sent?,
+                None => self.terminal = Some(Terminal::open(master)?),
+            },
+            (Report::Program(pid), Some(program)) => {
+                (how.started)(pid)?;
                 if let Some(number) = self.early.take() {
                     drop(process::signal(program.as_fd(), number));
                 }
                 self.program = Some(program);
             }
             (Report::Failed(failure), _) => self.failure = Some(failure),
-            (Report::Terminal | Report::Program, None) => {}
+            (Report::Terminal | Report::Program(_), None) => {}
         }
         Ok(true)
     }

@@ -41,6 +41,13 @@ pub(super) fn fill(from: BorrowedFd<'_>, volume: &Path) -> io::Result<()> {
     copy_attributes(&fstat(&from)?, volume.as_fd())
 }
 
+/// Copies everything below the directory `from` into `to`.
+pub(super) fn copy_all(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
+    let (from, to) = (openat(from, ".", DIRECTORY, Mode::empty())?, openat(to, ".", DIRECTORY, Mode::empty())?);
+    copy_directory(&from, &to, 0)?;
+    copy_attributes(&fstat(&from)?, to.as_fd())
+}
+
 fn is_empty(directory: &OwnedFd) -> io::Result<bool> {
     for entry in Dir::read_from(directory)? {
         if !is_dot(entry?.file_name()) {

@@ -30,9 +30,36 @@ pub(crate) fn join_process_rules() -> Result<(), StepFailure> {
     }
 }
 
-/// Gives up what is left to give up and executes the program with exactly this environment. Returns only when that
-/// fails.
-pub(crate) fn execute(process: &ProcessSpec, identity: &Identity, environment: &[(String, String)]) -> StepFailure {
+/// Says that a program does not exist while whoever made the process still listens, so that an engine hears it from
+/// `create` and not from `start`. What can only be known by executing is left to that.
+pub(super) fn check_program(process: &ProcessSpec, environment: &[(String, String)]) -> Result<(), StepFailure> {
+    let Some(program) = process.argv.first().filter(|program| !program.is_empty()) else { return Ok(()) };
+    if program.contains('/') {
+        // Relative to a working directory that has not been entered yet.
+        return Ok(());
+    }
+    let path = path_of(environment);
+    // With an empty or relative part the answer depends on the working directory too.
+    let is_plain = path.split(':').all(|part| part.starts_with('/'));
+    if !is_plain || candidates(program, environment).iter().any(|candidate| Path::new(candidate).exists()) {
+        return Ok(());
+    }
+    Err(not_in_path(program, path))
+}
+
+fn not_in_path(program: &str, path: &str) -> StepFailure {
+    let detail = format!("executable file not found in $PATH ({path})");
+    StepFailure { errno: Errno::ENOENT as i32, ..StepFailure::because("execute", program, detail) }
+}
+
+/// Gives up what is left to give up and executes the program with exactly this environment and the first `kept`
+/// descriptors. Returns only when that fails.
+pub(crate) fn execute(
+    process: &ProcessSpec,
+    identity: &Identity,
+    environment: &[(String, String)],
+    kept: i32,
+) -> StepFailure {
     let argv = &process.argv;
     let Some(program) = argv.first().filter(|program| !program.is_empty()) else {
         return StepFailure::because("execute", "", "neither the file nor the image says what to run");
@@ -44,7 +71,7 @@ pub(crate) fn execute(process: &ProcessSpec, identity: &Identity, environment: &
     let Ok(variables) = variables.collect::<Result<Vec<_>, _>>() else {
         return StepFailure::because("execute", program, "a variable contains a NUL byte");
     };
-    if let Err(failure) = become_ordinary().and_then(|()| seal(process, identity)) {
+    if let Err(failure) = become_ordinary(kept).and_then(|()| seal(process, identity)) {
         return failure;
     }
     let mut reason = Errno::ENOENT;
@@ -58,24 +85,31 @@ pub(crate) fn execute(process: &ProcessSpec, identity: &Identity, environment: &
             tried = candidate;
         }
     }
+    if reason == Errno::ENOENT && !tried.contains('/') {
+        return not_in_path(program, path_of(environment));
+    }
     explain(&tried, reason)
 }
 
 /// Descriptors of ours end with the exec, signals are as a program expects them.
-fn become_ordinary() -> Result<(), StepFailure> {
-    stack_sys::close_on_exec_from(3).map_err(|error| StepFailure::new("close", "our descriptors", error))?;
+fn become_ordinary(kept: i32) -> Result<(), StepFailure> {
+    stack_sys::close_on_exec_from(kept).map_err(|error| StepFailure::new("close", "our descriptors", error))?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
         .map_err(|error| StepFailure::new("reset", "the signal mask", error))?;
     stack_sys::reset_signals();
     Ok(())
 }
 
+fn path_of(environment: &[(String, String)]) -> &str {
+    environment.iter().find(|(name, _)| name == "PATH").map_or(PATH_DEFAULT, |(_, value)| value)
+}
+
 fn candidates(program: &str, environment: &[(String, String)]) -> Vec<String> {
     if program.contains('/') {
         return vec![program.to_owned()];
     }
-    let path = environment.iter().find(|(name, _)| name == "PATH").map_or(PATH_DEFAULT, |(_, value)| value.as_str());
-    path.split(':')
+    path_of(environment)
+        .split(':')
         .map(|directory| format!("{}/{program}", if directory.is_empty() { "." } else { directory }))
         .collect()
 }

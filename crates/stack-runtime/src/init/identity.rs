@@ -8,10 +8,13 @@ use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::paths::{self, Kind, Links};
+use stack_sys::Schedule;
+
 use crate::capabilities;
 use crate::error::StepFailure;
 use crate::seccomp::Filter;
-use crate::spec::ProcessSpec;
+use crate::spawner::wire;
+use crate::spec::{LimitSpec, ProcessSpec, ScheduleSpec, UserSpec};
 use crate::users::{self, Identity};
 
 /// Open files a program gets at first, as everywhere; programs that want more raise it.
@@ -20,7 +23,21 @@ const FILES_SOFT: u64 = 1024;
 const FILES_HARD: u64 = 524_288;
 
 pub(super) fn look_up(process: &ProcessSpec) -> Result<Identity, StepFailure> {
-    users::look_up(Path::new("/"), &process.user)
+    identify(&process.user)
+}
+
+/// Who a user is, in the filesystem that this process sees.
+pub(crate) fn identify(user: &UserSpec) -> Result<Identity, StepFailure> {
+    match user {
+        UserSpec::Named(name) => users::look_up(Path::new("/"), name),
+        UserSpec::Numbers { uid, gid, groups, umask } => Ok(Identity {
+            uid: *uid,
+            gid: *gid,
+            groups: groups.clone(),
+            home: users::home_of(Path::new("/"), *uid),
+            umask: *umask,
+        }),
+    }
 }
 
 /// The environment, with HOME where nobody set it.
@@ -32,22 +49,39 @@ pub(crate) fn environment(process: &ProcessSpec, identity: &Identity) -> Vec<(St
     environment
 }
 
+fn install(filter: &Filter) -> Result<(), StepFailure> {
+    let failed = |error: std::io::Error| StepFailure::new("install", "the seccomp filter", error);
+    let Some(listener) = &filter.listener else {
+        return stack_sys::install_filter(&filter.program, filter.flags, false).map(drop).map_err(failed);
+    };
+    // The calls of this process are passed on too from here: the filter has to allow the sending.
+    let socket = stack_sys::take_descriptor(listener.descriptor).map_err(failed)?;
+    let calls = stack_sys::install_filter(&filter.program, filter.flags, true).map_err(failed)?;
+    let calls: Vec<_> = calls.iter().map(AsFd::as_fd).collect();
+    wire::send_bytes(socket.as_fd(), listener.message.as_bytes(), &calls).map_err(failed)
+}
+
 /// Becomes the container's user and goes to the working directory. The order is fixed: the bounding set takes
 /// CAP_SETPCAP, the groups CAP_SETGID, the user CAP_SETUID. What the process may still do is given up by [`seal`].
 pub(crate) fn assume(process: &ProcessSpec, identity: &Identity) -> Result<(), StepFailure> {
     let user = identity.uid.to_string();
     let failed = |error: rustix::io::Errno| StepFailure::new("become user", &user, error);
-    limit_files();
-    rustix::process::umask(Mode::from_raw_mode(0o022));
-    capabilities::bound(process.capabilities)?;
+    limit(&process.limits)?;
+    schedule(&process.schedule)?;
+    rustix::process::umask(Mode::from_raw_mode(identity.umask.unwrap_or(0o022)));
+    capabilities::bound(process.capabilities.bounding())?;
     // As root first: a directory of root's is a good place for a program that only reads. Where root has no right
     // either (a network filesystem), the user may.
     let entered = enter_directory(process);
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    let mut groups = vec![gid];
+    let mut groups: Vec<Gid> = if matches!(process.user, UserSpec::Named(_)) { vec![gid] } else { Vec::new() };
     groups.extend(identity.groups.iter().map(|group| Gid::from_raw(*group)));
     // The process is single-threaded, so the thread's identity is the process's.
-    set_thread_groups(&groups).map_err(failed)?;
+    match set_thread_groups(&groups) {
+        // A user namespace may forbid it (user_namespaces(7)); then nobody has groups to lose.
+        Err(rustix::io::Errno::PERM) if groups.is_empty() => {}
+        result => result.map_err(failed)?,
+    }
     set_thread_res_gid(gid, gid, gid).map_err(failed)?;
     // The filter comes last and takes a capability.
     rustix::thread::set_keep_capabilities(true).map_err(failed)?;
@@ -63,11 +97,6 @@ pub(crate) fn assume(process: &ProcessSpec, identity: &Identity) -> Result<(), S
 /// to install it takes one of the two; either way as late as possible, so that it need not allow our own calls.
 pub(crate) fn seal(process: &ProcessSpec, identity: &Identity) -> Result<(), StepFailure> {
     let filter = process.seccomp.as_ref();
-    let install = |filter: &Filter| {
-        stack_sys::install_filter(&filter.program, filter.flags, false)
-            .map(drop)
-            .map_err(|error| StepFailure::new("install", "the seccomp filter", error))
-    };
     if let Some(filter) = filter.filter(|_| !process.no_new_privileges) {
         capabilities::raise()?;
         install(filter)?;
@@ -111,10 +140,34 @@ fn root() -> std::io::Result<OwnedFd> {
     Ok(rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// The supervisor's own limit is high; few programs are ready for that (some loop over all descriptors).
-fn limit_files() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let hard = maximum.map_or(FILES_HARD, |maximum| maximum.min(FILES_HARD));
-    // Lowering never fails.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(FILES_SOFT.min(hard)), maximum: Some(hard) });
+fn schedule(spec: &ScheduleSpec) -> Result<(), StepFailure> {
+    if let Some((policy, nice, priority, flags, [runtime, deadline, period])) = spec.scheduler {
+        let schedule = Schedule { size: 0, policy, flags, nice, priority, runtime, deadline, period };
+        stack_sys::set_schedule(&schedule).map_err(|error| StepFailure::new("set", "the scheduler", error))?;
+    }
+    if let Some((class, level)) = spec.io_priority {
+        stack_sys::set_io_priority(class, level)
+            .map_err(|error| StepFailure::new("set", "the priority of input and output", error))?;
+    }
+    if let Some(domain) = spec.personality {
+        stack_sys::set_personality(domain).map_err(|error| StepFailure::new("set", "the personality", error))?;
+    }
+    Ok(())
+}
+
+/// Sets what the process was given. Without a limit of files, ours has to be lowered: few programs are ready for one
+/// that is high (some loop over all descriptors).
+fn limit(limits: &[LimitSpec]) -> Result<(), StepFailure> {
+    for LimitSpec { resource, soft, hard } in limits {
+        stack_sys::set_limit(*resource, *soft, *hard)
+            .map_err(|error| StepFailure::new("set the limit of", format!("resource {resource}"), error))?;
+    }
+    let files = nix::libc::RLIMIT_NOFILE;
+    if !limits.iter().any(|limit| limit.resource == files) {
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        let hard = maximum.map_or(FILES_HARD, |maximum| maximum.min(FILES_HARD));
+        // Lowering never fails.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(FILES_SOFT.min(hard)), maximum: Some(hard) });
+    }
+    Ok(())
 }

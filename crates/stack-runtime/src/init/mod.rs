@@ -5,6 +5,7 @@
 //! openat2(2) calls of `paths`.
 
 mod copy;
+mod devices;
 mod execute;
 mod identity;
 mod mounts;
@@ -12,6 +13,7 @@ mod paths;
 mod reaper;
 mod rootfs;
 mod streams;
+mod sysctl;
 
 use std::os::fd::OwnedFd;
 
@@ -19,20 +21,33 @@ use rustix::thread::LinkNameSpaceType;
 use stack_sys::SingleThreaded;
 
 use crate::error::StepFailure;
-use crate::spec::InitSpec;
+use crate::hooks;
+use crate::spec::{InitSpec, StreamSpec};
+use crate::users::Identity;
 
 pub(crate) use execute::{execute, join_process_rules};
-pub(crate) use identity::{assume, environment};
+pub(crate) use identity::{assume, environment, identify};
 pub(crate) use reaper::{open_terminal, use_terminal};
 
+/// What happens between the steps, and what they are handed. Whoever made the process decides.
+pub(crate) struct Course<'a> {
+    /// Namespaces to join, in this order.
+    pub(crate) joined: &'a [(OwnedFd, LinkNameSpaceType)],
+    /// User namespaces that mounts with other owners name.
+    pub(crate) maps: &'a [OwnedFd],
+    /// Its own process id as the host sees it, where a hook has to know.
+    pub(crate) pid: Option<u32>,
+    /// The namespaces are there, and the root is mounted but not entered.
+    pub(crate) mounted: &'a dyn Fn() -> Result<(), StepFailure>,
+    /// Takes the master of the program's terminal.
+    pub(crate) terminal: &'a dyn Fn(OwnedFd) -> Result<(), StepFailure>,
+    /// Waits for the word to execute the program.
+    pub(crate) may_go: &'a dyn Fn() -> bool,
+}
+
 /// Turns this process into the container's once `may_go` says so. Returns only when a step fails.
-pub(crate) fn run(
-    spec: &InitSpec,
-    netns: Option<&OwnedFd>,
-    whole: SingleThreaded,
-    may_go: &dyn Fn() -> bool,
-) -> StepFailure {
-    match prepare(spec, netns, whole, may_go) {
+pub(crate) fn run(spec: &InitSpec, course: &Course<'_>, whole: SingleThreaded) -> StepFailure {
+    match prepare(spec, course, whole) {
         Err(failure) => failure,
         Ok(never) => match never {},
     }
@@ -40,45 +55,94 @@ pub(crate) fn run(
 
 fn prepare(
     spec: &InitSpec,
-    netns: Option<&OwnedFd>,
+    course: &Course<'_>,
     whole: SingleThreaded,
-    may_go: &dyn Fn() -> bool,
 ) -> Result<std::convert::Infallible, StepFailure> {
     stage(c"stack:cgroup");
+    adjust_oom(spec)?;
     join_cgroups(spec)?;
-    join_namespaces(netns)?;
+    join_namespaces(course.joined)?;
+    unshare_time(spec)?;
     join_process_rules()?;
     // The pipes are reached through the host's paths, which the next steps take away.
-    let streams = streams::open(spec)?;
+    let streams = streams::open(&spec.streams)?;
     stage(c"stack:mounts");
-    rootfs::keep_to_ourselves()?;
-    let root = rootfs::mount_overlay(&spec.root)?;
-    rootfs::mount_system(&root, spec)?;
-    mounts::mount_all(&root, &spec.mounts)?;
-    if !spec.privileged {
-        rootfs::hide_paths(&root)?;
+    if spec.namespaces.mount {
+        assemble(spec, course)?;
+    } else {
+        (course.mounted)()?;
+        rootfs::change_root(&spec.root)?;
     }
-    identity::make_directory(&root, &spec.process)?;
-    rootfs::enter(&root, spec.read_only)?;
-    if netns.is_some() {
-        rustix::system::sethostname(spec.hostname.as_bytes())
-            .map_err(|error| StepFailure::new("set the host name", &spec.hostname, error))?;
-    }
+    name_host(spec)?;
     stage(c"stack:identity");
     let identity = identity::look_up(&spec.process)?;
-    streams.give_to(&identity)?;
-    if spec.tty || spec.init {
-        reaper::stay_in_front(spec, &streams, &identity, whole)?;
+    if let Some(streams) = &streams {
+        streams.give_to(&identity)?;
     }
-    if !spec.tty {
+    let front = matches!(spec.streams, StreamSpec::Front { .. });
+    if front || spec.init {
+        reaper::stay_in_front(front, streams.as_ref(), &identity, whole)?;
+    }
+    if let Some(streams) = streams.as_ref().filter(|_| !front) {
         streams.take()?;
     }
+    if let StreamSpec::Console { size, .. } = spec.streams {
+        console(size, &identity, course)?;
+    }
     let environment = environment(&spec.process, &identity);
-    assume(&spec.process, &identity)?;
-    if !may_go() {
+    if spec.hooks.start_container.is_empty() {
+        execute::check_program(&spec.process, &environment)?;
+    }
+    if !(course.may_go)() {
         return Err(StepFailure::because("go on", "", "the supervisor has ended"));
     }
-    Err(execute(&spec.process, &identity, &environment))
+    hooks::run(&spec.hooks.start_container, &hooks::state_text(&spec.hooks.state, "created", course.pid))?;
+    assume(&spec.process, &identity)?;
+    Err(execute(&spec.process, &identity, &environment, spec.streams.kept()))
+}
+
+/// Mounts everything and enters the root.
+fn assemble(spec: &InitSpec, course: &Course<'_>) -> Result<(), StepFailure> {
+    rootfs::keep_to_ourselves(&spec.root)?;
+    let root = rootfs::mount_root(&spec.root)?;
+    if let Some(system) = &spec.system {
+        rootfs::mount_system(&root, system, matches!(spec.streams, StreamSpec::Front { .. }))?;
+    }
+    mounts::mount_all(&root, &spec.mounts, course.maps)?;
+    if let Some(devices) = &spec.devices {
+        devices::make(&root, devices)?;
+    }
+    (course.mounted)()?;
+    hooks::run(&spec.hooks.create_container, &hooks::state_text(&spec.hooks.state, "creating", course.pid))?;
+    sysctl::write_all(&spec.sysctls)?;
+    rootfs::hide_paths(&root, &spec.masked, &spec.protected)?;
+    identity::make_directory(&root, &spec.process)?;
+    rootfs::enter(&root, &spec.root)
+}
+
+/// A terminal of the container's own; its master goes to whoever asked for it.
+fn console(size: Option<(u16, u16)>, identity: &Identity, course: &Course<'_>) -> Result<(), StepFailure> {
+    let (master, name) = open_terminal()?;
+    if let Some((columns, rows)) = size {
+        let size = rustix::termios::Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
+        // Only the first size; whoever has the master sets the next.
+        let _ = rustix::termios::tcsetwinsize(&master, size);
+    }
+    let end = use_terminal(&name, identity.uid)?;
+    devices::bind_console(&end)?;
+    (course.terminal)(master)
+}
+
+fn name_host(spec: &InitSpec) -> Result<(), StepFailure> {
+    if let Some(name) = &spec.hostname {
+        rustix::system::sethostname(name.as_bytes())
+            .map_err(|error| StepFailure::new("set the host name", name, error))?;
+    }
+    if let Some(name) = &spec.domainname {
+        rustix::system::setdomainname(name.as_bytes())
+            .map_err(|error| StepFailure::new("set the domain name", name, error))?;
+    }
+    Ok(())
 }
 
 /// Shows the stage in `ps`.
@@ -87,22 +151,42 @@ fn stage(name: &std::ffi::CStr) {
     let _ = rustix::thread::set_name(name);
 }
 
+fn adjust_oom(spec: &InitSpec) -> Result<(), StepFailure> {
+    let Some(score) = spec.process.schedule.oom_score else { return Ok(()) };
+    fs_err::write("/proc/self/oom_score_adj", score.to_string())
+        .map_err(|error| StepFailure::new("set", "the OOM score", error))
+}
+
 /// All at once, before anything is allocated: what the container needs is then counted as its own. The first write
 /// after idle waits for an RCU grace period, those right behind it do not.
 fn join_cgroups(spec: &InitSpec) -> Result<(), StepFailure> {
     for procs in &spec.cgroup_procs {
         fs_err::write(procs, "0").map_err(|error| StepFailure::new("join", crate::error::shown(procs), error))?;
     }
+    if !spec.namespaces.cgroup {
+        return Ok(());
+    }
     // After joining: the new namespace's root is where the process is now (cgroup_namespaces(7)).
-    unshare_cgroup().map_err(|error| StepFailure::new("unshare", "the cgroup namespace", error))
-}
-
-fn unshare_cgroup() -> nix::Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
+        .map_err(|error| StepFailure::new("unshare", "the cgroup namespace", error))
 }
 
-fn join_namespaces(netns: Option<&OwnedFd>) -> Result<(), StepFailure> {
-    let Some(netns) = netns else { return Ok(()) };
-    rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(netns), Some(LinkNameSpaceType::Network))
-        .map_err(|error| StepFailure::new("join", "the network namespace", error))
+fn join_namespaces(joined: &[(OwnedFd, LinkNameSpaceType)]) -> Result<(), StepFailure> {
+    for (namespace, kind) in joined {
+        rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(namespace), Some(*kind))
+            .map_err(|error| StepFailure::new("join", format!("a namespace ({kind:?})"), error))?;
+    }
+    Ok(())
+}
+
+/// The exec moves this process into the namespace that its children would be in (time_namespaces(7)).
+fn unshare_time(spec: &InitSpec) -> Result<(), StepFailure> {
+    let Some(offsets) = &spec.namespaces.time else { return Ok(()) };
+    let failed = |error: std::io::Error| StepFailure::new("make", "the time namespace", error);
+    let time = nix::sched::CloneFlags::from_bits_retain(nix::libc::CLONE_NEWTIME);
+    nix::sched::unshare(time).map_err(|error| failed(error.into()))?;
+    if offsets.is_empty() {
+        return Ok(());
+    }
+    fs_err::write("/proc/self/timens_offsets", offsets.join("\n")).map_err(failed)
 }

@@ -1,4 +1,4 @@
-//! Volumes, bind mounts, temporary filesystems and generated files.
+//! Volumes, bind mounts, filesystems and generated files.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,30 +7,34 @@ use std::path::Path;
 use fs_err as fs;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountAttrFlags;
-use stack_sys::{MountAttributes, set_mount_attributes};
+use stack_sys::{MountChange, change_mount};
 
 use super::copy;
 use super::paths::{self, Kind, Links};
-use super::rootfs::{attach, clone_mount, detached};
+use super::rootfs::{attach, clone_mount, detached, mount_cgroups};
 use crate::error::{StepFailure, shown};
-use crate::spec::{MountKind, MountSpec};
+use crate::spec::{ChangeSpec, Fill, MountKind, MountSpec};
 
-/// Mounts everything in order.
-pub(super) fn mount_all(root: &OwnedFd, mounts: &[MountSpec]) -> Result<(), StepFailure> {
+/// Filesystems whose mount points are never links: what the kernel says is not to appear somewhere else.
+const KERNELS_OWN: [&str; 2] = ["proc", "sysfs"];
+
+/// Mounts everything in order. `maps` are the user namespaces that mounts with other owners name.
+pub(super) fn mount_all(root: &OwnedFd, mounts: &[MountSpec], maps: &[OwnedFd]) -> Result<(), StepFailure> {
     for mount in mounts {
         match &mount.source {
-            MountKind::Bind { path, create } => {
+            MountKind::Bind { path, create, recursive } => {
                 let source = open_source(path, *create)?;
-                bind(root, mount, &source)?;
+                bind(root, mount, &source, *recursive, maps)?;
             }
             MountKind::Volume { path, copy } => {
                 if *copy {
                     fill(root, mount, path)?;
                 }
                 let source = open_source(path, false)?;
-                bind(root, mount, &source)?;
+                bind(root, mount, &source, true, maps)?;
             }
-            MountKind::Tmpfs { size, mode } => mount_tmpfs(root, mount, *size, *mode)?,
+            MountKind::Filesystem { kind, options, fill } => mount_filesystem(root, mount, kind, options, *fill)?,
+            MountKind::Cgroups { views } => mount_cgroups(root, &mount.target, views, mount.change.set)?,
         }
     }
     Ok(())
@@ -44,36 +48,80 @@ fn open_source(path: &Path, create: bool) -> Result<OwnedFd, StepFailure> {
         .map_err(|error| StepFailure::new("bind", shown(path), error))
 }
 
-fn bind(root: &OwnedFd, mount: &MountSpec, source: &OwnedFd) -> Result<(), StepFailure> {
+fn bind(
+    root: &OwnedFd,
+    mount: &MountSpec,
+    source: &OwnedFd,
+    recursive: bool,
+    maps: &[OwnedFd],
+) -> Result<(), StepFailure> {
     let failed = |error: io::Error| StepFailure::new("mount", &mount.target, error);
     let stat = rustix::fs::fstat(source).map_err(|error| failed(error.into()))?;
     let is_directory = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
     let kind = if is_directory { Kind::Directory } else { Kind::File };
     let place = paths::ensure(root.as_fd(), &mount.target, kind, Links::Follow).map_err(failed)?;
-    let copy = clone_mount(source.as_fd(), true).map_err(failed)?;
-    if mount.read_only {
-        let attributes = MountAttributes { read_only: true, recursive: true, ..MountAttributes::default() };
-        set_mount_attributes(copy.as_fd(), attributes).map_err(failed)?;
+    let copy = clone_mount(source.as_fd(), recursive).map_err(failed)?;
+    if let Some((map, recursive)) = mount.change.idmap {
+        let missing = || StepFailure::because("map the owners of", &mount.target, "there is no map for it");
+        let change = MountChange {
+            idmap: Some(maps.get(map).ok_or_else(missing)?.as_fd()),
+            recursive,
+            ..MountChange::default()
+        };
+        change_mount(copy.as_fd(), &change)
+            .map_err(|error| StepFailure::new("map the owners of", &mount.target, error))?;
     }
-    attach(copy.as_fd(), place.as_fd(), &mount.target)
+    change_attributes(&copy, &mount.change).map_err(failed)?;
+    attach(copy.as_fd(), place.as_fd(), &mount.target)?;
+    propagate(&copy, mount)
 }
 
-fn mount_tmpfs(root: &OwnedFd, mount: &MountSpec, size: Option<u64>, mode: u32) -> Result<(), StepFailure> {
-    let mode = format!("{mode:o}");
-    let size = size.map(|size| size.to_string());
-    let mut options = vec![("mode", mode.as_str())];
-    if let Some(size) = &size {
-        options.push(("size", size));
+fn change_attributes(mount: &OwnedFd, spec: &ChangeSpec) -> io::Result<()> {
+    for (set, clear, recursive) in [(spec.set, spec.clear, false), (spec.all_set, spec.all_clear, true)] {
+        if set | clear != 0 {
+            change_mount(mount.as_fd(), &MountChange { set, clear, recursive, ..MountChange::default() })?;
+        }
     }
-    let mut attributes =
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    if mount.read_only {
-        attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+    Ok(())
+}
+
+fn propagate(mount: &OwnedFd, spec: &MountSpec) -> Result<(), StepFailure> {
+    for (propagation, recursive) in &spec.change.propagation {
+        let change = MountChange { propagation: *propagation, recursive: *recursive, ..MountChange::default() };
+        change_mount(mount.as_fd(), &change)
+            .map_err(|error| StepFailure::new("set the propagation of", &spec.target, error))?;
     }
-    let tmpfs = detached("tmpfs", &options, attributes)?;
-    let place = paths::ensure(root.as_fd(), &mount.target, Kind::Directory, Links::Follow)
-        .map_err(|error| StepFailure::new("mount", &mount.target, error))?;
-    attach(tmpfs.as_fd(), place.as_fd(), &mount.target)
+    Ok(())
+}
+
+fn mount_filesystem(
+    root: &OwnedFd,
+    mount: &MountSpec,
+    kind: &str,
+    options: &[(String, String)],
+    take: Fill,
+) -> Result<(), StepFailure> {
+    let failed = |error: io::Error| StepFailure::new("mount", &mount.target, error);
+    let links = if KERNELS_OWN.contains(&kind) { Links::Refuse } else { Links::Follow };
+    let place = paths::ensure(root.as_fd(), &mount.target, Kind::Directory, links).map_err(failed)?;
+    let mut options: Vec<(&str, &str)> = options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mode = rustix::fs::fstat(&place).map(|stat| format!("{:o}", stat.st_mode & 0o7777));
+    let mode = mode.map_err(|error| failed(error.into()))?;
+    if take != Fill::Nothing && !options.iter().any(|(name, _)| *name == "mode") {
+        options.push(("mode", &mode));
+    }
+    let ChangeSpec { set, all_set, .. } = mount.change;
+    // What is copied into it has to be written first.
+    let late = if take == Fill::Content { nix::libc::MOUNT_ATTR_RDONLY } else { 0 };
+    let attributes = u32::try_from((set | all_set) & !late).unwrap_or(0);
+    let filesystem = detached(kind, &options, MountAttrFlags::from_bits_retain(attributes))?;
+    if take == Fill::Content {
+        copy::copy_all(place.as_fd(), filesystem.as_fd())
+            .map_err(|error| StepFailure::new("copy what is at", &mount.target, error))?;
+        change_attributes(&filesystem, &mount.change).map_err(failed)?;
+    }
+    attach(filesystem.as_fd(), place.as_fd(), &mount.target)?;
+    propagate(&filesystem, mount)
 }
 
 /// Fills an empty volume with what the image has at its target.

@@ -14,7 +14,6 @@ use super::streams::Streams;
 use crate::capabilities;
 use crate::error::StepFailure;
 use crate::process::TERMINAL_DESCRIPTOR;
-use crate::spec::InitSpec;
 use crate::users::Identity;
 
 /// Exit code when process 1 cannot do its work: that of a shell that cannot execute.
@@ -24,12 +23,12 @@ const HIGH_DESCRIPTOR: i32 = 100;
 
 /// Makes a child that goes on to become the program, and stays behind as process 1. Returns in the child only.
 pub(super) fn stay_in_front(
-    spec: &InitSpec,
-    streams: &Streams,
+    tty: bool,
+    streams: Option<&Streams>,
     identity: &Identity,
     whole: SingleThreaded,
 ) -> Result<(), StepFailure> {
-    let terminal = if spec.tty { Some(open_terminal()?) } else { None };
+    let terminal = if tty { Some(open_terminal()?) } else { None };
     let owner = identity.uid;
     // Before the child exists: a signal that comes early waits until it can be passed on.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)
@@ -40,12 +39,12 @@ pub(super) fn stay_in_front(
         Cloned::Child => match terminal {
             Some((master, name)) => {
                 drop(master);
-                use_terminal(&name, owner)
+                use_terminal(&name, owner).map(drop)
             }
             None => Ok(()),
         },
         Cloned::Parent { pid, pidfd } => {
-            let code = match take_post(spec, streams, terminal, pidfd) {
+            let code = match take_post(tty, streams, terminal, pidfd) {
                 Ok(program) => reap(pid, program.as_fd()),
                 // The child finds itself without a process 1, and so does the supervisor.
                 Err(_) => POST_LOST,
@@ -58,14 +57,14 @@ pub(super) fn stay_in_front(
 /// Gives up everything that the post of process 1 does not need: the socket that tells the supervisor of the exec, all
 /// other descriptors of ours, and every capability but the one to signal a program that has changed its user.
 fn take_post(
-    spec: &InitSpec,
-    streams: &Streams,
+    tty: bool,
+    streams: Option<&Streams>,
     terminal: Option<(OwnedFd, CString)>,
     program: OwnedFd,
 ) -> Result<OwnedFd, StepFailure> {
     let failed = |error: std::io::Error| StepFailure::new("keep", "descriptors", error);
     let _ = nix::sys::prctl::set_name(c"stack:init");
-    if !spec.tty {
+    if let Some(streams) = streams.filter(|_| !tty) {
         streams.take()?;
     }
     // First out of the way of the low numbers, then to their places; what was there is closed by that.
@@ -98,7 +97,7 @@ pub(crate) fn open_terminal() -> Result<(OwnedFd, CString), StepFailure> {
 }
 
 /// Makes the terminal the controlling one of this session, and its three streams. Its owner may open it again by name.
-pub(crate) fn use_terminal(name: &CString, owner: u32) -> Result<(), StepFailure> {
+pub(crate) fn use_terminal(name: &CString, owner: u32) -> Result<OwnedFd, StepFailure> {
     let failed = |error: rustix::io::Errno| StepFailure::new("use", "the terminal", error);
     // A session may have been started before, in which case this process leads it already.
     let _ = rustix::process::setsid();
@@ -109,7 +108,8 @@ pub(crate) fn use_terminal(name: &CString, owner: u32) -> Result<(), StepFailure
     rustix::fs::fchown(&end, Some(rustix::fs::Uid::from_raw(owner)), None).map_err(failed)?;
     rustix::stdio::dup2_stdin(end.as_fd()).map_err(failed)?;
     rustix::stdio::dup2_stdout(end.as_fd()).map_err(failed)?;
-    rustix::stdio::dup2_stderr(end.as_fd()).map_err(failed)
+    rustix::stdio::dup2_stderr(end.as_fd()).map_err(failed)?;
+    Ok(end)
 }
 
 /// Passes signals on and reaps until the program ends; returns its exit code the way a shell shows it.

@@ -1,6 +1,7 @@
 //! The root filesystem and what every Linux system has in it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Dev, FileType, Mode, OFlags, makedev, mknodat, symlinkat};
 use rustix::mount::{
@@ -8,40 +9,25 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
     unmount,
 };
-use stack_sys::{MountAttributes, set_mount_attributes};
+use stack_sys::{MountAttributes, MountChange, change_mount, set_mount_attributes};
 
 use super::paths::{self, Kind, Links};
 use crate::error::{StepFailure, shown};
-use crate::spec::{CgroupView, InitSpec, RootSpec};
+use crate::spec::{CgroupView, RootSource, RootSpec, SystemSpec};
 
 /// Nodes of `/dev`, by name and number.
 const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 /// Links of `/dev`.
-const DEVICE_LINKS: [(&str, &str); 5] = [
+pub(super) const DEVICE_LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 ];
-/// What says too much about the host, or does too much to it. Docker's and Podman's list.
-const MASKED: [&str; 12] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-/// What may be read but not written.
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+/// Where cgroups are mounted.
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 const PLAIN: MountAttrFlags = MountAttrFlags::empty();
 const NO_SUID: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID;
@@ -76,28 +62,54 @@ pub(super) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>, name: &str) 
 }
 
 /// Whatever is mounted from here on stays in this namespace.
-pub(super) fn keep_to_ourselves() -> Result<(), StepFailure> {
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+pub(super) fn keep_to_ourselves(root: &RootSpec) -> Result<(), StepFailure> {
+    let propagation = MountPropagationFlags::from_bits_retain(u32::try_from(root.propagation).unwrap_or(0));
+    mount_change("/", propagation | MountPropagationFlags::REC)
         .map_err(|error| StepFailure::new("make private", "the mount namespace", error))
 }
 
-/// Mounts the layers and the writable directory, and returns the root of the result.
-pub(super) fn mount_overlay(root: &RootSpec) -> Result<OwnedFd, StepFailure> {
-    // One option a layer: the option string of mount(2) would end after a page (about sixty layers).
-    let lower: Vec<String> = root.lower.iter().map(|path| shown(path)).collect();
-    let (upper, work) = (shown(&root.upper), shown(&root.work));
-    let mut options: Vec<(&str, &str)> = lower.iter().map(|path| ("lowerdir+", path.as_str())).collect();
-    options.extend([("upperdir", upper.as_str()), ("workdir", work.as_str())]);
-    let mount = detached("overlay", &options, PLAIN)?;
-    let place = rustix::fs::open(&root.mountpoint, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| StepFailure::new("open", shown(&root.mountpoint), error))?;
+/// Mounts the root filesystem, and returns the root of the result.
+pub(super) fn mount_root(root: &RootSpec) -> Result<OwnedFd, StepFailure> {
+    let failed = |error: std::io::Error| StepFailure::new("open", shown(&root.mountpoint), error);
+    let place = rustix::fs::open(&root.mountpoint, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| failed(error.into()))?;
+    let mount = match &root.source {
+        RootSource::Overlay { lower, upper, work } => overlay(lower, upper, work)?,
+        RootSource::Directory => clone_mount(place.as_fd(), true).map_err(failed)?,
+    };
+    make_parent_private(&root.mountpoint);
     attach(mount.as_fd(), place.as_fd(), "the root filesystem")?;
+    let private = MountChange { propagation: nix::libc::MS_PRIVATE, ..MountChange::default() };
+    if root.source == RootSource::Directory && root.propagation != nix::libc::MS_PRIVATE {
+        // pivot_root(2) refuses a root that is shared.
+        change_mount(mount.as_fd(), &private).map_err(failed)?;
+    }
     // The descriptor of the mount is its root directory.
     Ok(mount)
 }
 
+/// What is mounted on the place of the root must not be seen outside, and pivot_root(2) wants it so. The mount that a
+/// directory lies on is found by going up: only its own root can be changed.
+fn make_parent_private(mountpoint: &Path) {
+    for directory in mountpoint.ancestors() {
+        if mount_change(directory, MountPropagationFlags::PRIVATE).is_ok() {
+            return;
+        }
+    }
+}
+
+/// The layers and the writable directory.
+fn overlay(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd, StepFailure> {
+    // One option a layer: the option string of mount(2) would end after a page (about sixty layers).
+    let lower: Vec<String> = lower.iter().map(|path| shown(path)).collect();
+    let (upper, work) = (shown(upper), shown(work));
+    let mut options: Vec<(&str, &str)> = lower.iter().map(|path| ("lowerdir+", path.as_str())).collect();
+    options.extend([("upperdir", upper.as_str()), ("workdir", work.as_str())]);
+    detached("overlay", &options, PLAIN)
+}
+
 /// `/proc`, `/dev` and `/sys`.
-pub(super) fn mount_system(root: &OwnedFd, spec: &InitSpec) -> Result<(), StepFailure> {
+pub(super) fn mount_system(root: &OwnedFd, spec: &SystemSpec, tty: bool) -> Result<(), StepFailure> {
     mount_at(root, "/proc", "proc", &[], NO_SUID | NO_DEV | NO_EXEC)?;
     mount_at(
         root,
@@ -106,15 +118,16 @@ pub(super) fn mount_system(root: &OwnedFd, spec: &InitSpec) -> Result<(), StepFa
         &[("mode", "755"), ("size", "65536k")],
         NO_SUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME,
     )?;
-    make_devices(root, spec.tty)?;
+    make_devices(root, tty)?;
     let terminals = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
     mount_at(root, "/dev/pts", "devpts", &terminals, NO_SUID | NO_EXEC)?;
     let shared = [("mode", "1777"), ("size", "65536k")];
     mount_at(root, "/dev/shm", "tmpfs", &shared, NO_SUID | NO_DEV | NO_EXEC)?;
     mount_at(root, "/dev/mqueue", "mqueue", &[], NO_SUID | NO_DEV | NO_EXEC)?;
-    let writable = if spec.privileged { PLAIN } else { RD_ONLY };
+    let writable = if spec.writable { PLAIN } else { RD_ONLY };
     mount_at(root, "/sys", "sysfs", &[], NO_SUID | NO_DEV | NO_EXEC | writable)?;
-    mount_cgroups(root, spec)
+    let plain = NO_SUID | NO_DEV | NO_EXEC | writable;
+    mount_cgroups(root, CGROUPS, &spec.cgroup_views, plain.bits().into())
 }
 
 fn mount_at(
@@ -151,66 +164,62 @@ fn make_devices(root: &OwnedFd, tty: bool) -> Result<(), StepFailure> {
 
 /// The container's own directory of each cgroup hierarchy. Bound, not mounted anew: a version 1 hierarchy can only be
 /// mounted with all the controllers it has, and which those are is the host's choice.
-fn mount_cgroups(root: &OwnedFd, spec: &InitSpec) -> Result<(), StepFailure> {
-    let top = "/sys/fs/cgroup";
-    let attributes = MountAttributes {
-        read_only: !spec.privileged,
-        no_suid: true,
-        no_dev: true,
-        no_exec: true,
-        ..MountAttributes::default()
-    };
-    let is_v1 = spec.cgroup_views.iter().any(|view| !view.hierarchy.is_empty());
+pub(super) fn mount_cgroups(
+    root: &OwnedFd,
+    top: &str,
+    views: &[CgroupView],
+    attributes: u64,
+) -> Result<(), StepFailure> {
+    let change = MountChange { set: attributes, ..MountChange::default() };
+    let is_v1 = views.iter().any(|view| !view.hierarchy.is_empty());
     if is_v1 {
         mount_at(root, top, "tmpfs", &[("mode", "755"), ("size", "64k")], NO_SUID | NO_DEV | NO_EXEC)?;
     }
-    for CgroupView { hierarchy, directory } in &spec.cgroup_views {
+    for CgroupView { hierarchy, directory } in views {
         let target = if is_v1 { format!("{top}/{hierarchy}") } else { top.to_owned() };
         let failed = |error: std::io::Error| StepFailure::new("mount", &target, error);
         let source = rustix::fs::open(directory, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| failed(error.into()))?;
         let copy = clone_mount(source.as_fd(), false).map_err(failed)?;
-        set_mount_attributes(copy.as_fd(), attributes).map_err(failed)?;
+        change_mount(copy.as_fd(), &change).map_err(failed)?;
         let place = paths::ensure(root.as_fd(), &target, Kind::Directory, Links::Refuse).map_err(failed)?;
         attach(copy.as_fd(), place.as_fd(), &target)?;
     }
     if is_v1 {
-        name_controllers(root, top, spec)?;
+        name_controllers(root, top, views, &change)?;
     }
     Ok(())
 }
 
 /// Controllers that share a hierarchy are found under each of their names, as on any host; then the directory of
 /// hierarchies is closed.
-fn name_controllers(root: &OwnedFd, top: &str, spec: &InitSpec) -> Result<(), StepFailure> {
+fn name_controllers(
+    root: &OwnedFd,
+    top: &str,
+    views: &[CgroupView],
+    change: &MountChange<'_>,
+) -> Result<(), StepFailure> {
     let failed = |error: std::io::Error| StepFailure::new("mount", top, error);
     let directory = paths::open(root.as_fd(), top, Links::Refuse).map_err(failed)?;
-    for CgroupView { hierarchy, .. } in &spec.cgroup_views {
+    for CgroupView { hierarchy, .. } in views {
         for controller in hierarchy.split(',').filter(|controller| controller != hierarchy) {
             symlinkat(hierarchy.as_str(), &directory, controller).map_err(|error| failed(error.into()))?;
         }
     }
-    let attributes = MountAttributes { read_only: !spec.privileged, ..MountAttributes::default() };
-    set_mount_attributes(directory.as_fd(), attributes).map_err(failed)
+    change_mount(directory.as_fd(), change).map_err(failed)
 }
 
-/// Covers what should not be seen and protects what should not be written.
-pub(super) fn hide_paths(root: &OwnedFd) -> Result<(), StepFailure> {
-    let null = paths::open(root.as_fd(), "/dev/null", Links::Refuse)
-        .map_err(|error| StepFailure::new("open", "/dev/null", error))?;
-    verify_null(&null)?;
-    for path in MASKED {
-        let Ok(place) = paths::open(root.as_fd(), path, Links::Refuse) else { continue };
-        let is_directory = rustix::fs::fstat(&place).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir());
-        let cover = if is_directory {
-            detached("tmpfs", &[("size", "0k"), ("nr_inodes", "1")], RD_ONLY | NO_SUID | NO_DEV | NO_EXEC)?
-        } else {
-            clone_mount(null.as_fd(), false).map_err(|error| StepFailure::new("hide", path, error))?
-        };
-        attach(cover.as_fd(), place.as_fd(), path)?;
+/// Covers what should not be seen and protects what should not be written. What does not exist needs neither. What
+/// covers a file is the host's own null device: nothing of the container's can be in its place (CVE-2025-31133).
+pub(super) fn hide_paths(root: &OwnedFd, masked: &[String], protected: &[String]) -> Result<(), StepFailure> {
+    if !masked.is_empty() {
+        let null = rustix::fs::open("/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| StepFailure::new("open", "/dev/null", error))?;
+        verify_null(&null)?;
+        masked.iter().try_for_each(|path| mask(root, &null, path))?;
     }
-    for path in READ_ONLY {
-        let Ok(place) = paths::open(root.as_fd(), path, Links::Refuse) else { continue };
+    for path in protected {
+        let Ok(place) = paths::open(root.as_fd(), path, Links::Follow) else { continue };
         let failed = |error: std::io::Error| StepFailure::new("protect", path, error);
         let copy = clone_mount(place.as_fd(), true).map_err(failed)?;
         let attributes = MountAttributes { read_only: true, recursive: true, ..MountAttributes::default() };
@@ -220,7 +229,18 @@ pub(super) fn hide_paths(root: &OwnedFd) -> Result<(), StepFailure> {
     Ok(())
 }
 
-/// The node was made by us on a filesystem of ours; still, what covers secrets is looked at (CVE-2025-31133).
+fn mask(root: &OwnedFd, null: &OwnedFd, path: &str) -> Result<(), StepFailure> {
+    let Ok(place) = paths::open(root.as_fd(), path, Links::Follow) else { return Ok(()) };
+    let is_directory = rustix::fs::fstat(&place).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir());
+    let cover = if is_directory {
+        detached("tmpfs", &[("size", "0k"), ("nr_inodes", "1")], RD_ONLY | NO_SUID | NO_DEV | NO_EXEC)?
+    } else {
+        clone_mount(null.as_fd(), false).map_err(|error| StepFailure::new("hide", path, error))?
+    };
+    attach(cover.as_fd(), place.as_fd(), path)
+}
+
+/// What covers secrets is looked at.
 fn verify_null(null: &OwnedFd) -> Result<(), StepFailure> {
     let stat = rustix::fs::fstat(null).map_err(|error| StepFailure::new("look at", "/dev/null", error))?;
     let is_null = FileType::from_raw_mode(stat.st_mode).is_char_device() && stat.st_rdev == makedev(1, 3);
@@ -237,16 +257,33 @@ pub(super) fn clone_mount(place: BorrowedFd<'_>, recursive: bool) -> std::io::Re
 }
 
 /// Makes `root` the root and lets go of the host's.
-pub(super) fn enter(root: &OwnedFd, read_only: bool) -> Result<(), StepFailure> {
+pub(super) fn enter(root: &OwnedFd, spec: &RootSpec) -> Result<(), StepFailure> {
     let failed = |error: rustix::io::Errno| StepFailure::new("enter", "the root filesystem", error);
-    if read_only {
+    if spec.read_only {
         let attributes = MountAttributes { read_only: true, ..MountAttributes::default() };
         set_mount_attributes(root.as_fd(), attributes)
             .map_err(|error| StepFailure::new("make read-only", "the root filesystem", error))?;
     }
     rustix::process::fchdir(root).map_err(failed)?;
-    // pivot_root(2): with both arguments the same, the old root ends up on top of the new one, and is taken off.
-    rustix::process::pivot_root(".", ".").map_err(failed)?;
-    unmount(".", UnmountFlags::DETACH).map_err(failed)?;
+    if spec.no_pivot {
+        rustix::mount::mount_move(".", "/").map_err(failed)?;
+        rustix::process::chroot(".").map_err(failed)?;
+    } else {
+        // pivot_root(2): with both arguments the same, the old root ends up on top of the new one, and is taken off.
+        rustix::process::pivot_root(".", ".").map_err(failed)?;
+        unmount(".", UnmountFlags::DETACH).map_err(failed)?;
+    }
+    rustix::process::chdir("/").map_err(failed)?;
+    if let Some(propagation) = spec.own_propagation {
+        let flags = MountPropagationFlags::from_bits_retain(u32::try_from(propagation).unwrap_or(0));
+        mount_change("/", flags).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Changes the root without a mount namespace: the mounts are those that there are.
+pub(super) fn change_root(spec: &RootSpec) -> Result<(), StepFailure> {
+    let failed = |error: rustix::io::Errno| StepFailure::new("change to", shown(&spec.mountpoint), error);
+    rustix::process::chroot(&spec.mountpoint).map_err(failed)?;
     rustix::process::chdir("/").map_err(failed)
 }

@@ -7,10 +7,10 @@ use rustix::process::{Gid, Uid};
 
 use crate::error::StepFailure;
 use crate::record::open_pipe;
-use crate::spec::InitSpec;
+use crate::spec::StreamSpec;
 use crate::users::Identity;
 
-/// The three streams of a container without a terminal.
+/// The three streams of a container that writes to pipes of ours.
 #[derive(Debug)]
 pub(super) struct Streams {
     /// `None` is `/dev/null`.
@@ -20,13 +20,17 @@ pub(super) struct Streams {
 }
 
 /// Opens the container's ends. Each pipe is open for reading and writing, so that no one ever gets SIGPIPE or an end
-/// of file because a supervisor went away.
-pub(super) fn open(spec: &InitSpec) -> Result<Streams, StepFailure> {
-    let pipe = |name: &str| {
-        open_pipe(&spec.run.join(name), OFlags::empty()).map_err(|error| StepFailure::new("open", name, error))
+/// of file because a supervisor went away. `None` for a container that has other streams.
+pub(super) fn open(spec: &StreamSpec) -> Result<Option<Streams>, StepFailure> {
+    let (run, stdin_open) = match spec {
+        StreamSpec::Pipes { run, stdin_open } => (run, *stdin_open),
+        StreamSpec::Front { run } => (run, false),
+        StreamSpec::Inherited { .. } | StreamSpec::Console { .. } => return Ok(None),
     };
-    let input = if spec.stdin_open && !spec.tty { Some(pipe("stdin")?) } else { None };
-    Ok(Streams { input, output: pipe("stdout")?, error: pipe("stderr")? })
+    let pipe =
+        |name: &str| open_pipe(&run.join(name), OFlags::empty()).map_err(|error| StepFailure::new("open", name, error));
+    let input = if stdin_open { Some(pipe("stdin")?) } else { None };
+    Ok(Some(Streams { input, output: pipe("stdout")?, error: pipe("stderr")? }))
 }
 
 impl Streams {

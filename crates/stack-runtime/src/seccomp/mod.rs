@@ -2,8 +2,6 @@
 //!
 //! A program is made once for a profile and a set of capabilities, and is part of a container's rendered orders.
 
-#![expect(dead_code, reason = "the default profile uses less than others may")]
-
 mod compile;
 mod default_profile;
 mod numbers;
@@ -17,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capabilities::CapabilitySet;
 
-use compile::compile;
+pub(crate) use compile::compile;
 use default_profile::default_profile;
 
 /// What happens to a call.
@@ -117,6 +115,27 @@ pub(crate) struct Filter {
     pub(crate) flags: u32,
     /// The program has [`Action::Notify`]: the descriptor of its calls goes to whoever listens.
     pub(crate) notifies: bool,
+    pub(crate) listener: Option<Listener>,
+}
+
+/// Who decides about the calls that a filter passes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Listener {
+    /// A connected socket, which the new process has inherited under this number.
+    pub(crate) descriptor: i32,
+    /// What it is told with the descriptor of the calls: `ContainerProcessState` of the runtime-spec.
+    pub(crate) message: String,
+}
+
+impl Listener {
+    /// Puts the process's id in, which nobody knows before the clone.
+    pub(crate) fn say(&mut self, pid: u32) {
+        if let Ok(mut message) = serde_json::from_str::<serde_json::Value>(&self.message) {
+            message["pid"] = pid.into();
+            message["state"]["pid"] = pid.into();
+            self.message = message.to_string();
+        }
+    }
 }
 
 /// The default profile's program for what a container may do, made once for each set. `None` on machines that it has
@@ -135,5 +154,5 @@ pub(crate) fn default_filter(capabilities: CapabilitySet) -> Option<Filter> {
             program
         }
     };
-    Some(Filter { program, flags: 0, notifies: false })
+    Some(Filter { program, flags: 0, notifies: false, listener: None })
 }

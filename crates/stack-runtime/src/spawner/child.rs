@@ -5,10 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::thread::LinkNameSpaceType;
 use stack_sys::{Cloned, Namespaces, SingleThreaded, clone_process};
 
 use super::wire::{self, Answer, EnterOrders, GoAhead, Request};
 use crate::error::StepFailure;
+use crate::init::Course;
 use crate::spec::InitSpec;
 use crate::{enter, init};
 
@@ -76,7 +78,7 @@ fn start(
     (netns, cgroup): (Option<OwnedFd>, Option<OwnedFd>),
     whole: SingleThreaded,
 ) -> io::Result<()> {
-    let namespaces = Namespaces { pid: true, mount: true, uts: netns.is_some(), ipc: true };
+    let namespaces = Namespaces { pid: true, mount: true, uts: netns.is_some(), ipc: true, ..Namespaces::default() };
     match clone_process(whole, namespaces, true, cgroup.as_ref().map(AsFd::as_fd))? {
         Cloned::Parent { pid, pidfd } => wire::send(answers.as_fd(), &Answer::Spawned(pid), &[pidfd.as_fd()]),
         Cloned::Child => {
@@ -85,7 +87,19 @@ fn start(
             fail(
                 answers,
                 match wire::unpack::<InitSpec>(orders) {
-                    Ok(init) => init::run(&init, netns.as_ref(), whole, &may_go),
+                    Ok(init) => {
+                        let joined: Vec<_> =
+                            netns.map(|netns| (netns, LinkNameSpaceType::Network)).into_iter().collect();
+                        let course = Course {
+                            joined: &joined,
+                            maps: &[],
+                            pid: None,
+                            mounted: &|| Ok(()),
+                            terminal: &|_| Ok(()),
+                            may_go: &may_go,
+                        };
+                        init::run(&init, &course, whole)
+                    }
                     Err(error) => StepFailure::new("read", "the orders", error),
                 },
             );
@@ -130,7 +144,7 @@ fn go_in(
         Cloned::Parent { pid, pidfd } => wire::send(answers.as_fd(), &Answer::Spawned(pid), &[pidfd.as_fd()])
             .map_err(|error| StepFailure::new("tell", "the supervisor", error)),
         Cloned::Child => {
-            let failure = enter::become_program(&orders.process, Some(output.as_fd()));
+            let failure = enter::become_program(&orders.process, Some(output.as_fd()), 3);
             fail(answers, failure);
             stack_sys::end_process(126)
         }

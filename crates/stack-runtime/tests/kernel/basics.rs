@@ -117,7 +117,7 @@ pub(crate) fn a_missing_program_is_explained(bed: &Bed) {
     let mut missing = container("missing");
     missing.process.argv = vec!["nothing".to_owned()];
     let error = bed.start(&missing).expect_err("there is no program").to_string();
-    assert_eq!(error, "cannot execute nothing: no such file or directory");
+    assert_eq!(error, "cannot execute nothing: executable file not found in $PATH (/bin): no such file or directory");
     let script = bed.layer().join("bin/script");
     fs_err::write(&script, "#!/usr/bin/perl\n").expect("a script");
     fs_err::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("a mode");

@@ -65,7 +65,7 @@ fn sleeper(bed: &Bed) -> Container {
 
 pub(crate) fn a_program_has_the_streams_of_the_command(bed: &Bed) {
     let sleeper = sleeper(bed);
-    let line = "cat; pwd; id -u; echo $GREETING $HOSTNAME; ls /proc/$$/fd | tr '\\n' ' '; grep CapEff /proc/self/status; exit 3";
+    let line = "cat; pwd; id -u; echo $GREETING $HOSTNAME; ls /proc/$$/fd; grep CapEff /proc/self/status; exit 3";
     let mut child = command(bed, &sleeper, "user,cwd", line)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -74,7 +74,7 @@ pub(crate) fn a_program_has_the_streams_of_the_command(bed: &Bed) {
     child.stdin.take().expect("input").write_all(b"some input\n").expect("it takes input");
     let output = child.wait_with_output().expect("its end");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(text, "some input\n/etc\n33\nhello bed\n0 1 2 CapEff:\t0000000000000000\n");
+    assert_eq!(text, "some input\n/etc\n33\nhello bed\n0\n1\n2\nCapEff:\t0000000000000000\n");
     assert_eq!(output.status.code(), Some(3));
 }
 
@@ -89,7 +89,10 @@ pub(crate) fn a_program_that_is_missing_is_named(bed: &Bed) {
         command
     };
     let output = missing_program.output().expect("its end");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "cannot execute nothing: no such file or directory\n");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "cannot execute nothing: executable file not found in $PATH (/bin): no such file or directory\n"
+    );
     assert_eq!(output.status.code(), Some(i32::from(NOT_EXECUTED)));
     assert_eq!(missing.status().expect("its end").code(), Some(0));
 }

@@ -1,0 +1,242 @@
+//! What each command does with its arguments. Only this module prints to standard output.
+
+#![expect(clippy::print_stdout, reason = "it is what the commands are for")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use oci_spec::runtime::LinuxResources;
+use serde_json::{Value, json};
+use stack_runtime::oci::{CreateOptions, Listed, OciError, ProcessOptions, Runtime, default_spec, features};
+
+use crate::arguments::{Arguments, CreateArgs, EventsArgs, ExecArgs, ListArgs, PsArgs, SpecArgs, UpdateArgs, Verb};
+
+/// Runs one command and returns the exit code.
+pub(crate) fn run(arguments: Arguments) -> Result<u8, OciError> {
+    let runtime = Runtime::new(arguments.global.root);
+    match arguments.verb {
+        Verb::Create(args) => drop(runtime.create(&create_options(args)?)?),
+        Verb::Start(args) => runtime.start(&args.id)?,
+        Verb::Run(args) => {
+            return runtime.run(&create_options(args.create)?, args.detach, args.keep).map(exit_code);
+        }
+        Verb::State(args) => print_json(&runtime.state(&args.id)?),
+        Verb::Kill(args) => runtime.kill(&args.id, signal_number(&args.signal)?, args.all)?,
+        Verb::Delete(args) => runtime.delete(&args.id, args.force)?,
+        Verb::Exec(args) => return exec(&runtime, args),
+        Verb::Pause(args) => runtime.freeze(&args.id, true)?,
+        Verb::Resume(args) => runtime.freeze(&args.id, false)?,
+        Verb::Update(args) => update(&runtime, args)?,
+        Verb::Ps(args) => ps(&runtime, &args)?,
+        Verb::List(args) => list(&runtime, &args)?,
+        Verb::Events(args) => events(&runtime, &args)?,
+        Verb::Spec(args) => spec(&args)?,
+        Verb::Features => print_json(&features()),
+        Verb::Checkpoint(_) | Verb::Restore(_) => {
+            return Err(usage("checkpoint and restore are not supported: they need CRIU, which is another program"));
+        }
+    }
+    Ok(0)
+}
+
+fn usage(text: impl Into<String>) -> OciError {
+    OciError::Usage(text.into())
+}
+
+fn exit_code(code: i32) -> u8 {
+    u8::try_from(code).unwrap_or(255)
+}
+
+fn create_options(args: CreateArgs) -> Result<CreateOptions, OciError> {
+    let bundle = fs_err::canonicalize(&args.bundle)
+        .map_err(|source| OciError::File { what: format!("open the bundle {}", args.bundle.display()), source })?;
+    Ok(CreateOptions {
+        id: args.id,
+        bundle,
+        pid_file: args.pid_file.map(absolute),
+        console_socket: args.console_socket.map(absolute),
+        preserve_fds: args.preserve_fds.into(),
+        no_pivot: args.no_pivot,
+    })
+}
+
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+fn exec(runtime: &Runtime, args: ExecArgs) -> Result<u8, OciError> {
+    if args.argv.is_empty() && args.process.is_none() {
+        return Err(usage("exec: no program is given, and no --process"));
+    }
+    let options = ProcessOptions {
+        process: args.process,
+        argv: args.argv,
+        cwd: args.cwd,
+        env: args.env,
+        user: args.user,
+        groups: args.additional_gids,
+        tty: args.tty,
+        detach: args.detach,
+        capabilities: args.cap,
+        no_new_privileges: args.no_new_privs,
+        pid_file: args.pid_file.map(absolute),
+        console_socket: args.console_socket.map(absolute),
+        preserve_fds: args.preserve_fds.into(),
+    };
+    runtime.exec(&args.id, &options).map(exit_code)
+}
+
+/// A name with or without `SIG`, in any case, or a number.
+fn signal_number(text: &str) -> Result<i32, OciError> {
+    let wrong = || usage(format!("`{text}` is no signal"));
+    if let Ok(number) = text.parse::<i32>() {
+        return if (0..=64).contains(&number) { Ok(number) } else { Err(wrong()) };
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Some(rest) = name.strip_prefix("RTMIN") {
+        let above: i32 = if rest.is_empty() { 0 } else { rest.trim_start_matches('+').parse().map_err(|_| wrong())? };
+        return Ok(34 + above);
+    }
+    format!("SIG{name}").parse::<Signal>().map(|signal| signal as i32).map_err(|_| wrong())
+}
+
+fn update(runtime: &Runtime, args: UpdateArgs) -> Result<(), OciError> {
+    let resources: LinuxResources = match &args.resources {
+        Some(file) => Runtime::read_resources(file)?,
+        None => {
+            let mut all = json!({});
+            let mut set = |group: &str, name: &str, value: Option<Value>| {
+                if let Some(value) = value {
+                    all[group][name] = value;
+                }
+            };
+            set("memory", "limit", args.memory.map(Value::from));
+            set("memory", "reservation", args.memory_reservation.map(Value::from));
+            set("memory", "swap", args.memory_swap.map(Value::from));
+            set("cpu", "quota", args.cpu_quota.map(Value::from));
+            set("cpu", "period", args.cpu_period.map(Value::from));
+            set("cpu", "shares", args.cpu_share.map(Value::from));
+            set("cpu", "cpus", args.cpuset_cpus.map(Value::from));
+            set("cpu", "mems", args.cpuset_mems.map(Value::from));
+            set("pids", "limit", args.pids_limit.map(Value::from));
+            set("blockIO", "weight", args.blkio_weight.map(Value::from));
+            serde_json::from_value(all).map_err(|error| usage(error.to_string()))?
+        }
+    };
+    runtime.update(&args.id, &resources)
+}
+
+fn ps(runtime: &Runtime, args: &PsArgs) -> Result<(), OciError> {
+    let processes = runtime.processes(&args.id)?;
+    if args.format == "json" {
+        println!("{}", json!(processes));
+        return Ok(());
+    }
+    println!("{:>8} CMD", "PID");
+    for pid in processes {
+        let words = fs_err::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&words).replace('\0', " ");
+        println!("{pid:>8} {}", line.trim_end());
+    }
+    Ok(())
+}
+
+fn list(runtime: &Runtime, args: &ListArgs) -> Result<(), OciError> {
+    let all = runtime.list()?;
+    if args.quiet {
+        all.iter().for_each(|one| println!("{}", one.id));
+        return Ok(());
+    }
+    if args.format == "json" {
+        println!("{}", json!(all));
+        return Ok(());
+    }
+    let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
+    let row = |one: &Listed| {
+        let bundle = one.bundle.display().to_string();
+        [one.id.clone(), one.pid.to_string(), one.status.clone(), bundle, one.created.clone(), one.owner.clone()]
+    };
+    let rows: Vec<[String; 6]> = std::iter::once(head).chain(all.iter().map(row)).collect();
+    let widths: Vec<usize> =
+        (0..6).map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0)).collect();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width + 2));
+        println!("{}", cells.collect::<String>().trim_end());
+    }
+    Ok(())
+}
+
+fn events(runtime: &Runtime, args: &EventsArgs) -> Result<(), OciError> {
+    let seconds = args.interval.trim_end_matches('s').parse::<u64>().ok().filter(|seconds| *seconds > 0);
+    let interval = seconds.map(Duration::from_secs).ok_or_else(|| usage("events: the interval is like 5s"))?;
+    loop {
+        let stats = match runtime.statistics(&args.id) {
+            Ok(stats) => stats,
+            // It has ended, and with it the events.
+            Err(OciError::Status { .. }) if !args.stats => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let data = json!({
+            "cpu": { "usage": { "total": stats.cpu_nanos } },
+            "memory": {
+                "usage": {
+                    "usage": stats.memory_usage, "max": stats.memory_peak, "limit": stats.memory_limit.unwrap_or(0),
+                },
+            },
+            "pids": { "current": stats.pids, "limit": stats.pids_limit.unwrap_or(0) },
+            "oom": stats.oom_kills,
+        });
+        println!("{}", json!({ "type": "stats", "id": args.id, "data": data }));
+        if args.stats {
+            return Ok(());
+        }
+        runtime.wait(&args.id, interval)?;
+    }
+}
+
+fn spec(args: &SpecArgs) -> Result<(), OciError> {
+    let file = args.bundle.join("config.json");
+    let text = serde_json::to_string_pretty(&default_spec(args.rootless)).unwrap_or_default();
+    let write = |path: &Path| {
+        let mut options = fs_err::OpenOptions::new();
+        std::io::Write::write_all(&mut options.write(true).create_new(true).open(path)?, text.as_bytes())
+    };
+    write(&file).map_err(|source| OciError::File { what: format!("write {}", file.display()), source })
+}
+
+fn print_json(value: &Value) {
+    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[test]
+    fn signals_by_name_and_number() {
+        for (text, number) in [("9", 9), ("KILL", 9), ("SIGKILL", 9), ("sigterm", 15), ("RTMIN+3", 37), ("0", 0)] {
+            assert_eq!(signal_number(text).unwrap(), number, "{text}");
+        }
+        assert!(signal_number("KIL").is_err() && signal_number("65").is_err());
+    }
+
+    #[test]
+    fn options_come_before_and_after_the_name() {
+        Arguments::command().debug_assert();
+        let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
+        let parsed = parse("stack-oci --root /r --debug create --bundle /b ID --pid-file /p --log /l").unwrap();
+        assert_eq!(parsed.global.root, Some(PathBuf::from("/r")));
+        assert_eq!(parsed.global.log, Some(PathBuf::from("/l")));
+        let Verb::Create(create) = parsed.verb else { panic!("not create") };
+        assert_eq!((create.id.as_str(), create.pid_file), ("ID", Some(PathBuf::from("/p"))));
+        assert!(parse("stack-oci create").is_err());
+        let Verb::Exec(exec) = parse("stack-oci exec -t --env A=1 ID ls -l --root x").unwrap().verb else {
+            panic!("not exec")
+        };
+        assert_eq!(exec.argv, ["ls", "-l", "--root", "x"]);
+    }
+}

@@ -1,0 +1,122 @@
+//! `exec`: a process beside the container's first one.
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use fs_err as fs;
+use oci_spec::runtime::Process;
+use stack_cgroup::Tree;
+
+use super::create::send_terminal;
+use super::{OciError, Runtime, lower};
+use crate::attached::{self, Placement};
+use crate::capabilities::{Capabilities, CapabilitySet};
+use crate::process;
+use crate::spec::{ProcessSpec, UserSpec};
+
+/// What runs, where it differs from the container's own process.
+#[derive(Debug, Clone, Default)]
+pub struct ProcessOptions {
+    /// A file with a whole process in JSON, instead of the following.
+    pub process: Option<PathBuf>,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Working directory.
+    pub cwd: Option<String>,
+    /// Variables on top of the container's.
+    pub env: Vec<String>,
+    /// `uid[:gid]`.
+    pub user: Option<String>,
+    /// Further groups.
+    pub groups: Vec<u32>,
+    /// A terminal.
+    pub tty: bool,
+    /// Return once it runs.
+    pub detach: bool,
+    /// Capabilities on top of the container's.
+    pub capabilities: Vec<String>,
+    /// No new privileges.
+    pub no_new_privileges: bool,
+    /// Where its process id is written.
+    pub pid_file: Option<PathBuf>,
+    /// The socket that takes the master of its terminal.
+    pub console_socket: Option<PathBuf>,
+    /// Descriptors that it keeps after the three streams.
+    pub preserve_fds: i32,
+}
+
+impl Runtime {
+    /// Runs a program in a container, follows it unless detached, and returns its exit code the way a shell shows it.
+    /// Call it while this process has one thread.
+    ///
+    /// # Errors
+    /// The container does not run, or the program cannot be executed.
+    pub fn exec(&self, id: &str, options: &ProcessOptions) -> Result<i32, OciError> {
+        let state = self.load(id)?;
+        let status = self.status(&state);
+        if !matches!(status, "running" | "created") {
+            return Err(OciError::Status { operation: "exec in", id: id.to_owned(), status: status.to_owned() });
+        }
+        crate::spawner::sealed::ensure().map_err(OciError::file("seal the program"))?;
+        let (process, tty) = self.render(id, options)?;
+        let gone = || OciError::Status { operation: "exec in", id: id.to_owned(), status: "stopped".to_owned() };
+        let container = process::open(state.pid).filter(|_| state.is_alive()).ok_or_else(gone)?;
+        let placement = Placement {
+            container: container.as_fd(),
+            cgroup_procs: Tree::detect()?.procs(&state.cgroup),
+            kept: 3 + options.preserve_fds,
+        };
+        let pid_file = options.pid_file.as_deref();
+        let started = |pid: u32| match pid_file {
+            Some(file) => fs::write(file, pid.to_string()),
+            None => Ok(()),
+        };
+        let console = options.console_socket.as_deref();
+        let send = |master: &std::os::fd::OwnedFd| console.map(|socket| send_terminal(socket, master));
+        Ok(attached::run_process(&placement, &process, tty, options.detach, &started, &send)?)
+    }
+
+    fn render(&self, id: &str, options: &ProcessOptions) -> Result<(ProcessSpec, bool), OciError> {
+        let spec = self.config(id)?;
+        if let Some(file) = &options.process {
+            let text = fs::read(file).map_err(OciError::file("read the process"))?;
+            let process: Process =
+                serde_json::from_slice(&text).map_err(|error| OciError::Spec(format!("process: {error}")))?;
+            let tty = process.terminal().unwrap_or(false) || options.tty;
+            return Ok((lower::lower_process(&process, &spec)?, tty));
+        }
+        let process = spec.process().clone().unwrap_or_default();
+        let mut lowered = lower::lower_process(&process, &spec)?;
+        lowered.argv.clone_from(&options.argv);
+        if let Some(cwd) = &options.cwd {
+            lowered.cwd.clone_from(cwd);
+        }
+        for text in &options.env {
+            let (name, value) = text.split_once('=').unwrap_or((text, ""));
+            lowered.env.retain(|(have, _)| have != name);
+            lowered.env.push((name.to_owned(), value.to_owned()));
+        }
+        if let Some(user) = &options.user {
+            lowered.user = parse_user(user)?;
+        }
+        if let (UserSpec::Numbers { groups, .. }, false) = (&mut lowered.user, options.groups.is_empty()) {
+            groups.extend(&options.groups);
+        }
+        if let (Capabilities::Sets(sets), false) = (&mut lowered.capabilities, options.capabilities.is_empty()) {
+            let more = CapabilitySet::of_names(options.capabilities.iter().map(String::as_str));
+            for set in [&mut sets.bounding, &mut sets.permitted, &mut sets.effective] {
+                *set = set.with(more);
+            }
+        }
+        lowered.no_new_privileges |= options.no_new_privileges;
+        Ok((lowered, options.tty))
+    }
+}
+
+fn parse_user(user: &str) -> Result<UserSpec, OciError> {
+    let (uid, gid) = user.split_once(':').unwrap_or((user, "0"));
+    match (uid.parse(), gid.parse()) {
+        (Ok(uid), Ok(gid)) => Ok(UserSpec::Numbers { uid, gid, groups: Vec::new(), umask: None }),
+        _ => Ok(UserSpec::Named(user.to_owned())),
+    }
+}

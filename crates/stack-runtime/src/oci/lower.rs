@@ -1,0 +1,343 @@
+//! A bundle's configuration as the orders of the new process: the same that `stack up` renders.
+
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+use oci_spec::runtime::{
+    Hook, IOPriorityClass, LinuxCapabilities, LinuxDevice, LinuxDeviceType, LinuxPersonalityDomain, LinuxSchedulerFlag,
+    LinuxSchedulerPolicy, Mount, PosixRlimitType, Process, Spec,
+};
+
+use super::mount_options::{self, MountOptions};
+use super::{OciError, filter};
+use crate::capabilities::{Capabilities, CapabilitySet, CapabilitySets};
+use crate::spec::{
+    CgroupView, DeviceSpec, Fill, HookSpec, HookSpecs, InitSpec, LimitSpec, MountKind, MountSpec, NamespaceSpec,
+    ProcessSpec, RootSource, RootSpec, ScheduleSpec, StreamSpec, UserSpec,
+};
+
+/// Devices that every container has: name and minor number of major 1, then the terminal.
+const DEVICES: [(&str, u32, u32); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+/// What is decided outside of the configuration.
+pub(super) struct Surroundings<'a> {
+    pub(super) bundle: &'a Path,
+    pub(super) cgroup_views: Vec<CgroupView>,
+    pub(super) preserved: i32,
+    pub(super) no_pivot: bool,
+    pub(super) state: serde_json::Map<String, serde_json::Value>,
+    /// A cgroup namespace of its own, a time namespace with these lines, a mount namespace.
+    pub(super) namespaces: NamespaceSpec,
+}
+
+/// Renders everything.
+pub(super) fn lower(spec: &Spec, around: Surroundings<'_>) -> Result<InitSpec, OciError> {
+    let missing = |what: &str| OciError::Spec(format!("the configuration has no `{what}`"));
+    let root = spec.root().as_ref().ok_or_else(|| missing("root"))?;
+    let process = spec.process().as_ref();
+    let linux = spec.linux().as_ref();
+    let mut maps = 0;
+    let mounts = spec.mounts().iter().flatten().map(|mount| self::mount(mount, &around, &mut maps));
+    let mounts: Vec<MountSpec> = mounts.collect::<Result<_, _>>()?;
+    let own_propagation = match linux.and_then(|linux| linux.rootfs_propagation().as_deref()).filter(|w| !w.is_empty())
+    {
+        Some(word) => {
+            let unknown = || OciError::Spec(format!("`{word}` is no propagation of the root filesystem"));
+            let (flag, recursive) = mount_options::propagation(word).ok_or_else(unknown)?;
+            Some(flag | if recursive { libc::MS_REC } else { 0 })
+        }
+        None => None,
+    };
+    let host_propagation = match own_propagation {
+        Some(flags) if flags & libc::MS_SHARED != 0 => libc::MS_SHARED,
+        Some(flags) if flags & libc::MS_PRIVATE != 0 => libc::MS_PRIVATE,
+        _ => libc::MS_SLAVE,
+    };
+    let console = process.is_some_and(|process| process.terminal().unwrap_or(false));
+    let preserved = around.preserved;
+    let size = process.and_then(Process::console_size);
+    let size = size.map(|size| (clamp(size.width()), clamp(size.height())));
+    let paths = |list: Option<&Option<Vec<String>>>| list.cloned().flatten().unwrap_or_default();
+    let hooks = spec.hooks().as_ref();
+    let of = |list: Option<&Option<Vec<Hook>>>| list.into_iter().flatten().flatten().map(hook).collect::<Vec<_>>();
+    Ok(InitSpec {
+        cgroup_procs: Vec::new(),
+        namespaces: around.namespaces,
+        root: RootSpec {
+            source: RootSource::Directory,
+            mountpoint: around.bundle.join(root.path()),
+            read_only: root.readonly().unwrap_or(false),
+            propagation: host_propagation,
+            own_propagation,
+            no_pivot: around.no_pivot,
+        },
+        system: None,
+        devices: devices(linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default(), &mounts),
+        mounts,
+        masked: paths(linux.map(oci_spec::runtime::Linux::masked_paths)),
+        protected: paths(linux.map(oci_spec::runtime::Linux::readonly_paths)),
+        hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
+        domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
+        sysctls: linux.and_then(|linux| linux.sysctl().clone()).unwrap_or_default().into_iter().collect(),
+        streams: if console { StreamSpec::Console { size, preserved } } else { StreamSpec::Inherited { preserved } },
+        init: false,
+        hooks: HookSpecs {
+            create_container: of(hooks.map(oci_spec::runtime::Hooks::create_container)),
+            start_container: of(hooks.map(oci_spec::runtime::Hooks::start_container)),
+            state: around.state,
+        },
+        process: match process {
+            Some(process) => lower_process(process, spec)?,
+            // A container without one can be created, and fails to start.
+            None => {
+                lower_process(&Process::default(), spec).map(|process| ProcessSpec { argv: Vec::new(), ..process })?
+            }
+        },
+    })
+}
+
+fn clamp(size: u64) -> u16 {
+    u16::try_from(size).unwrap_or(u16::MAX)
+}
+
+pub(super) fn hook(hook: &Hook) -> HookSpec {
+    HookSpec {
+        path: hook.path().clone(),
+        argv: hook.args().clone().unwrap_or_default(),
+        env: hook.env().clone().unwrap_or_default(),
+        timeout_seconds: hook.timeout().and_then(|seconds| u64::try_from(seconds).ok()),
+    }
+}
+
+/// Renders a process, for the container or beside its first one.
+pub(super) fn lower_process(process: &Process, spec: &Spec) -> Result<ProcessSpec, OciError> {
+    if !process.cwd().is_absolute() {
+        return Err(OciError::Spec("the working directory `cwd` must be an absolute path".to_owned()));
+    }
+    let variables = process.env().iter().flatten().filter_map(|text| text.split_once('='));
+    let linux = spec.linux().as_ref();
+    let seccomp = linux.and_then(|linux| linux.seccomp().as_ref()).map(filter::lower).transpose()?;
+    let user = process.user();
+    refuse_labels(process)?;
+    Ok(ProcessSpec {
+        argv: process.args().clone().unwrap_or_default(),
+        env: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        cwd: process.cwd().to_string_lossy().into_owned(),
+        user: UserSpec::Numbers {
+            uid: user.uid(),
+            gid: user.gid(),
+            groups: user.additional_gids().clone().unwrap_or_default(),
+            umask: user.umask(),
+        },
+        capabilities: Capabilities::Sets(process.capabilities().as_ref().map(sets).unwrap_or_default()),
+        limits: limits(process)?,
+        schedule: schedule(process, linux.and_then(|linux| linux.personality().as_ref()).map(|one| one.domain())),
+        no_new_privileges: process.no_new_privileges().unwrap_or(false),
+        seccomp,
+    })
+}
+
+/// A label that this kernel cannot set must not be passed over: the container would be less confined than asked.
+fn refuse_labels(process: &Process) -> Result<(), OciError> {
+    let asked = |label: &Option<String>| label.as_deref().is_some_and(|label| !label.is_empty());
+    if asked(process.apparmor_profile()) && !Path::new("/sys/kernel/security/apparmor").exists() {
+        return Err(OciError::Spec("an AppArmor profile is asked for, and this kernel has no AppArmor".to_owned()));
+    }
+    if asked(process.selinux_label()) && !Path::new("/sys/fs/selinux/enforce").exists() {
+        return Err(OciError::Spec("an SELinux label is asked for, and this kernel has no SELinux".to_owned()));
+    }
+    Ok(())
+}
+
+fn sets(capabilities: &LinuxCapabilities) -> CapabilitySets {
+    let set = |list: &Option<oci_spec::runtime::Capabilities>| {
+        let names: Vec<String> = list.iter().flatten().map(ToString::to_string).collect();
+        CapabilitySet::of_names(names.iter().map(String::as_str))
+    };
+    CapabilitySets {
+        bounding: set(capabilities.bounding()),
+        permitted: set(capabilities.permitted()),
+        effective: set(capabilities.effective()),
+        inheritable: set(capabilities.inheritable()),
+        ambient: set(capabilities.ambient()),
+    }
+}
+
+fn limits(process: &Process) -> Result<Vec<LimitSpec>, OciError> {
+    let mut limits: Vec<LimitSpec> = Vec::new();
+    for limit in process.rlimits().iter().flatten() {
+        let resource = match limit.typ() {
+            PosixRlimitType::RlimitCpu => libc::RLIMIT_CPU,
+            PosixRlimitType::RlimitFsize => libc::RLIMIT_FSIZE,
+            PosixRlimitType::RlimitData => libc::RLIMIT_DATA,
+            PosixRlimitType::RlimitStack => libc::RLIMIT_STACK,
+            PosixRlimitType::RlimitCore => libc::RLIMIT_CORE,
+            PosixRlimitType::RlimitRss => libc::RLIMIT_RSS,
+            PosixRlimitType::RlimitNproc => libc::RLIMIT_NPROC,
+            PosixRlimitType::RlimitNofile => libc::RLIMIT_NOFILE,
+            PosixRlimitType::RlimitMemlock => libc::RLIMIT_MEMLOCK,
+            PosixRlimitType::RlimitAs => libc::RLIMIT_AS,
+            PosixRlimitType::RlimitLocks => libc::RLIMIT_LOCKS,
+            PosixRlimitType::RlimitSigpending => libc::RLIMIT_SIGPENDING,
+            PosixRlimitType::RlimitMsgqueue => libc::RLIMIT_MSGQUEUE,
+            PosixRlimitType::RlimitNice => libc::RLIMIT_NICE,
+            PosixRlimitType::RlimitRtprio => libc::RLIMIT_RTPRIO,
+            PosixRlimitType::RlimitRttime => libc::RLIMIT_RTTIME,
+        };
+        if limits.iter().any(|known| known.resource == resource) {
+            return Err(OciError::Spec(format!("the limit {:?} is there twice", limit.typ())));
+        }
+        limits.push(LimitSpec { resource, soft: limit.soft(), hard: limit.hard() });
+    }
+    Ok(limits)
+}
+
+fn schedule(process: &Process, domain: Option<LinuxPersonalityDomain>) -> ScheduleSpec {
+    let scheduler = process.scheduler().as_ref().map(|one| {
+        let policy = match one.policy() {
+            LinuxSchedulerPolicy::SchedOther => libc::SCHED_OTHER,
+            LinuxSchedulerPolicy::SchedFifo => libc::SCHED_FIFO,
+            LinuxSchedulerPolicy::SchedRr => libc::SCHED_RR,
+            LinuxSchedulerPolicy::SchedBatch => libc::SCHED_BATCH,
+            // Defined, but never implemented in a kernel.
+            LinuxSchedulerPolicy::SchedIso => 4,
+            LinuxSchedulerPolicy::SchedIdle => libc::SCHED_IDLE,
+            LinuxSchedulerPolicy::SchedDeadline => libc::SCHED_DEADLINE,
+        };
+        let flags = one.flags().iter().flatten().fold(0_u64, |all, flag| {
+            all | match flag {
+                LinuxSchedulerFlag::SchedResetOnFork => 0x01,
+                LinuxSchedulerFlag::SchedFlagReclaim => 0x02,
+                LinuxSchedulerFlag::SchedFlagDLOverrun => 0x04,
+                LinuxSchedulerFlag::SchedFlagKeepPolicy => 0x08,
+                LinuxSchedulerFlag::SchedFlagKeepParams => 0x10,
+                LinuxSchedulerFlag::SchedFlagUtilClampMin => 0x20,
+                LinuxSchedulerFlag::SchedFlagUtilClampMax => 0x40,
+            }
+        });
+        let times = [one.runtime(), one.deadline(), one.period()].map(|time| time.unwrap_or(0));
+        let priority = u32::try_from(one.priority().unwrap_or(0)).unwrap_or(0);
+        (u32::try_from(policy).unwrap_or(0), one.nice().unwrap_or(0), priority, flags, times)
+    });
+    let io_priority = process.io_priority().as_ref().map(|one| {
+        let class = match one.class() {
+            IOPriorityClass::IoprioClassRt => 1,
+            IOPriorityClass::IoprioClassBe => 2,
+            IOPriorityClass::IoprioClassIdle => 3,
+        };
+        (class, u16::try_from(one.priority()).unwrap_or(0))
+    });
+    let personality = domain.map(|domain| match domain {
+        LinuxPersonalityDomain::PerLinux => 0,
+        LinuxPersonalityDomain::PerLinux32 => 8,
+    });
+    ScheduleSpec { oom_score: process.oom_score_adj(), io_priority, scheduler, personality }
+}
+
+fn mount(mount: &Mount, around: &Surroundings<'_>, maps: &mut usize) -> Result<MountSpec, OciError> {
+    let target = crate::spec::clean_target(&mount.destination().to_string_lossy());
+    let options = mount.options().iter().flatten().map(String::as_str);
+    let MountOptions { mut change, bind, remount, copy_up, idmap, data } = mount_options::parse(options);
+    if remount {
+        return Err(OciError::Spec(format!("mount {target}: `remount` is not supported; give the options directly")));
+    }
+    if mount.uid_mappings().is_some() || idmap.is_some() {
+        change.idmap = Some((*maps, idmap.unwrap_or(false)));
+        *maps += 1;
+    }
+    let kind = mount.typ().as_deref().filter(|kind| !kind.is_empty());
+    let bind = bind.or_else(|| matches!(kind, Some("bind") | None).then_some(true));
+    let source = match (bind, kind) {
+        (Some(recursive), _) => {
+            let missing = || OciError::Spec(format!("mount {target}: it has no source"));
+            let path = mount.source().as_ref().ok_or_else(missing)?;
+            MountKind::Bind { path: around.bundle.join(path), create: false, recursive }
+        }
+        (None, Some("cgroup" | "cgroup2")) => MountKind::Cgroups { views: around.cgroup_views.clone() },
+        (None, kind) => filesystem(kind.unwrap_or_default(), mount, copy_up, data),
+    };
+    Ok(MountSpec { target, source, change })
+}
+
+fn filesystem(kind: &str, mount: &Mount, copy_up: bool, mut options: Vec<(String, String)>) -> MountKind {
+    let fill = match (kind, copy_up) {
+        ("tmpfs", true) => Fill::Content,
+        ("tmpfs", false) => Fill::Mode,
+        _ => Fill::Nothing,
+    };
+    if kind == "mqueue" {
+        // It has none; runtimes before us have passed them over.
+        options.clear();
+    }
+    let source = mount.source().as_ref().map(|source| source.to_string_lossy().into_owned());
+    let source = source.filter(|source| !source.is_empty()).unwrap_or_else(|| kind.to_owned());
+    options.insert(0, ("source".to_owned(), source));
+    MountKind::Filesystem { kind: kind.to_owned(), options, fill }
+}
+
+/// `None` where `/dev` is the host's or the bundle's: nothing is made there.
+fn devices(asked: &[LinuxDevice], mounts: &[MountSpec]) -> Option<Vec<DeviceSpec>> {
+    let bound = |mount: &MountSpec| mount.target == "/dev" && matches!(mount.source, MountKind::Bind { .. });
+    if mounts.iter().any(bound) {
+        return None;
+    }
+    let standard = DEVICES.iter().map(|(name, major, minor)| DeviceSpec {
+        path: format!("/dev/{name}"),
+        kind: 'c',
+        major: *major,
+        minor: *minor,
+        mode: 0o666,
+        uid: 0,
+        gid: 0,
+    });
+    let asked: Vec<DeviceSpec> = asked.iter().map(device).collect();
+    let named = |one: &DeviceSpec| asked.iter().any(|asked| asked.path == one.path);
+    Some(standard.filter(|one| !named(one)).chain(asked.iter().cloned()).collect())
+}
+
+fn device(device: &LinuxDevice) -> DeviceSpec {
+    let number = |number: i64| u32::try_from(number).unwrap_or(0);
+    DeviceSpec {
+        path: crate::spec::clean_target(&device.path().to_string_lossy()),
+        kind: match device.typ() {
+            LinuxDeviceType::B => 'b',
+            LinuxDeviceType::P => 'p',
+            LinuxDeviceType::C | LinuxDeviceType::U | LinuxDeviceType::A => 'c',
+        },
+        major: number(device.major()),
+        minor: number(device.minor()),
+        mode: device.file_mode().unwrap_or(0o666),
+        uid: device.uid().unwrap_or(0),
+        gid: device.gid().unwrap_or(0),
+    }
+}
+
+/// Lines of `/proc/self/timens_offsets`.
+pub(super) fn time_offsets(spec: &Spec) -> Vec<String> {
+    let offsets = spec.linux().as_ref().and_then(|linux| linux.time_offsets().clone()).unwrap_or_default();
+    let line = |(clock, offset): (String, oci_spec::runtime::LinuxTimeOffset)| {
+        format!("{clock} {} {}", offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0))
+    };
+    offsets.into_iter().map(line).collect()
+}
+
+/// Where a container's cgroup is, below the hierarchies.
+pub(super) fn cgroup_path(spec: &Spec, id: &str) -> PathBuf {
+    let asked = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
+    match asked.filter(|path| !path.as_os_str().is_empty()) {
+        Some(path) => {
+            let text = path.to_string_lossy();
+            match text.split(':').collect::<Vec<_>>().as_slice() {
+                // As systemd would name it.
+                [slice, prefix, name] => {
+                    let slice = if slice.is_empty() { "system.slice" } else { slice };
+                    let unit = if name.contains('.') { (*name).to_owned() } else { format!("{prefix}-{name}.scope") };
+                    PathBuf::from(slice).join(unit)
+                }
+                _ => PathBuf::from(crate::spec::clean_target(&text)),
+            }
+        }
+        None => PathBuf::from("/stack-oci").join(id),
+    }
+}

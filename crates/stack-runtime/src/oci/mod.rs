@@ -1,0 +1,123 @@
+//! The runtime as the OCI runtime-spec has it: bundles, the five operations, and what engines expect around them.
+//!
+//! A bundle's configuration is lowered to the orders that `stack up` renders too (`spec::InitSpec`), and the same
+//! steps carry them out. What is different is who waits for whom:
+//!
+//! ```text
+//!  create                                 init                                        start
+//!    | clone3                               |                                           |
+//!    |------------------------------------->|                                           |
+//!    | maps, cgroups; begin                 |                                           |
+//!    |------------------------------------->| namespaces, mounts                        |
+//!    |                            mounted   |                                           |
+//!    |<- - - - - - - - - - - - - - - - - - -|                                           |
+//!    | prestart and createRuntime hooks; go on                                          |
+//!    |------------------------------------->| createContainer hooks, root, terminal     |
+//!    |                            created   |                                           |
+//!    |<- - - - - - - - - - - - - - - - - - -|                                           |
+//!    | state.json, ends                     | accepts on start.sock       connects, go  |
+//!                                           |<------------------------------------------|
+//!                                           | startContainer hooks, exec                |
+//!                                           |  failed {step}, or the end of the socket  |
+//!                                           |- - - - - - - - - - - - - - - - - - - - - >| poststart hooks
+//! ```
+
+mod create;
+mod exec;
+mod features;
+mod filter;
+mod lower;
+mod mount_options;
+mod operate;
+mod resources;
+mod state;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::error::StepFailure;
+
+pub use create::{CreateOptions, Created};
+pub use exec::ProcessOptions;
+pub use features::{default_spec, features};
+pub use operate::Statistics;
+pub use state::{Listed, now};
+
+/// The newest version of the specification that is implemented.
+pub const OCI_VERSION: &str = "1.3.0";
+
+/// What goes wrong with a bundle or a container.
+#[derive(Debug, thiserror::Error)]
+pub enum OciError {
+    /// No such container.
+    #[error("container `{0}` does not exist")]
+    Missing(String),
+    /// The name is taken.
+    #[error("container `{0}` already exists")]
+    Exists(String),
+    /// The name cannot be one.
+    #[error("`{0}` is no name for a container: letters, digits, and `_+-.` after the first")]
+    Name(String),
+    /// The operation does not fit the container's status.
+    #[error("cannot {operation} container `{id}`: it is {status}")]
+    Status {
+        /// What was to be done.
+        operation: &'static str,
+        /// To what.
+        id: String,
+        /// What it is.
+        status: String,
+    },
+    /// The configuration is wrong.
+    #[error("config.json: {0}")]
+    Spec(String),
+    /// The command line.
+    #[error("{0}")]
+    Usage(String),
+    /// A file.
+    #[error("cannot {what}")]
+    File {
+        /// What was being done.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A step of the new process.
+    #[error("{0}")]
+    Step(StepFailure),
+    /// The cgroup.
+    #[error("cannot limit the container")]
+    Cgroup(#[from] stack_cgroup::CgroupError),
+    /// Anything of the runtime that `stack up` shares.
+    #[error(transparent)]
+    Runtime(#[from] crate::RuntimeError),
+}
+
+impl OciError {
+    fn file(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::File { what, source }
+    }
+}
+
+/// Where containers are known, and how.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    /// The directory of the containers' states.
+    pub root: PathBuf,
+}
+
+impl Runtime {
+    /// The runtime with its states in `root`, or where they are by default.
+    pub fn new(root: Option<PathBuf>) -> Self {
+        Self { root: root.unwrap_or_else(default_root) }
+    }
+}
+
+fn default_root() -> PathBuf {
+    let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    match own.filter(|path| path.is_absolute() && !rustix::process::geteuid().is_root()) {
+        Some(own) => own.join("stack-oci"),
+        None => PathBuf::from("/run/stack-oci"),
+    }
+}
