@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
 use super::identity::seal;
-use crate::error::StepFailure;
+use crate::error::{NotExecuted, StepFailure};
 use crate::spec::ProcessSpec;
 use crate::users::Identity;
 
@@ -49,7 +49,7 @@ pub(super) fn check_program(process: &ProcessSpec, environment: &[(String, Strin
 
 fn not_in_path(program: &str, path: &str) -> StepFailure {
     let detail = format!("executable file not found in $PATH ({path})");
-    StepFailure { errno: Errno::ENOENT as i32, ..StepFailure::because("execute", program, detail) }
+    because(program, Errno::ENOENT, NotExecuted::Missing, detail)
 }
 
 /// Gives up what is left to give up and executes the program with exactly this environment and the first `kept`
@@ -62,7 +62,8 @@ pub(crate) fn execute(
 ) -> StepFailure {
     let argv = &process.argv;
     let Some(program) = argv.first().filter(|program| !program.is_empty()) else {
-        return StepFailure::because("execute", "", "neither the file nor the image says what to run");
+        let failure = StepFailure::because("execute", "", "neither the file nor the image says what to run");
+        return StepFailure { not_executed: Some(NotExecuted::Nothing), ..failure };
     };
     let Ok(arguments) = argv.iter().map(|word| CString::new(word.as_str())).collect::<Result<Vec<_>, _>>() else {
         return StepFailure::because("execute", program, "an argument contains a NUL byte");
@@ -116,25 +117,46 @@ fn candidates(program: &str, environment: &[(String, String)]) -> Vec<String> {
 
 /// Says what errno leaves open: "no such file" is also what the kernel says about a missing interpreter.
 fn explain(program: &str, reason: Errno) -> StepFailure {
-    let because =
-        |detail: String| StepFailure { errno: reason as i32, ..StepFailure::because("execute", program, detail) };
     let head = read_head(program).unwrap_or_default();
     match reason {
         Errno::ENOENT if head.starts_with(b"#!") => {
             let line = head[2..].split(|byte| *byte == b'\n').next().unwrap_or_default();
             let interpreter = String::from_utf8_lossy(line).trim().trim_end_matches('\r').to_owned();
-            because(format!("its interpreter `{interpreter}` is not in the image"))
+            because(
+                program,
+                reason,
+                NotExecuted::MissingInterpreter,
+                format!("its interpreter `{interpreter}` is not in the image"),
+            )
         }
-        Errno::ENOENT if head.starts_with(b"\x7fELF") => {
-            because("its dynamic loader is not in the image (a program for another C library?)".to_owned())
-        }
-        Errno::ENOEXEC if head.starts_with(b"\x7fELF") => {
-            because("it is a program for another architecture".to_owned())
-        }
-        Errno::ENOEXEC => because("it is neither a program nor a script with a first line `#!…`".to_owned()),
-        Errno::EACCES => because("it is not executable".to_owned()),
-        other => StepFailure::new("execute", program, io::Error::from_raw_os_error(other as i32)),
+        Errno::ENOENT if head.starts_with(b"\x7fELF") => because(
+            program,
+            reason,
+            NotExecuted::MissingLoader,
+            "its dynamic loader is not in the image (a program for another C library?)".to_owned(),
+        ),
+        Errno::ENOEXEC if head.starts_with(b"\x7fELF") => because(
+            program,
+            reason,
+            NotExecuted::OtherArchitecture,
+            "it is a program for another architecture".to_owned(),
+        ),
+        Errno::ENOEXEC => because(
+            program,
+            reason,
+            NotExecuted::UnknownFormat,
+            "it is neither a program nor a script with a first line `#!…`".to_owned(),
+        ),
+        Errno::EACCES => because(program, reason, NotExecuted::NotExecutable, "it is not executable".to_owned()),
+        other => StepFailure {
+            not_executed: (other == Errno::ENOENT).then_some(NotExecuted::Missing),
+            ..StepFailure::new("execute", program, io::Error::from_raw_os_error(other as i32))
+        },
     }
+}
+
+fn because(program: &str, errno: Errno, why: NotExecuted, detail: String) -> StepFailure {
+    StepFailure { errno: errno as i32, not_executed: Some(why), ..StepFailure::because("execute", program, detail) }
 }
 
 fn read_head(path: &str) -> io::Result<Vec<u8>> {

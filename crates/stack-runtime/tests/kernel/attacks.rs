@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use stack_cgroup::Hierarchy;
 use stack_model::{Container, Exit, Layout, ProjectName, ResolvedMount, ResolvedSource, State, VolumeName};
-use stack_runtime::{Spawner, StartSpec, exit_of};
+use stack_runtime::{Ending, NotExecuted, RuntimeError, Spawner, StartSpec, exit_of};
 
 use crate::bed::{Bed, container, end, wait};
 
@@ -148,7 +148,7 @@ pub(crate) fn a_volume_that_changes_under_the_copy_does_not_lead_out(bed: &Bed) 
     assert_eq!(fs_err::read_dir(&outside).expect("it is there").count(), 0);
 }
 
-fn probe(bed: &Bed, container: &Container, argv: &[&str]) -> Result<Exit, String> {
+pub(crate) fn probe(bed: &Bed, container: &Container, argv: &[&str]) -> Result<Exit, String> {
     let (_reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
     let argv = argv.iter().map(|word| (*word).to_owned()).collect();
     let place = (&bed.layout, &bed.project, container);
@@ -299,15 +299,31 @@ pub(crate) fn programs_of_the_image_say_why_they_cannot_run(bed: &Bed) {
     write("text", b"echo hello\n", 0o755);
     write("plain", b"#!/bin/sh\n", 0o644);
     write("windows", b"#!/bin/sh\r\necho\r\n", 0o755);
-    for (name, words) in [
-        ("foreign", "for another architecture"),
-        ("text", "neither a program nor a script"),
-        ("plain", "it is not executable"),
-        ("windows", "its interpreter `/bin/sh` is not in the image"),
+    for (name, words, why) in [
+        ("foreign", "for another architecture", NotExecuted::OtherArchitecture),
+        ("text", "neither a program nor a script", NotExecuted::UnknownFormat),
+        ("plain", "it is not executable", NotExecuted::NotExecutable),
+        ("windows", "its interpreter `/bin/sh` is not in the image", NotExecuted::MissingInterpreter),
     ] {
         let mut wrong = container(name);
         wrong.process.argv = vec![name.to_owned()];
-        let error = bed.start(&wrong).expect_err("it cannot run").to_string();
-        assert!(error.contains(words), "{name}: {error}");
+        let error = bed.start(&wrong).expect_err("it cannot run");
+        assert!(error.to_string().contains(words), "{name}: {error}");
+        let RuntimeError::Init(failure) = &error else { panic!("{error}") };
+        let ending = Ending::of_failure(failure).expect("it is the program's fault");
+        assert_eq!(ending, Ending::NotExecuted { program: format!("/bin/{name}"), why });
     }
+}
+
+/// The kernel's numbers say why: its limit, and that it was the kernel's kill and not somebody's.
+pub(crate) fn a_container_that_takes_too_much_memory_says_so(bed: &Bed) {
+    let mut greedy = container("x=aaaaaaaaaaaaaaaa; while true; do x=$x$x; done");
+    greedy.spec.limits.memory = Some(stack_model::Bytes(16 << 20));
+    greedy.spec.limits.memory_and_swap = Some(stack_model::Bytes(16 << 20));
+    let exit = end(&bed.start(&greedy).expect("it starts"));
+    let cgroup = bed.layout.cgroup(&bed.project).join(greedy.id.as_str());
+    let ending = Ending::of(exit, &bed.hierarchy, &cgroup);
+    let Ending::OutOfMemory { limit, peak, killed } = ending else { panic!("{ending}") };
+    assert_eq!((limit, killed), (Some(stack_model::Bytes(16 << 20)), 1));
+    assert!(peak.is_some_and(|peak| peak.0 > 8 << 20), "{peak:?}");
 }

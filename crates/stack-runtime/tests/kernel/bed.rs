@@ -31,8 +31,8 @@ impl Bed {
         }
         fs_err::copy("/usr/bin/busybox", layer.join("bin/busybox")).expect("busybox");
         for applet in [
-            "sh", "cat", "chmod", "find", "grep", "hostname", "id", "kill", "ls", "mkdir", "mkfifo", "mknod", "ps",
-            "pwd", "rm", "sleep", "stty", "touch", "tr", "true", "tty", "unshare",
+            "sh", "cat", "chmod", "find", "grep", "hostname", "id", "kill", "ls", "mkdir", "mkfifo", "mknod", "mount",
+            "ps", "pwd", "rm", "sleep", "stty", "touch", "tr", "true", "tty", "unshare",
         ] {
             fs_err::os::unix::fs::symlink("busybox", layer.join("bin").join(applet)).expect("an applet");
         }

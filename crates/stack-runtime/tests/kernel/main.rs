@@ -8,6 +8,7 @@ mod basics;
 mod bed;
 mod commands;
 mod confinement;
+mod hostile;
 mod load;
 
 use std::process::ExitCode;
@@ -54,7 +55,8 @@ const TESTS: &[Test] = tests! {
         devices_of_the_host_cannot_be_made_or_opened,
         terminals_belong_to_the_user,
         a_read_only_root_has_its_working_directory,
-        programs_of_the_image_say_why_they_cannot_run;
+        programs_of_the_image_say_why_they_cannot_run,
+        a_container_that_takes_too_much_memory_says_so;
     commands:
         a_program_has_the_streams_of_the_command,
         a_program_that_is_missing_is_named,
@@ -65,6 +67,13 @@ const TESTS: &[Test] = tests! {
         every_container_has_a_filter_unless_it_is_trusted,
         namespaces_are_made_with_sys_admin_only,
         a_user_starts_in_a_directory_of_root;
+    hostile:
+        a_mount_point_that_changes_into_a_link_does_not_lead_out,
+        the_program_of_the_host_is_not_written,
+        a_password_file_of_a_gigabyte_is_not_read,
+        a_fork_bomb_stays_in_its_limit,
+        open_files_have_a_limit,
+        no_hierarchy_can_be_mounted;
     load:
         a_start_is_cheap,
         many_starts_leave_nothing_behind;
