@@ -233,8 +233,8 @@ pub(crate) struct ChangeSpec {
     pub(crate) all_clear: u64,
     /// `MS_SHARED` and its like, and whether for the mounts below too.
     pub(crate) propagation: Vec<(u64, bool)>,
-    /// Which of the user namespaces that were made for it maps the owners, and whether of the mounts below too.
-    pub(crate) idmap: Option<(usize, bool)>,
+    /// Which of the copies that were made outside is mounted: to map owners takes the host's capabilities.
+    pub(crate) prepared: Option<usize>,
 }
 
 impl ChangeSpec {

@@ -8,6 +8,7 @@ mod compose;
 mod docker;
 mod edit;
 mod memory;
+mod oci;
 mod report;
 mod stack;
 
@@ -33,6 +34,9 @@ pub(crate) struct BenchArgs {
     /// Numbers of services
     #[arg(long, value_delimiter = ',', default_value = "1,20,100")]
     services: Vec<usize>,
+    /// Only the OCI runtime, beside crun and runc
+    #[arg(long, conflicts_with = "alone")]
+    oci: bool,
     /// Only `stack`, without anything beside it
     #[arg(long)]
     alone: bool,
@@ -64,6 +68,13 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
     // Below /tmp, which the chroot of the peers shares.
     let directory = tempfile::Builder::new().prefix("stack-bench-").tempdir_in("/tmp")?;
     let binary = run::release()?;
+    if !args.alone {
+        let report = oci::measure(&binary, &peers()?, directory.path())?;
+        println!("\n{report}");
+        if args.oci {
+            return Ok(());
+        }
+    }
     let docker = if args.alone { None } else { Some(Docker::start(&peers()?)?) };
     let stack = Stack::prepare(&binary, directory.path(), docker.as_ref())?;
     let mut sides: Vec<&dyn Side> = vec![&stack];

@@ -28,13 +28,14 @@ use crate::users::Identity;
 pub(crate) use execute::{execute, join_process_rules};
 pub(crate) use identity::{assume, environment, identify};
 pub(crate) use reaper::{open_terminal, use_terminal};
+pub(crate) use rootfs::clone_mount;
 
 /// What happens between the steps, and what they are handed. Whoever made the process decides.
 pub(crate) struct Course<'a> {
     /// Namespaces to join, in this order.
     pub(crate) joined: &'a [(OwnedFd, LinkNameSpaceType)],
-    /// User namespaces that mounts with other owners name.
-    pub(crate) maps: &'a [OwnedFd],
+    /// Mounts that were prepared outside, with other owners.
+    pub(crate) prepared: &'a [OwnedFd],
     /// Its own process id as the host sees it, where a hook has to know.
     pub(crate) pid: Option<u32>,
     /// The namespaces are there, and the root is mounted but not entered.
@@ -108,7 +109,7 @@ fn assemble(spec: &InitSpec, course: &Course<'_>) -> Result<(), StepFailure> {
     if let Some(system) = &spec.system {
         rootfs::mount_system(&root, system, matches!(spec.streams, StreamSpec::Front { .. }))?;
     }
-    mounts::mount_all(&root, &spec.mounts, course.maps)?;
+    mounts::mount_all(&root, &spec.mounts, course.prepared)?;
     if let Some(devices) = &spec.devices {
         devices::make(&root, devices)?;
     }

@@ -18,20 +18,20 @@ use crate::spec::{ChangeSpec, Fill, MountKind, MountSpec};
 /// Filesystems whose mount points are never links: what the kernel says is not to appear somewhere else.
 const KERNELS_OWN: [&str; 2] = ["proc", "sysfs"];
 
-/// Mounts everything in order. `maps` are the user namespaces that mounts with other owners name.
-pub(super) fn mount_all(root: &OwnedFd, mounts: &[MountSpec], maps: &[OwnedFd]) -> Result<(), StepFailure> {
+/// Mounts everything in order. `prepared` are the copies of sources that had to be made outside.
+pub(super) fn mount_all(root: &OwnedFd, mounts: &[MountSpec], prepared: &[OwnedFd]) -> Result<(), StepFailure> {
     for mount in mounts {
         match &mount.source {
             MountKind::Bind { path, create, recursive } => {
                 let source = open_source(path, *create)?;
-                bind(root, mount, &source, *recursive, maps)?;
+                bind(root, mount, &source, *recursive, prepared)?;
             }
             MountKind::Volume { path, copy } => {
                 if *copy {
                     fill(root, mount, path)?;
                 }
                 let source = open_source(path, false)?;
-                bind(root, mount, &source, true, maps)?;
+                bind(root, mount, &source, true, prepared)?;
             }
             MountKind::Filesystem { kind, options, fill } => mount_filesystem(root, mount, kind, options, *fill)?,
             MountKind::Cgroups { views } => mount_cgroups(root, &mount.target, views, mount.change.set)?,
@@ -53,24 +53,20 @@ fn bind(
     mount: &MountSpec,
     source: &OwnedFd,
     recursive: bool,
-    maps: &[OwnedFd],
+    prepared: &[OwnedFd],
 ) -> Result<(), StepFailure> {
     let failed = |error: io::Error| StepFailure::new("mount", &mount.target, error);
     let stat = rustix::fs::fstat(source).map_err(|error| failed(error.into()))?;
     let is_directory = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
     let kind = if is_directory { Kind::Directory } else { Kind::File };
     let place = paths::ensure(root.as_fd(), &mount.target, kind, Links::Follow).map_err(failed)?;
-    let copy = clone_mount(source.as_fd(), recursive).map_err(failed)?;
-    if let Some((map, recursive)) = mount.change.idmap {
-        let missing = || StepFailure::because("map the owners of", &mount.target, "there is no map for it");
-        let change = MountChange {
-            idmap: Some(maps.get(map).ok_or_else(missing)?.as_fd()),
-            recursive,
-            ..MountChange::default()
-        };
-        change_mount(copy.as_fd(), &change)
-            .map_err(|error| StepFailure::new("map the owners of", &mount.target, error))?;
-    }
+    let copy = match mount.change.prepared {
+        Some(at) => {
+            let missing = || StepFailure::because("mount", &mount.target, "it has not been prepared");
+            prepared.get(at).ok_or_else(missing)?.try_clone().map_err(failed)?
+        }
+        None => clone_mount(source.as_fd(), recursive).map_err(failed)?,
+    };
     change_attributes(&copy, &mount.change).map_err(failed)?;
     attach(copy.as_fd(), place.as_fd(), &mount.target)?;
     propagate(&copy, mount)

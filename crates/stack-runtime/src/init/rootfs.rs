@@ -248,7 +248,7 @@ fn verify_null(null: &OwnedFd) -> Result<(), StepFailure> {
 }
 
 /// A detached copy of the mount at an open file, with those below it if asked.
-pub(super) fn clone_mount(place: BorrowedFd<'_>, recursive: bool) -> std::io::Result<OwnedFd> {
+pub(crate) fn clone_mount(place: BorrowedFd<'_>, recursive: bool) -> std::io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;

@@ -14,11 +14,11 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stack_cgroup::Tree;
-use stack_sys::{Cloned, Namespaces, SingleThreaded, clone_process};
+use stack_sys::{Cloned, MountChange, Namespaces, SingleThreaded, change_mount, clone_process};
 
 use super::lower::{self, Surroundings};
 use super::state::{START_SOCKET, State, now, shown};
-use super::{OciError, Runtime, resources};
+use super::{OciError, Runtime, mount_options, resources};
 use crate::attached::relay;
 use crate::error::StepFailure;
 use crate::init::{self, Course};
@@ -85,7 +85,7 @@ struct Plan {
     joined: Vec<(OwnedFd, LinkNameSpaceType)>,
     /// Joined by the process itself.
     inner: Vec<(OwnedFd, LinkNameSpaceType)>,
-    maps: Vec<OwnedFd>,
+    prepared: Vec<OwnedFd>,
     state: Map<String, Value>,
 }
 
@@ -279,8 +279,8 @@ fn plan(options: &CreateOptions) -> Result<Plan, OciError> {
     if let Some(filter) = init.process.seccomp.as_mut().filter(|filter| filter.notifies) {
         filter.listener = Some(find_listener(&spec, &state)?);
     }
-    let maps = user_maps(&spec)?;
-    Ok(Plan { spec, text, init, cgroup, born_in, joined, inner, maps, state })
+    let prepared = map_owners(&spec, &options.bundle)?;
+    Ok(Plan { spec, text, init, cgroup, born_in, joined, inner, prepared, state })
 }
 
 fn check(spec: &Spec, options: &CreateOptions) -> Result<(), OciError> {
@@ -440,7 +440,7 @@ fn become_container(plan: &Plan, create: &OwnedFd, listener: &OwnedFd, whole: Si
     }
     let course = Course {
         joined: &plan.inner,
-        maps: &plan.maps,
+        prepared: &plan.prepared,
         pid: Some(pid),
         mounted: &mounted,
         terminal: &terminal,
@@ -492,14 +492,13 @@ fn write_maps(pid: u32, uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> io:
     Ok(())
 }
 
-/// A user namespace for each mount whose owners are mapped, in the order of the mounts. A process holds it just long
-/// enough to be opened.
-fn user_maps(spec: &Spec) -> Result<Vec<OwnedFd>, OciError> {
-    let mut made = Vec::new();
+/// A copy of the source of each mount whose owners are mapped, in the order of the mounts.
+fn map_owners(spec: &Spec, bundle: &Path) -> Result<Vec<OwnedFd>, OciError> {
+    let mut prepared = Vec::new();
     let linux = spec.linux().as_ref();
     for mount in spec.mounts().iter().flatten() {
-        let asks = mount.options().iter().flatten().any(|option| option == "idmap" || option == "ridmap");
-        if mount.uid_mappings().is_none() && !asks {
+        let options = mount_options::parse(mount.options().iter().flatten().map(String::as_str));
+        if mount.uid_mappings().is_none() && options.idmap.is_none() {
             continue;
         }
         let own = |mounts: &Option<Vec<LinuxIdMapping>>, containers: Option<Vec<LinuxIdMapping>>| {
@@ -507,11 +506,22 @@ fn user_maps(spec: &Spec) -> Result<Vec<OwnedFd>, OciError> {
         };
         let uids = own(mount.uid_mappings(), linux.and_then(|linux| linux.uid_mappings().clone()));
         let gids = own(mount.gid_mappings(), linux.and_then(|linux| linux.gid_mappings().clone()));
-        made.push(user_map(&uids, &gids).map_err(OciError::file("map the owners of a mount"))?);
+        let source = bundle.join(mount.source().clone().unwrap_or_default());
+        let copy = || -> io::Result<OwnedFd> {
+            let map = user_map(&uids, &gids)?;
+            let place = rustix::fs::open(&source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            let copy = init::clone_mount(place.as_fd(), options.bind.unwrap_or(true))?;
+            let recursive = options.idmap.unwrap_or(false);
+            let change = MountChange { idmap: Some(map.as_fd()), recursive, ..MountChange::default() };
+            change_mount(copy.as_fd(), &change)?;
+            Ok(copy)
+        };
+        prepared.push(copy().map_err(OciError::file(format!("map the owners of {}", source.display())))?);
     }
-    Ok(made)
+    Ok(prepared)
 }
 
+/// A user namespace with these maps. A process holds it just long enough to be opened.
 fn user_map(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> io::Result<OwnedFd> {
     let whole = SingleThreaded::prove().ok_or_else(|| io::Error::other("the process has several threads"))?;
     let (ours, theirs) = wire::pair()?;

@@ -37,8 +37,8 @@ pub(super) fn lower(spec: &Spec, around: Surroundings<'_>) -> Result<InitSpec, O
     let root = spec.root().as_ref().ok_or_else(|| missing("root"))?;
     let process = spec.process().as_ref();
     let linux = spec.linux().as_ref();
-    let mut maps = 0;
-    let mounts = spec.mounts().iter().flatten().map(|mount| self::mount(mount, &around, &mut maps));
+    let mut prepared = 0;
+    let mounts = spec.mounts().iter().flatten().map(|mount| self::mount(mount, &around, &mut prepared));
     let mounts: Vec<MountSpec> = mounts.collect::<Result<_, _>>()?;
     let own_propagation = match linux.and_then(|linux| linux.rootfs_propagation().as_deref()).filter(|w| !w.is_empty())
     {
@@ -235,7 +235,7 @@ fn schedule(process: &Process, domain: Option<LinuxPersonalityDomain>) -> Schedu
     ScheduleSpec { oom_score: process.oom_score_adj(), io_priority, scheduler, personality }
 }
 
-fn mount(mount: &Mount, around: &Surroundings<'_>, maps: &mut usize) -> Result<MountSpec, OciError> {
+fn mount(mount: &Mount, around: &Surroundings<'_>, prepared: &mut usize) -> Result<MountSpec, OciError> {
     let target = crate::spec::clean_target(&mount.destination().to_string_lossy());
     let options = mount.options().iter().flatten().map(String::as_str);
     let MountOptions { mut change, bind, remount, copy_up, idmap, data } = mount_options::parse(options);
@@ -243,8 +243,8 @@ fn mount(mount: &Mount, around: &Surroundings<'_>, maps: &mut usize) -> Result<M
         return Err(OciError::Spec(format!("mount {target}: `remount` is not supported; give the options directly")));
     }
     if mount.uid_mappings().is_some() || idmap.is_some() {
-        change.idmap = Some((*maps, idmap.unwrap_or(false)));
-        *maps += 1;
+        change.prepared = Some(*prepared);
+        *prepared += 1;
     }
     let kind = mount.typ().as_deref().filter(|kind| !kind.is_empty());
     let bind = bind.or_else(|| matches!(kind, Some("bind") | None).then_some(true));

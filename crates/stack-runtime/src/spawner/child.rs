@@ -92,7 +92,7 @@ fn start(
                             netns.map(|netns| (netns, LinkNameSpaceType::Network)).into_iter().collect();
                         let course = Course {
                             joined: &joined,
-                            maps: &[],
+                            prepared: &[],
                             pid: None,
                             mounted: &|| Ok(()),
                             terminal: &|_| Ok(()),

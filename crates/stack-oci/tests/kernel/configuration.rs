@@ -1,0 +1,189 @@
+//! What a configuration says is what the program finds.
+
+use serde_json::{Value, json};
+
+use crate::bed::Bed;
+
+pub(crate) fn the_process_is_as_it_is_told(bed: &Bed) {
+    let line = "id; umask; pwd; echo $HOME; grep -E 'Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs' /proc/self/status; \
+                grep -E 'open files|core file' /proc/self/limits; cat /proc/self/oom_score_adj; hostname; set -- $(cat /proc/self/stat); echo ${19}; \
+                cat /proc/sys/kernel/msgmax";
+    let said = bed.run(line, |config| {
+        let process = &mut config["process"];
+        process["user"] = json!({ "uid": 5, "gid": 6, "additionalGids": [7, 8], "umask": 0o27 });
+        process["cwd"] = "/data".into();
+        process["capabilities"] = json!({
+            "bounding": ["CAP_KILL", "CAP_CHOWN"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL"],
+            "inheritable": ["CAP_KILL"], "ambient": ["CAP_KILL"],
+        });
+        process["rlimits"] = json!([
+            { "type": "RLIMIT_NOFILE", "soft": 77, "hard": 88 }, { "type": "RLIMIT_CORE", "soft": 1, "hard": 2 },
+        ]);
+        process["oomScoreAdj"] = 100.into();
+        process["scheduler"] = json!({ "policy": "SCHED_OTHER", "nice": 3 });
+        config["hostname"] = "told".into();
+        config["linux"]["sysctl"] = json!({ "kernel.msgmax": "1000" });
+    });
+    assert_eq!(said.err, "");
+    let words: Vec<&str> = said.out.split_whitespace().collect();
+    let expected = "uid=5 gid=6 groups=7,8 0027 /data / CapInh: 0000000000000020 CapPrm: 0000000000000020 \
+                    CapEff: 0000000000000020 CapBnd: 0000000000000021 CapAmb: 0000000000000020 NoNewPrivs: 1 \
+                    Max core file size 1 2 bytes Max open files 77 88 files 100 told 3 1000";
+    assert_eq!(words, expected.split_whitespace().collect::<Vec<_>>());
+}
+
+fn add_mount(config: &mut Value, mount: Value) {
+    config["mounts"].as_array_mut().expect("a list").push(mount);
+}
+
+pub(crate) fn mounts_have_their_options(bed: &Bed) {
+    let shared = bed.path("shared");
+    fs_err::create_dir(&shared).expect("a directory");
+    fs_err::write(shared.join("file"), "1").expect("a file");
+    let line = "grep -E ' /(bound|fresh|data) ' /proc/self/mountinfo; ls /data; touch /bound/x; stat -c %a /tmp; cat /made/file";
+    let file = shared.join("file");
+    let said = bed.run(line, |config| {
+        let options = json!(["rbind", "ro", "nosuid", "noatime", "rshared"]);
+        add_mount(config, json!({ "destination": "/bound", "type": "bind", "source": shared, "options": options }));
+        let options = json!(["nosuid", "nodev", "noexec", "size=64k", "mode=711"]);
+        add_mount(config, json!({ "destination": "/fresh", "type": "tmpfs", "source": "named", "options": options }));
+        add_mount(
+            config,
+            json!({ "destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup", "ro"] }),
+        );
+        add_mount(config, json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs" }));
+        add_mount(config, json!({ "destination": "/made/file", "source": file, "options": ["bind"] }));
+    });
+    let line = |place: &str| said.out.lines().find(|line| line.contains(&format!(" {place} "))).expect("a mount");
+    assert!(line("/bound").contains("ro,nosuid,noatime") && line("/bound").contains("shared:"), "{said:?}");
+    assert!(line("/fresh").contains("rw,nosuid,nodev,noexec") && line("/fresh").contains("tmpfs named"), "{said:?}");
+    assert!(line("/fresh").contains("size=64k,mode=711"), "{said:?}");
+    assert!(line("/data").contains(" ro,") && said.out.contains("from-image"), "{said:?}");
+    assert!(said.err.contains("Read-only"), "{said:?}");
+    // A tmpfs without a mode has that of the directory it covers.
+    assert!(said.out.ends_with("755\n1"), "{said:?}");
+    assert!(!shared.join("x").exists());
+}
+
+pub(crate) fn calls_are_filtered_by_the_bundle(bed: &Bed) {
+    let filter = |action: &str| {
+        json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+            "syscalls": [
+                { "names": ["mkdir", "mkdirat"], "action": action, "errnoRet": 28 },
+                { "names": ["kill"], "action": "SCMP_ACT_ERRNO", "errnoRet": 5,
+                  "args": [{ "index": 1, "value": 10, "op": "SCMP_CMP_EQ" }] },
+            ],
+        })
+    };
+    for privileges in [true, false] {
+        let said = bed.run("mkdir /x; kill -10 1; kill -0 1 && echo allowed", |config| {
+            config["linux"]["seccomp"] = filter("SCMP_ACT_ERRNO");
+            config["process"]["noNewPrivileges"] = privileges.into();
+        });
+        assert!(said.err.contains("No space left") && said.err.contains("Input/output error"), "{said:?}");
+        assert_eq!(said.out, "allowed\n");
+    }
+    let said = bed.run("mkdir /x; echo $?", |config| config["linux"]["seccomp"] = filter("SCMP_ACT_KILL_PROCESS"));
+    // 128 and SIGSYS.
+    assert_eq!(said.out, "159\n");
+}
+
+pub(crate) fn namespaces_are_joined_by_path(bed: &Bed) {
+    bed.configure("sleep 100", |config| config["hostname"] = "first".into());
+    bed.ok(&["create", "other"]);
+    bed.ok(&["start", "other"]);
+    let pid = bed.state("other")["pid"].to_string();
+    let said = bed.run("hostname; ls /proc | grep -c '^[0-9]'; stat -L -c %i /proc/self/ns/net", |config| {
+        config.as_object_mut().expect("an object").remove("hostname");
+        for namespace in config["linux"]["namespaces"].as_array_mut().expect("a list") {
+            let file = match namespace["type"].as_str() {
+                Some("uts") => "uts",
+                Some("pid") => "pid",
+                Some("network") => "net",
+                _ => continue,
+            };
+            namespace["path"] = format!("/proc/{pid}/ns/{file}").into();
+        }
+    });
+    let net =
+        std::os::unix::fs::MetadataExt::ino(&fs_err::metadata(format!("/proc/{pid}/ns/net")).expect("it is there"));
+    let lines: Vec<&str> = said.out.lines().collect();
+    assert_eq!((lines[0], lines[2]), ("first", net.to_string().as_str()), "{said:?}");
+    assert!(lines[1].parse::<u32>().expect("a number") >= 3, "the other's processes are seen: {said:?}");
+}
+
+pub(crate) fn owners_are_mapped_in_a_user_namespace(bed: &Bed) {
+    let shared = bed.path("shared");
+    fs_err::create_dir(&shared).expect("a directory");
+    fs_err::write(shared.join("file"), "1").expect("a file");
+    // The user of the namespace has to get to the root filesystem.
+    let open = |name: &str| {
+        fs_err::set_permissions(bed.path(name), std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("a mode");
+    };
+    ["", "rootfs", "rootfs/data", "shared"].iter().for_each(|name| open(name));
+    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+    let said = bed.run(
+        "id -u; cat /proc/self/uid_map; stat -c %u /mapped/file; echo x >/dev/null && touch /data/made",
+        |config| {
+            config["linux"]["namespaces"].as_array_mut().expect("a list").push(json!({ "type": "user" }));
+            config["linux"]["uidMappings"] = map.clone();
+            config["linux"]["gidMappings"] = map.clone();
+            let options = json!(["bind", "idmap"]);
+            add_mount(
+                config,
+                json!({
+                    "destination": "/mapped", "type": "bind", "source": shared, "options": options,
+                    "uidMappings": map.clone(), "gidMappings": map.clone(),
+                }),
+            );
+        },
+    );
+    let words: Vec<&str> = said.out.split_whitespace().collect();
+    assert_eq!(words, ["0", "0", "100000", "65536", "0"], "{said:?}");
+    let made = fs_err::metadata(bed.path("rootfs/data/made")).expect("it is there");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), 100_000);
+}
+
+pub(crate) fn devices_and_hidden_paths_are_made(bed: &Bed) {
+    let line = "stat -c '%F %t:%T %a %u' /dev/null /dev/fuse /dev/pipe; cat /data/hidden; echo x >/data/kept/x; \
+                ls /data/closed; ls -l /dev/fd /dev/ptmx";
+    for name in ["kept", "closed"] {
+        fs_err::create_dir(bed.path("rootfs/data").join(name)).expect("a directory");
+        fs_err::write(bed.path("rootfs/data").join(name).join("file"), "1").expect("a file");
+    }
+    fs_err::write(bed.path("rootfs/data/hidden"), "secret").expect("a file");
+    let said = bed.run(line, |config| {
+        config["linux"]["devices"] = json!([
+            { "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o640, "uid": 3, "gid": 4 },
+            { "path": "/dev/pipe", "type": "p", "fileMode": 0o600 },
+        ]);
+        config["linux"]["maskedPaths"] = json!(["/data/hidden", "/data/closed", "/not/there"]);
+        config["linux"]["readonlyPaths"] = json!(["/data/kept"]);
+    });
+    assert!(
+        said.out.starts_with("character special file 1:3 666 0\ncharacter special file a:e5 640 3\nfifo 0:0 600 0\n"),
+        "{said:?}"
+    );
+    assert!(!said.out.contains("secret") && !said.out.contains("file\n/dev"), "{said:?}");
+    assert!(said.err.contains("Read-only"), "{said:?}");
+    assert!(said.out.contains("/dev/fd -> /proc/self/fd") && said.out.contains("/dev/ptmx -> pts/ptmx"), "{said:?}");
+}
+
+/// A container that would be less confined than it was asked for, or other than asked for, is not made.
+pub(crate) fn what_the_kernel_does_not_have_is_refused(bed: &Bed) {
+    let refused = |reason: &str, change: &dyn Fn(&mut Value)| {
+        let said = bed.run("true", |config| change(config));
+        assert!(said.code == Some(1) && said.err.contains(reason), "{reason}: {said:?}");
+    };
+    refused("not in a namespace", &|config| config["linux"]["sysctl"] = json!({ "vm.swappiness": "1" }));
+    refused("no directory", &|config| config["root"]["path"] = "nowhere".into());
+    refused("listenerPath", &|config| {
+        config["linux"]["seccomp"] = json!({ "defaultAction": "SCMP_ACT_NOTIFY", "syscalls": [] });
+    });
+    refused("absolute path", &|config| config["process"]["cwd"] = "data".into());
+    if !std::path::Path::new("/sys/kernel/security/apparmor").exists() {
+        refused("AppArmor", &|config| config["process"]["apparmorProfile"] = "some".into());
+    }
+}

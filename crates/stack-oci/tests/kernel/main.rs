@@ -1,0 +1,65 @@
+//! The command line on the real kernel. The program is the runtime too, so it has no test harness: it runs each test in
+//! turn and ends with the line that test runners end with.
+
+#![expect(clippy::print_stdout, reason = "it is the reporter of its own results")]
+
+mod bed;
+mod configuration;
+mod life;
+
+use std::process::ExitCode;
+
+use bed::Bed;
+
+type Test = (&'static str, fn(&Bed));
+
+/// Names each test once.
+macro_rules! tests {
+    ($($module:ident: $($name:ident),+;)+) => {
+        &[$($((concat!(stringify!($module), "::", stringify!($name)), $module::$name)),+),+]
+    };
+}
+
+const TESTS: &[Test] = tests! {
+    life:
+        a_container_waits_between_create_and_start,
+        what_does_not_fit_the_status_is_refused,
+        exit_codes_and_streams_are_the_commands,
+        hooks_run_in_order_and_know_the_state,
+        a_hook_that_fails_leaves_nothing,
+        a_program_that_is_missing_fails_create,
+        programs_run_beside_the_first_one,
+        a_container_is_stopped_where_it_is,
+        a_terminal_goes_to_the_console_socket,
+        limits_change_under_the_program;
+    configuration:
+        the_process_is_as_it_is_told,
+        mounts_have_their_options,
+        calls_are_filtered_by_the_bundle,
+        namespaces_are_joined_by_path,
+        owners_are_mapped_in_a_user_namespace,
+        devices_and_hidden_paths_are_made,
+        what_the_kernel_does_not_have_is_refused;
+};
+
+fn main() -> ExitCode {
+    if stack_oci::is_asked() {
+        return stack_oci::main();
+    }
+    if !rustix::process::geteuid().is_root() || !std::path::Path::new("/usr/bin/busybox").exists() {
+        println!("SKIP needs root and busybox-static");
+        return ExitCode::SUCCESS;
+    }
+    let wanted = std::env::args().nth(1).filter(|word| !word.starts_with('-')).unwrap_or_default();
+    let (mut passed, mut failed) = (0, 0);
+    for (name, test) in TESTS.iter().filter(|(name, _)| name.contains(&wanted)) {
+        let bed = Bed::new();
+        let ok = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(&bed))).is_ok();
+        let clean = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| bed.end())).is_ok();
+        println!("test {name} ... {}", if ok && clean { "ok" } else { "FAILED" });
+        passed += usize::from(ok && clean);
+        failed += usize::from(!(ok && clean));
+    }
+    println!("\ntest result: {}. {passed} passed; {failed} failed", if failed == 0 { "ok" } else { "FAILED" });
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
