@@ -72,6 +72,7 @@ fn prepare(
         assemble(spec, course)?;
     } else {
         (course.mounted)()?;
+        unshare_cgroup(spec)?;
         rootfs::change_root(&spec.root)?;
     }
     name_host(spec)?;
@@ -114,6 +115,7 @@ fn assemble(spec: &InitSpec, course: &Course<'_>) -> Result<(), StepFailure> {
         devices::make(&root, devices)?;
     }
     (course.mounted)()?;
+    unshare_cgroup(spec)?;
     hooks::run(&spec.hooks.create_container, &hooks::state_text(&spec.hooks.state, "creating", course.pid))?;
     sysctl::write_all(&spec.sysctls)?;
     rootfs::hide_paths(&root, &spec.masked, &spec.protected)?;
@@ -164,10 +166,15 @@ fn join_cgroups(spec: &InitSpec) -> Result<(), StepFailure> {
     for procs in &spec.cgroup_procs {
         fs_err::write(procs, "0").map_err(|error| StepFailure::new("join", crate::error::shown(procs), error))?;
     }
+    Ok(())
+}
+
+/// After joining: the new namespace's root is where the process is now (cgroup_namespaces(7)). Whoever joins cgroups for
+/// the process has done so by the time that it hears of the mounts.
+fn unshare_cgroup(spec: &InitSpec) -> Result<(), StepFailure> {
     if !spec.namespaces.cgroup {
         return Ok(());
     }
-    // After joining: the new namespace's root is where the process is now (cgroup_namespaces(7)).
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
         .map_err(|error| StepFailure::new("unshare", "the cgroup namespace", error))
 }

@@ -55,8 +55,9 @@ pub struct Created {
 /// From `create` to the new process.
 #[derive(Debug, Serialize, Deserialize)]
 enum Order {
-    /// The maps are written and the cgroups joined; this is its id as the host sees it.
+    /// The maps are written; this is its id as the host sees it.
     Begin(u32),
+    /// The cgroups are joined, and the hooks have run.
     GoOn,
 }
 
@@ -96,8 +97,8 @@ impl Runtime {
     /// # Errors
     /// The name is taken, the configuration is wrong, or a step fails; then nothing is left of the container.
     pub fn create(&self, options: &CreateOptions) -> Result<Created, OciError> {
-        let plan = plan(options)?;
         sealed::ensure().map_err(OciError::file("seal the program"))?;
+        let plan = plan(options)?;
         let directory = self.claim(&options.id)?;
         let tree = Tree::detect()?;
         let made = self.make(options, plan, &directory, &tree);
@@ -119,8 +120,11 @@ impl Runtime {
         let (reports, theirs) = wire::pair().map_err(OciError::file("make a socket")).map_err(undo)?;
         let (pid, pidfd, reports) = spawn(&plan, (reports, theirs), listener).map_err(undo)?;
         let follow = || -> Result<Created, OciError> {
-            prepare(&plan, tree, pid)?;
+            prepare(&plan, pid)?;
             order(&reports, &Order::Begin(pid))?;
+            // The first move after idle waits for an RCU grace period; the process mounts meanwhile. It runs nothing of
+            // the container's before it has heard that this is done.
+            tree.join(&plan.cgroup, pid)?;
             let terminal = self.follow(options, &plan, pid, &reports)?;
             let pidfd = pidfd.try_clone().map_err(OciError::file("keep the process"))?;
             Ok(Created { pidfd, terminal })
@@ -469,14 +473,14 @@ fn become_root(plan: &Plan) -> Result<(), StepFailure> {
 }
 
 /// What has to be done to the new process from outside.
-fn prepare(plan: &Plan, tree: &Tree, pid: u32) -> Result<(), OciError> {
+fn prepare(plan: &Plan, pid: u32) -> Result<(), OciError> {
     if plan.born_in.user {
         let linux = plan.spec.linux().as_ref();
         let uids = linux.and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default();
         let gids = linux.and_then(|linux| linux.gid_mappings().as_deref()).unwrap_or_default();
         write_maps(pid, uids, gids).map_err(OciError::file("map the users"))?;
     }
-    Ok(tree.join(&plan.cgroup, pid)?)
+    Ok(())
 }
 
 fn write_maps(pid: u32, uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> io::Result<()> {

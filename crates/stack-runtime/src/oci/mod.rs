@@ -7,8 +7,9 @@
 //!  create                                 init                                        start
 //!    | clone3                               |                                           |
 //!    |------------------------------------->|                                           |
-//!    | maps, cgroups; begin                 |                                           |
+//!    | maps; begin                          |                                           |
 //!    |------------------------------------->| namespaces, mounts                        |
+//!    | joins the cgroups for it             |                                           |
 //!    |                            mounted   |                                           |
 //!    |<- - - - - - - - - - - - - - - - - - -|                                           |
 //!    | prestart and createRuntime hooks; go on                                          |
