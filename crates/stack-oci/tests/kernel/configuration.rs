@@ -172,7 +172,7 @@ pub(crate) fn devices_and_hidden_paths_are_made(bed: &Bed) {
 }
 
 /// A container that would be less confined than it was asked for, or other than asked for, is not made.
-pub(crate) fn what_the_kernel_does_not_have_is_refused(bed: &Bed) {
+pub(crate) fn what_is_not_supported_is_refused(bed: &Bed) {
     let refused = |reason: &str, change: &dyn Fn(&mut Value)| {
         let said = bed.run("true", |config| change(config));
         assert!(said.code == Some(1) && said.err.contains(reason), "{reason}: {said:?}");
@@ -183,7 +183,9 @@ pub(crate) fn what_the_kernel_does_not_have_is_refused(bed: &Bed) {
         config["linux"]["seccomp"] = json!({ "defaultAction": "SCMP_ACT_NOTIFY", "syscalls": [] });
     });
     refused("absolute path", &|config| config["process"]["cwd"] = "data".into());
-    if !std::path::Path::new("/sys/kernel/security/apparmor").exists() {
-        refused("AppArmor", &|config| config["process"]["apparmorProfile"] = "some".into());
-    }
+    refused("apparmorProfile", &|config| config["process"]["apparmorProfile"] = "some".into());
+    refused("netDevices", &|config| config["linux"]["netDevices"] = json!({ "eth0": { "name": "eth1" } }));
+    refused("remount", &|config| {
+        add_mount(config, json!({ "destination": "/data", "type": "bind", "source": "/tmp", "options": ["remount"] }));
+    });
 }

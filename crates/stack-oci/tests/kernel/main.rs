@@ -39,7 +39,7 @@ const TESTS: &[Test] = tests! {
         namespaces_are_joined_by_path,
         owners_are_mapped_in_a_user_namespace,
         devices_and_hidden_paths_are_made,
-        what_the_kernel_does_not_have_is_refused;
+        what_is_not_supported_is_refused;
 };
 
 fn main() -> ExitCode {

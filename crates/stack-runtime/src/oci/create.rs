@@ -294,6 +294,7 @@ fn check(spec: &Spec, options: &CreateOptions) -> Result<(), OciError> {
         (Some(Ok(1)), Some(Ok(0..=3))) => {}
         _ => return Err(OciError::Spec(format!("`ociVersion` {} is not one of 1.0.0 to 1.3.0", spec.version()))),
     }
+    lower::refuse_unsupported(spec)?;
     let terminal = spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false));
     if options.console_socket.is_some() && !terminal {
         return wrong("a console socket is given, and `process.terminal` is not set");

@@ -138,16 +138,34 @@ pub(super) fn lower_process(process: &Process, spec: &Spec) -> Result<ProcessSpe
     })
 }
 
-/// A label that this kernel cannot set must not be passed over: the container would be less confined than asked.
+/// What is not implemented must not be passed over: the container would be less confined than asked for, or other.
 fn refuse_labels(process: &Process) -> Result<(), OciError> {
     let asked = |label: &Option<String>| label.as_deref().is_some_and(|label| !label.is_empty());
-    if asked(process.apparmor_profile()) && !Path::new("/sys/kernel/security/apparmor").exists() {
-        return Err(OciError::Spec("an AppArmor profile is asked for, and this kernel has no AppArmor".to_owned()));
+    let refused = [
+        (asked(process.apparmor_profile()), "process.apparmorProfile"),
+        (asked(process.selinux_label()), "process.selinuxLabel"),
+        (process.exec_cpu_affinity().is_some(), "process.execCPUAffinity"),
+    ];
+    refuse(&refused)
+}
+
+/// The same for what is not the process's.
+pub(super) fn refuse_unsupported(spec: &Spec) -> Result<(), OciError> {
+    let Some(linux) = spec.linux() else { return Ok(()) };
+    let refused = [
+        (linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices"),
+        (linux.intel_rdt().is_some(), "linux.intelRdt"),
+        (linux.memory_policy().is_some(), "linux.memoryPolicy"),
+        (linux.mount_label().as_deref().is_some_and(|label| !label.is_empty()), "linux.mountLabel"),
+    ];
+    refuse(&refused)
+}
+
+fn refuse(asked: &[(bool, &str)]) -> Result<(), OciError> {
+    match asked.iter().find(|(asked, _)| *asked) {
+        Some((_, name)) => Err(OciError::Spec(format!("`{name}` is not supported yet; remove it"))),
+        None => Ok(()),
     }
-    if asked(process.selinux_label()) && !Path::new("/sys/fs/selinux/enforce").exists() {
-        return Err(OciError::Spec("an SELinux label is asked for, and this kernel has no SELinux".to_owned()));
-    }
-    Ok(())
 }
 
 fn sets(capabilities: &LinuxCapabilities) -> CapabilitySets {
