@@ -189,3 +189,19 @@ pub(crate) fn what_is_not_supported_is_refused(bed: &Bed) {
         add_mount(config, json!({ "destination": "/data", "type": "bind", "source": "/tmp", "options": ["remount"] }));
     });
 }
+
+pub(crate) fn the_kernel_treats_it_as_it_is_told(bed: &Bed) {
+    let said = bed.run("cat /proc/self/timens_offsets; uname -m; ionice; cat /proc/uptime", |config| {
+        config["linux"]["namespaces"].as_array_mut().expect("a list").push(json!({ "type": "time" }));
+        config["linux"]["timeOffsets"] = json!({ "boottime": { "secs": 1_000_000_000 }, "monotonic": { "secs": 5 } });
+        config["linux"]["personality"] = json!({ "domain": "LINUX32" });
+        config["process"]["ioPriority"] = json!({ "class": "IOPRIO_CLASS_BE", "priority": 6 });
+        config["linux"]["rootfsPropagation"] = "shared".into();
+    });
+    let words: Vec<&str> = said.out.split_whitespace().collect();
+    assert_eq!(words[..6], ["monotonic", "5", "0", "boottime", "1000000000", "0"], "{said:?}");
+    // A machine of 64 bits calls itself otherwise.
+    assert!(["i686", "armv8l"].contains(&words[6]), "{said:?}");
+    assert_eq!(words[7..10], ["best-effort:", "prio", "6"], "{said:?}");
+    assert!(words[10].parse::<f64>().expect("seconds") > 1e9, "{said:?}");
+}

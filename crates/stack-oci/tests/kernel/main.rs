@@ -34,6 +34,7 @@ const TESTS: &[Test] = tests! {
         limits_change_under_the_program;
     configuration:
         the_process_is_as_it_is_told,
+        the_kernel_treats_it_as_it_is_told,
         mounts_have_their_options,
         calls_are_filtered_by_the_bundle,
         namespaces_are_joined_by_path,
