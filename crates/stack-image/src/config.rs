@@ -95,7 +95,11 @@ const RTMIN: i32 = 34;
 /// Last signal (signal(7)).
 const RTMAX: i32 = 64;
 
-/// `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`.
+/// The number of a signal by its name or number: `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`.
+pub fn parse_signal(text: &str) -> Option<i32> {
+    signal(text).ok()
+}
+
 fn signal(text: &str) -> Result<i32, ConfigError> {
     let unknown = || ConfigError::Signal(text.to_owned());
     if let Ok(number) = text.parse::<i32>() {

@@ -13,6 +13,7 @@
 //! containers; labels and annotations drive nothing.
 
 mod archive;
+mod commit;
 mod config;
 mod content;
 mod digest;
@@ -21,6 +22,7 @@ mod fetch;
 mod layer;
 mod lock;
 mod manifest;
+pub mod pack;
 mod platform;
 mod pull;
 mod reference;
@@ -31,7 +33,11 @@ mod self_image;
 mod store;
 pub mod unpack;
 
+pub use commit::{ImageDocuments, StoredLayer};
+pub use config::parse_signal;
 pub use error::ImageError;
+pub use lock::Lock;
+pub use platform::platform;
 pub use pull::Progress;
 pub use reference::{InvalidReference, Reference};
 pub use self_image::SELF_IMAGE;

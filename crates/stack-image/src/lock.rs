@@ -9,7 +9,7 @@ use crate::error::ImageError;
 
 /// Held until dropped.
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub struct Lock {
     _file: fs::File,
     /// The file goes away with a lock that is about one passing piece of work.
     remove: Option<PathBuf>,
@@ -22,7 +22,10 @@ impl Lock {
     }
 
     /// Waits for the lock of a piece of work; its file is removed afterwards.
-    pub(crate) fn wait_for_work(path: PathBuf) -> Result<Self, ImageError> {
+    ///
+    /// # Errors
+    /// The file cannot be made or locked.
+    pub fn wait_for_work(path: PathBuf) -> Result<Self, ImageError> {
         loop {
             let file = open_locked(&path)?;
             // The holder before us has removed the file that we waited on: ours locks nothing that others see.

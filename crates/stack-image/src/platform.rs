@@ -41,3 +41,9 @@ impl fmt::Display for Platform {
         if self.variant.is_empty() { Ok(()) } else { write!(f, "/{}", self.variant) }
     }
 }
+
+/// The platform of this machine, such as `linux/amd64`: operating system, architecture and variant (may be empty).
+pub fn platform() -> (String, String, String) {
+    let Platform { architecture, os, variant } = Platform::of_this_machine();
+    (os, architecture, variant)
+}

@@ -37,6 +37,11 @@ impl Layout {
         self.root.join("layers")
     }
 
+    /// What builds keep: steps made before, caches of RUN, and their work.
+    pub fn build(&self) -> PathBuf {
+        self.root.join("build")
+    }
+
     /// The directory of a volume; its content is below [`Layout::volume_data`].
     pub fn volume(&self, name: &VolumeName) -> PathBuf {
         self.root.join("volumes").join(name.as_str())

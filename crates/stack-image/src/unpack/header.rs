@@ -74,7 +74,7 @@ pub(super) fn read_facts<R: Read>(entry: &mut Entry<'_, R>) -> Result<Facts, Ref
 }
 
 /// Capabilities and the user's own. Never overlayfs' (they redirect and hide), never labels of another machine's policy.
-fn is_allowed_attribute(name: &str) -> bool {
+pub(crate) fn is_allowed_attribute(name: &str) -> bool {
     name == "security.capability" || (name.starts_with("user.") && !name.starts_with("user.overlay"))
 }
 

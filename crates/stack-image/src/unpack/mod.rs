@@ -18,6 +18,7 @@ use std::path::Path;
 use tar::{Archive, Entry, EntryType};
 
 pub use error::{Refusal, UnpackError};
+pub(crate) use header::is_allowed_attribute;
 use header::read_facts;
 pub(crate) use meter::{Meter, Metered};
 pub(crate) use path::clean;
