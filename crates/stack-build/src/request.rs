@@ -1,0 +1,90 @@
+//! What is asked of a build: everything of `build.*` of a Compose file, and of the options of `docker build`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// One build.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BuildRequest {
+    /// The directory that COPY and ADD read, absolute.
+    pub context: PathBuf,
+    /// Where the Dockerfile is.
+    pub dockerfile: Dockerfile,
+    /// Build arguments, over the defaults of ARG; `None` takes the value of the environment of the command.
+    pub args: BTreeMap<String, Option<String>>,
+    /// The stage to build, by name or number; `None` is the last.
+    pub target: Option<String>,
+    /// Names of the image.
+    pub tags: Vec<String>,
+    /// Labels over those of the Dockerfile.
+    pub labels: BTreeMap<String, String>,
+    /// Do every step, whatever the cache holds.
+    pub no_cache: bool,
+    /// Ask the registry for newer base images.
+    pub pull: bool,
+    /// Images of the store whose layers may serve as cached steps; the cache of this machine is always used.
+    pub cache_from: Vec<String>,
+    /// Platforms; only the one of this machine can be built.
+    pub platforms: Vec<String>,
+    /// Secrets by id.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// Sockets of ssh agents by id.
+    pub ssh: BTreeMap<String, PathBuf>,
+    /// The network of RUN.
+    pub network: BuildNetwork,
+    /// Lines of `/etc/hosts`: name and address.
+    pub extra_hosts: Vec<(String, String)>,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_size: Option<u64>,
+    /// Further contexts by name: they stand before stages and images in FROM and `--from`.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// `SOURCE_DATE_EPOCH`: the time of everything new, in seconds since the epoch.
+    pub source_date_epoch: Option<i64>,
+    /// Variables of the command's environment: values of arguments without one, proxies.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Where the Dockerfile is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dockerfile {
+    /// A file, absolute or relative to the context.
+    File(PathBuf),
+    /// Its text (`dockerfile_inline`).
+    Inline(String),
+}
+
+impl Default for Dockerfile {
+    fn default() -> Self {
+        Self::File("Dockerfile".into())
+    }
+}
+
+/// Where a secret comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A file.
+    File(PathBuf),
+    /// A variable of the command's environment.
+    Variable(String),
+}
+
+/// The network of RUN.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum BuildNetwork {
+    /// What reaches the outside: the host's network at present.
+    #[default]
+    Default,
+    /// Loopback only.
+    None,
+    /// The host's own.
+    Host,
+}
+
+/// A context by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A directory of the host, absolute.
+    Directory(PathBuf),
+    /// An image (`docker-image://…`).
+    Image(String),
+}

@@ -1,0 +1,264 @@
+//! One build from the request to the image: stages side by side, each as soon as what it reads is done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use fs_err as fs;
+use nix::mount::MsFlags;
+use nix::sched::CloneFlags;
+use stack_cgroup::Hierarchy;
+use stack_image::{ImageDocuments, Store};
+use stack_model::{ImageId, ImageReference, Layout};
+use stack_runtime::{RuntimeError, Spawner};
+
+use crate::cache::StepCache;
+use crate::error::{BuildError, Text};
+use crate::event::BuildEvent;
+use crate::files::FileDigests;
+use crate::graph::{self, Graph};
+use crate::ignore::Ignore;
+use crate::request::{BuildRequest, Dockerfile};
+use crate::stage::{Snapshot, StageRun};
+use crate::workshop::{Workshop, home};
+
+/// Builds images. One process needs only one.
+#[derive(Debug)]
+pub struct Builder {
+    layout: Layout,
+    store: Store,
+    hierarchy: Hierarchy,
+    spawner: Spawner,
+}
+
+/// A finished build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// The digest of its configuration.
+    pub id: ImageId,
+    /// Its names, every default filled in.
+    pub names: Vec<ImageReference>,
+    /// Steps that changed files or ran something.
+    pub steps: usize,
+    /// How many of them were made before.
+    pub cached: usize,
+}
+
+/// Tells what happens, from any thread.
+pub(crate) type Report<'r> = &'r (dyn Fn(BuildEvent) + Sync);
+
+impl Builder {
+    /// Prepares this process for builds: it gets a mount namespace of its own, and a spawner from `program`. Call it
+    /// while the process has one thread, and do not start supervisors from the process afterwards.
+    ///
+    /// # Errors
+    /// A permission is missing, or the store cannot be opened.
+    pub fn start(layout: Layout, program: &Path) -> Result<Self, BuildError> {
+        let own = nix::sched::unshare(CloneFlags::CLONE_NEWNS).and_then(|()| {
+            // What the host mounts and unmounts is still seen; what is mounted here is not seen by the host.
+            nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SLAVE | MsFlags::MS_REC, None::<&str>)
+        });
+        own.map_err(|errno| RuntimeError::Spawner(errno.into()))?;
+        let spawner = Spawner::start(program)?;
+        let store = Store::open(&layout)?;
+        Ok(Self { layout, store, hierarchy: Hierarchy::detect()?, spawner })
+    }
+
+    /// Builds an image.
+    ///
+    /// # Errors
+    /// See [`BuildError`]. Steps that were done stay in the cache.
+    pub fn build(&self, request: &BuildRequest, report: &(dyn Fn(BuildEvent) + Sync)) -> Result<Built, BuildError> {
+        for platform in &request.platforms {
+            graph::check_platform(platform).map_err(BuildError::request)?;
+        }
+        let names = request.tags.iter().map(|tag| self.name(tag)).collect::<Result<Vec<_>, _>>()?;
+        let (text, ignore) = read(request)?;
+        let graph = graph::parse(text, request)?;
+        let target = graph.target(request.target.as_deref())?;
+        let workshop = Workshop::open(&self.layout, &self.hierarchy)?;
+        let mut cache = StepCache::open(&self.store, home(&self.layout).join("cache"), request.no_cache)?;
+        for image in &request.cache_from {
+            cache.import(image)?;
+        }
+        let solver = Solver {
+            builder: self,
+            request,
+            graph: &graph,
+            ignore: &ignore,
+            workshop: &workshop,
+            cache: &cache,
+            digests: FileDigests::open(home(&self.layout).join("files.json")),
+            report,
+            slots: Mutex::default(),
+            changed: Condvar::new(),
+            cancelled: AtomicBool::new(false),
+            pulling: Mutex::default(),
+            steps: AtomicUsize::new(0),
+            cached: AtomicUsize::new(0),
+        };
+        let snapshot = solver.run(target)?;
+        solver.digests.save();
+        let config = snapshot.finish(&request.labels, request.source_date_epoch);
+        let facts = self.store.add_image(&config, &snapshot.layers, &names)?;
+        let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+        Ok(Built { id: facts.id, names, steps: count(&solver.steps), cached: count(&solver.cached) })
+    }
+
+    fn name(&self, text: &str) -> Result<ImageReference, BuildError> {
+        let reference = stack_image::Reference::parse(text).map_err(stack_image::ImageError::from)?;
+        Ok(ImageReference::new(reference.to_string()))
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub(crate) fn hierarchy(&self) -> &Hierarchy {
+        &self.hierarchy
+    }
+
+    pub(crate) fn spawner(&self) -> &Spawner {
+        &self.spawner
+    }
+}
+
+/// The Dockerfile and what the context leaves out.
+fn read(request: &BuildRequest) -> Result<(Text, Ignore), BuildError> {
+    let context = &request.context;
+    if !context.is_dir() {
+        let message = format!("the context {} is no directory", context.display());
+        let hint = Some("contexts from git or http are not supported".to_owned());
+        return Err(BuildError::Request { message, hint });
+    }
+    let (text, own_ignore) = match &request.dockerfile {
+        Dockerfile::Inline(text) => (Text { name: "dockerfile_inline".to_owned(), text: text.clone() }, None),
+        Dockerfile::File(file) => {
+            let path = context.join(file);
+            let text = fs::read(&path).map_err(BuildError::io("read the Dockerfile", &path))?;
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let name = path.strip_prefix(context).unwrap_or(&path).display().to_string();
+            let mut ignore = path.into_os_string();
+            ignore.push(".dockerignore");
+            (Text { name, text }, Some(PathBuf::from(ignore)))
+        }
+    };
+    let files = own_ignore.into_iter().chain([context.join(".dockerignore")]);
+    let ignore = files.into_iter().find_map(|path| fs::read_to_string(path).ok());
+    Ok((text, ignore.map(|text| Ignore::parse(&text)).unwrap_or_default()))
+}
+
+/// How far a stage is.
+#[derive(Debug)]
+enum Slot {
+    Done(Arc<Snapshot>),
+    Failed,
+}
+
+/// What all stages of a build share.
+pub(crate) struct Solver<'b> {
+    pub(crate) builder: &'b Builder,
+    pub(crate) request: &'b BuildRequest,
+    pub(crate) graph: &'b Graph,
+    pub(crate) ignore: &'b Ignore,
+    pub(crate) workshop: &'b Workshop<'b>,
+    pub(crate) cache: &'b StepCache<'b>,
+    pub(crate) digests: FileDigests,
+    pub(crate) report: Report<'b>,
+    slots: Mutex<BTreeMap<usize, Slot>>,
+    changed: Condvar,
+    cancelled: AtomicBool,
+    pulling: Mutex<BTreeSet<String>>,
+    pub(crate) steps: AtomicUsize,
+    pub(crate) cached: AtomicUsize,
+}
+
+impl Solver<'_> {
+    fn run(&self, target: usize) -> Result<Arc<Snapshot>, BuildError> {
+        let needed = self.graph.closure(target);
+        let failures = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for number in &needed {
+                let failures = &failures;
+                scope.spawn(move || {
+                    // A stage that panics must not leave the others waiting.
+                    let guard = FailOnDrop { solver: self, number: *number };
+                    match StageRun::run(self, *number) {
+                        Ok(snapshot) => self.fill(*number, Slot::Done(Arc::new(snapshot))),
+                        Err(error) => failures.lock().unwrap_or_else(PoisonError::into_inner).push(error),
+                    }
+                    drop(guard);
+                });
+            }
+        });
+        let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if !failures.is_empty() {
+            let first = failures.iter().position(|error| !matches!(error, BuildError::Elsewhere)).unwrap_or(0);
+            return Err(failures.swap_remove(first));
+        }
+        self.wait(target)
+    }
+
+    fn fill(&self, number: usize, slot: Slot) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.entry(number).or_insert(slot);
+        self.changed.notify_all();
+    }
+
+    /// Waits for another stage.
+    pub(crate) fn wait(&self, number: usize) -> Result<Arc<Snapshot>, BuildError> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match slots.get(&number) {
+                Some(Slot::Done(snapshot)) => return Ok(Arc::clone(snapshot)),
+                Some(Slot::Failed) => return Err(BuildError::Elsewhere),
+                None => slots = self.changed.wait(slots).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    /// Another stage has failed: there is no use in going on.
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
+        if self.cancelled.load(Ordering::Relaxed) { Err(BuildError::Elsewhere) } else { Ok(()) }
+    }
+
+    /// An image by name, fetched where it is missing or, once a build, where newer ones are asked for.
+    pub(crate) fn image(&self, name: &str) -> Result<ImageDocuments, BuildError> {
+        let store = &self.builder.store;
+        let reference = self.builder.name(name)?;
+        let mut pulled = self.pulling.lock().unwrap_or_else(PoisonError::into_inner);
+        let wants_newer = self.request.pull && !pulled.contains(reference.as_str());
+        if wants_newer || store.find(&reference)?.is_none() {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(BuildError::io("start the event loop for", name))?;
+            runtime.block_on(store.pull(&reference, &|_| {}))?;
+            pulled.insert(reference.as_str().to_owned());
+        }
+        let found = store.documents(&reference)?;
+        found.ok_or_else(|| BuildError::request(format!("the image {name} was removed while it was needed")))
+    }
+}
+
+struct FailOnDrop<'s> {
+    solver: &'s Solver<'s>,
+    number: usize,
+}
+
+impl Drop for FailOnDrop<'_> {
+    fn drop(&mut self) {
+        // Filled already when all went well.
+        let is_done = {
+            let slots = self.solver.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.contains_key(&self.number)
+        };
+        if !is_done {
+            self.solver.cancelled.store(true, Ordering::Relaxed);
+            self.solver.fill(self.number, Slot::Failed);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+use std::sync::Mutex;
+use std::time::Instant;
+
+use fs_err as fs;
+use stack_build::{BuildEvent, BuildRequest};
+
+use crate::bed::Bed;
+
+pub(crate) fn an_unchanged_build_does_nothing(bed: &Bed) {
+    let text = "FROM base AS a\nRUN echo $RANDOM > /random\nFROM base\nWORKDIR /unchanged\nCOPY f .\nCOPY --from=a /random /\nRUN cat /random\nENV X=1\n";
+    let request = bed.request(text, &[("f", "1")]);
+    let first = bed.build(&request);
+    assert_eq!((first.built.steps, first.built.cached), (5, 0));
+    let begin = Instant::now();
+    let second = bed.build(&request);
+    let took = begin.elapsed();
+    assert_eq!((second.built.steps, second.built.cached), (5, 5));
+    assert_eq!((second.built.id, second.output.as_str()), (first.built.id, ""));
+    println!("an unchanged build took {took:?}");
+    let again = bed.build(&BuildRequest { no_cache: true, ..request });
+    assert_eq!(again.built.cached, 0);
+}
+
+pub(crate) fn a_touched_file_is_the_same_and_a_changed_one_is_not(bed: &Bed) {
+    let request = bed.request("FROM base\nCOPY f g /d/\nRUN true\n", &[("f", "1"), ("g", "2"), ("unused", "3")]);
+    let first = bed.build(&request);
+    let touch = |name: &str, text: &str| fs::write(request.context.join(name), text).expect("a file");
+    touch("f", "1");
+    touch("unused", "other");
+    assert_eq!(bed.build(&request).built.id, first.built.id);
+    touch("f", "0");
+    let changed = bed.build(&request);
+    assert_eq!((changed.read("d/f"), changed.built.cached), ("0".to_owned(), 0));
+    touch("f", "1");
+    assert_eq!(bed.build(&request).built.id, first.built.id);
+    // A secret is not an input, an argument that is used is one.
+    let request = bed.request("FROM base\nARG A\nRUN echo $A\n", &[]);
+    let with =
+        |value: &str| BuildRequest { args: [("A".to_owned(), Some(value.to_owned()))].into(), ..request.clone() };
+    bed.build(&with("1"));
+    assert_eq!((bed.build(&with("1")).built.cached, bed.build(&with("2")).built.cached), (1, 0));
+}
+
+pub(crate) fn the_same_inputs_give_the_same_digest(bed: &Bed) {
+    let text = "FROM base\nCOPY f /f\nRUN mkdir /d && touch /d/x && ln /d/x /d/y\nWORKDIR /w\nLABEL a=b\n";
+    let request =
+        BuildRequest { source_date_epoch: Some(1_000_000_000), no_cache: true, ..bed.request(text, &[("f", "1")]) };
+    let first = bed.build(&request);
+    fs::write(request.context.join("f"), "1").expect("a file");
+    let second = bed.build(&request);
+    assert_eq!(second.built.cached, 0);
+    assert_eq!(first.built.id, second.built.id);
+    assert_eq!(second.config["created"], "2001-09-09T01:46:40Z");
+}
+
+pub(crate) fn stages_that_are_not_needed_are_left_out(bed: &Bed) {
+    let text = "FROM base AS a\nRUN echo a > /a\nFROM no.such.image.invalid/x AS unused\nRUN false\nFROM base AS b\nRUN echo b > /b\n\
+                FROM scratch\nCOPY --from=a /a /\nCOPY --from=b /b /\n";
+    let request = bed.request(text, &[]);
+    let seen = Mutex::new(Vec::new());
+    bed.builder
+        .build(&request, &|event| {
+            if let BuildEvent::Started { step, .. } = event {
+                seen.lock().expect("a lock").push(step.name);
+            }
+        })
+        .expect("it builds");
+    let seen = seen.into_inner().expect("a lock");
+    assert!(!seen.contains(&"unused".to_owned()) && seen.contains(&"b".to_owned()), "{seen:?}");
+    let image = bed.build(&request);
+    assert_eq!(image.files.keys().collect::<Vec<_>>(), ["a", "b"]);
+    let image = bed.build(&BuildRequest { target: Some("b".to_owned()), ..request });
+    assert!(image.has("b") && !image.has("a"));
+}
+
+pub(crate) fn layers_of_an_image_serve_as_cache(bed: &Bed) {
+    let request = bed.request("FROM base\nRUN echo slow > /slow\nRUN echo more > /more\n", &[]);
+    let tagged = BuildRequest { tags: vec!["seed".to_owned()], ..request.clone() };
+    bed.builder.build(&tagged, &|_| {}).expect("it builds");
+    fs::remove_dir_all(bed.layout.root.join("build/cache")).expect("the cache");
+    assert_eq!(bed.build(&BuildRequest { cache_from: vec!["seed".to_owned()], ..request.clone() }).built.cached, 2);
+    assert_eq!(bed.build(&BuildRequest { no_cache: true, ..request }).built.cached, 0);
+}

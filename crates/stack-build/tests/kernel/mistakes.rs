@@ -1,0 +1,62 @@
+use fs_err as fs;
+use stack_build::{BuildError, BuildRequest};
+use stack_cgroup::Hierarchy;
+
+use crate::bed::Bed;
+
+#[track_caller]
+fn refused(bed: &Bed, text: &str, place: (u32, u32), words: &str) {
+    match bed.try_build(&bed.request(text, &[("f", "1")])) {
+        Err(BuildError::Dockerfile(mistake)) => {
+            let diagnostic = &mistake.diagnostic;
+            let said = format!("{} {:?} {:?}", diagnostic.message, diagnostic.reason, diagnostic.help);
+            assert!(said.contains(words), "{text}: {said}");
+            let origin = &diagnostic.labels[0].origin;
+            assert_eq!((origin.line, origin.column), place, "{text}: {said}");
+        }
+        Err(error) => panic!("{text}: {error:?}"),
+        Ok(_) => panic!("{text} was built"),
+    }
+}
+
+pub(crate) fn failures_point_into_the_file(bed: &Bed) {
+    refused(bed, "FROM base\nRUN true && \\\n  echo oops && false\n", (2, 1), "ended with code 1");
+    refused(bed, "FROM base\nRUN echo oops && false\n", (2, 1), "oops");
+    refused(bed, "FROM base\nRUN [\"/no/such\"]\n", (2, 1), "/no/such");
+    refused(bed, "FROM base\nCOPY f nothere /d/\n", (2, 8), "no `nothere`");
+    refused(bed, "FROM base\nCOPY --from=base /nothere /d/\n", (2, 18), "no `/nothere`");
+    refused(bed, "FROM base\nCOPY f\n", (2, 1), "needs a source and a destination");
+    refused(bed, "FROM base\nCOPY --chown=nobody f /f\n", (2, 6), "no user `nobody`");
+    refused(bed, "FROM base\nCOPY --chmod=worse f /f\n", (2, 6), "not a mode");
+    refused(bed, "FROM base\nENV A=${B:?wanted}\n", (2, 7), "B: wanted");
+    refused(bed, "FROM base\nENV A=1 B\n", (2, 9), "name=value");
+    refused(bed, "FROM base\nLABEL a=\"b\n", (2, 9), "not closed");
+    refused(bed, "FROM base\nEXPOSE http\n", (2, 8), "not a port");
+    refused(bed, "FROM base\nSTOPSIGNAL SIGNOPE\n", (2, 12), "no signal");
+    refused(bed, "FROM base\nSHELL /bin/sh\n", (2, 7), "JSON list");
+    refused(bed, "FROM base\nHEALTHCHECK --interval=x CMD a\n", (2, 13), "not a time");
+    refused(bed, "FROM base\nONBUILD FROM x\n", (2, 9), "cannot be a trigger");
+    refused(bed, "FROM base\nADD https://example.invalid/x.git /x\n", (2, 5), "git are not supported");
+    refused(bed, "FROM base\nRUN --mount=type=what,target=/x true\n", (2, 5), "no mount of type");
+    refused(bed, "FROM base\nRUN --network=lan true\n", (2, 5), "no network `lan`");
+    refused(bed, "FROM base\nRUN --security=insecure true\n", (2, 5), "not supported");
+    refused(bed, "FROM 127.0.0.1:1/none\n", (1, 6), "127.0.0.1:1");
+    let request = bed.request("FROM base\n", &[]);
+    let refuse = |request: BuildRequest| bed.try_build(&request).err().expect("it is refused").to_string();
+    assert!(refuse(BuildRequest { target: Some("x".to_owned()), ..request.clone() }).contains("no stage `x`"));
+    assert!(
+        refuse(BuildRequest { platforms: vec!["linux/mips".to_owned()], ..request.clone() })
+            .contains("cannot be built")
+    );
+    assert!(refuse(BuildRequest { context: "/no/such".into(), ..request }).contains("is no directory"));
+    // In two stages at once: the one that failed is told, not the one that waited for it.
+    refused(bed, "FROM base AS a\nRUN exit 3\nFROM base\nCOPY --from=a /x /x\n", (2, 1), "code 3");
+}
+
+pub(crate) fn what_a_dead_build_left_is_removed(bed: &Bed) {
+    // A directory that nobody holds the lock of, as a killed build leaves it.
+    let dead = bed.layout.root.join("build/work/b999999-0");
+    fs::create_dir_all(dead.join("7/upper/x")).expect("a directory");
+    stack_build::sweep(&bed.layout, &Hierarchy::detect().expect("cgroups")).expect("it can be removed");
+    assert!(!dead.exists());
+}
