@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{config, demo, down, exec, explain, load, logs, plan, ps, pull, restart, start, stop, up};
+use crate::commands::{build, config, demo, down, exec, explain, load, logs, plan, ps, pull, restart, start, stop, up};
 
 /// Docker Compose without Docker, for one Linux host
 #[derive(Debug, Parser)]
@@ -105,6 +105,8 @@ pub(crate) enum Verb {
     Pull(pull::PullArgs),
     /// Load images from a tar file
     Load(load::LoadArgs),
+    /// Build an image from a Dockerfile
+    Build(build::BuildArgs),
     /// Show the version
     Version,
     #[command(hide = true)]
@@ -155,6 +157,8 @@ mod tests {
             "plan --format json",
             "pull -q",
             "load image.tar",
+            "build -f x/Dockerfile -t a -t b:1 --target s --build-arg A=1 --build-arg B --no-cache --pull dir",
+            "build --secret id=k,src=f --ssh default --network none --add-host db:10.0.0.1 --shm-size 64m .",
             "version",
         ] {
             parse(words).unwrap_or_else(|error| panic!("{words}: {error}"));

@@ -1,5 +1,6 @@
 //! One file a verb: its options, and what it does with them.
 
+pub(crate) mod build;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod down;
@@ -41,6 +42,7 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, CliError> {
         Verb::Plan(args) => plan::run(context, args),
         Verb::Pull(args) => pull::run(context, &args),
         Verb::Load(args) => load::run(context, &args),
+        Verb::Build(args) => build::run(context, &args),
         Verb::Version => version::run(),
         Verb::Demo(args) => Ok(demo::run(args)),
     }
