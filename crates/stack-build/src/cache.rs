@@ -6,9 +6,11 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use stack_image::{Lock, Store, StoredLayer};
+use stack_model::Layout;
 
 use crate::config::Config;
 use crate::error::BuildError;
+use crate::workshop::home;
 
 /// Raised when the same step would now make something else.
 const EDITION: &str = "1";
@@ -109,3 +111,37 @@ impl<'s> StepCache<'s> {
 
 /// In front of a key in the history of an image.
 pub(crate) const NOTE: &str = "stack.build ";
+
+/// The layers that cached steps have made.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn cached_layers(layout: &Layout) -> Result<Vec<StoredLayer>, BuildError> {
+    let directory = home(layout).join("cache");
+    let mut layers = Vec::new();
+    for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+        // Locks and records that are being written are none.
+        let Ok(bytes) = fs::read(entry.path()) else { continue };
+        let Ok(made) = serde_json::from_slice::<Made>(&bytes) else { continue };
+        layers.extend(made.layer);
+    }
+    Ok(layers)
+}
+
+/// Forgets cached steps, and what RUN keeps in its caches.
+///
+/// # Errors
+/// Something cannot be removed.
+pub fn forget(layout: &Layout) -> Result<(), BuildError> {
+    for name in ["cache", "caches"] {
+        let path = home(layout).join(name);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(BuildError::io("remove", path)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    drop(fs::remove_file(home(layout).join("files.json")));
+    Ok(())
+}

@@ -36,6 +36,7 @@ mod time;
 mod words;
 mod workshop;
 
+pub use cache::{cached_layers, forget};
 pub use error::{BuildError, Mistake};
 pub use event::{BuildEvent, StepId};
 pub use request::{BuildNetwork, BuildRequest, Dockerfile, NamedContext, SecretSource};

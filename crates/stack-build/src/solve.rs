@@ -77,6 +77,7 @@ impl Builder {
         let (text, ignore) = read(request)?;
         let graph = graph::parse(text, request)?;
         let target = graph.target(request.target.as_deref())?;
+        let _lease = self.store.lease()?;
         let workshop = Workshop::open(&self.layout, &self.hierarchy)?;
         let mut cache = StepCache::open(&self.store, home(&self.layout).join("cache"), request.no_cache)?;
         for image in &request.cache_from {

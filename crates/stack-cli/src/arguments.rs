@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{build, config, demo, down, exec, explain, load, logs, plan, ps, pull, restart, start, stop, up};
+use crate::commands::{build, config, demo, down, exec, explain, image, images, load, login, logout, logs, plan, prune, ps, pull, push, restart, rmi, save, start, stop, system, tag, up};
 
 /// Docker Compose without Docker, for one Linux host
 #[derive(Debug, Parser)]
@@ -105,6 +105,26 @@ pub(crate) enum Verb {
     Pull(pull::PullArgs),
     /// Load images from a tar file
     Load(load::LoadArgs),
+    /// Send images to their registries
+    Push(push::PushArgs),
+    /// List the images of the store
+    Images(images::ImagesArgs),
+    /// Take names of images away, and remove what nothing needs any more
+    Rmi(rmi::RmiArgs),
+    /// Give an image a further name
+    Tag(tag::TagArgs),
+    /// Write images into a tar file
+    Save(save::SaveArgs),
+    /// Look into images
+    Image(image::ImageArgs),
+    /// Remove what nothing needs
+    Prune(prune::PruneArgs),
+    /// Look at the installation
+    System(system::SystemArgs),
+    /// Keep credentials for a registry
+    Login(login::LoginArgs),
+    /// Forget them
+    Logout(logout::LogoutArgs),
     /// Build an image from a Dockerfile
     Build(build::BuildArgs),
     /// Show the version
@@ -157,6 +177,16 @@ mod tests {
             "plan --format json",
             "pull -q",
             "load image.tar",
+            "push -q a b:1",
+            "images --format json",
+            "rmi a 1234abcd",
+            "tag a b:2",
+            "save -o x.tar a b",
+            "image inspect a",
+            "prune --all",
+            "system df",
+            "login -u me --password-stdin localhost:5000",
+            "logout localhost:5000",
             "build -f x/Dockerfile -t a -t b:1 --target s --build-arg A=1 --build-arg B --no-cache --pull dir",
             "build --secret id=k,src=f --ssh default --network none --add-host db:10.0.0.1 --shm-size 64m .",
             "version",

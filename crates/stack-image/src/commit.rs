@@ -30,6 +30,10 @@ pub struct StoredLayer {
 }
 
 impl StoredLayer {
+    pub(crate) fn digests(&self) -> (&Digest, &Digest) {
+        (&self.descriptor.digest, &self.diff_id)
+    }
+
     /// The digest of the uncompressed layer.
     pub fn diff_id(&self) -> DiffId {
         DiffId::new(self.diff_id.as_str())

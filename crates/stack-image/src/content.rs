@@ -56,7 +56,7 @@ impl Content {
         Ok(content)
     }
 
-    fn blobs(&self) -> PathBuf {
+    pub(crate) fn blobs(&self) -> PathBuf {
         self.images.join("blobs/sha256")
     }
 
@@ -66,6 +66,14 @@ impl Content {
 
     fn locks(&self) -> PathBuf {
         self.images.join(".locks")
+    }
+
+    pub(crate) fn lease_path(&self) -> PathBuf {
+        self.locks().join("lease")
+    }
+
+    pub(crate) fn layers(&self) -> &Path {
+        &self.layers
     }
 
     pub(crate) fn index_path(&self) -> PathBuf {
@@ -156,6 +164,18 @@ impl Content {
             self.write_whole(&path, &bytes)?;
         }
         Ok(())
+    }
+
+    /// Takes a name away; `false` when nothing had it.
+    pub(crate) fn unname(&self, name: &str) -> Result<bool, ImageError> {
+        let mut found = false;
+        self.change_index(|index| {
+            let before = index.manifests.len();
+            index.manifests.retain(|other| other.annotations.get(REF_NAME).is_none_or(|other| other != name));
+            found = index.manifests.len() != before;
+            found
+        })?;
+        Ok(found)
     }
 
     /// Lets a name mean a manifest.

@@ -161,6 +161,12 @@ pub enum ImageError {
         /// Why.
         source: io::Error,
     },
+    /// No image of the store has the name.
+    #[error("there is no image {0} in the store")]
+    NotHere(String),
+    /// Several images have ids that begin so.
+    #[error("several images have ids that begin with {0}")]
+    Ambiguous(String),
     /// A worker thread died.
     #[error("a worker ended without a result while image {0} was pulled")]
     Worker(String),
@@ -186,7 +192,8 @@ impl ImageError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Reference(_) | Self::WrongPlatform { .. } | Self::Archive { .. } | Self::BuiltIn(_) => Fault::User,
-            Self::NotFound { .. } => Fault::Missing,
+            Self::NotFound { .. } | Self::NotHere(_) => Fault::Missing,
+            Self::Ambiguous(_) => Fault::User,
             Self::Unauthorized { .. } => Fault::Denied,
             Self::Unreachable { .. } | Self::TooManyRequests { .. } | Self::Registry { .. } => Fault::Transient,
             Self::Mismatch { .. } | Self::Manifest { .. } | Self::Config { .. } => Fault::User,
@@ -221,6 +228,8 @@ impl ImageError {
             Self::Unpack { source, .. } => return source.hint(),
             Self::Store { source, path, .. } => return io_hint(source, path),
             Self::Registry { .. } | Self::Manifest { .. } | Self::Config { .. } => return None,
+            Self::NotHere(_) => "`stack images` lists them".to_owned(),
+            Self::Ambiguous(_) => "give more of the id".to_owned(),
             Self::TooLarge { .. } | Self::BuiltIn(_) | Self::Worker(_) => return None,
         };
         Some(text)

@@ -13,6 +13,7 @@
 //! containers; labels and annotations drive nothing.
 
 mod archive;
+mod collect;
 mod commit;
 mod config;
 mod content;
@@ -21,10 +22,13 @@ mod error;
 mod fetch;
 mod layer;
 mod lock;
+mod login;
 mod manifest;
+mod names;
 pub mod pack;
 mod platform;
 mod pull;
+mod push;
 mod reference;
 mod registry;
 mod resolve;
@@ -33,10 +37,12 @@ mod self_image;
 mod store;
 pub mod unpack;
 
+pub use collect::{Collected, Lease, Needed, Usage, disk_usage};
 pub use commit::{ImageDocuments, StoredLayer};
 pub use config::parse_signal;
 pub use error::ImageError;
 pub use lock::Lock;
+pub use login::{login, logout};
 pub use platform::platform;
 pub use pull::Progress;
 pub use reference::{InvalidReference, Reference};

@@ -18,7 +18,12 @@ pub struct Lock {
 impl Lock {
     /// Waits for the lock of something that stays, such as the index.
     pub(crate) fn wait(path: &Path) -> Result<Self, ImageError> {
-        Ok(Self { _file: open_locked(path)?, remove: None })
+        Self::hold(path, FlockOperation::LockExclusive)
+    }
+
+    /// Waits for the lock of something that stays, alone or with others.
+    pub(crate) fn hold(path: &Path, how: FlockOperation) -> Result<Self, ImageError> {
+        Ok(Self { _file: open_locked(path, how)?, remove: None })
     }
 
     /// Waits for the lock of a piece of work; its file is removed afterwards.
@@ -27,7 +32,7 @@ impl Lock {
     /// The file cannot be made or locked.
     pub fn wait_for_work(path: PathBuf) -> Result<Self, ImageError> {
         loop {
-            let file = open_locked(&path)?;
+            let file = open_locked(&path, FlockOperation::LockExclusive)?;
             // The holder before us has removed the file that we waited on: ours locks nothing that others see.
             if is_same_file(&file, &path) {
                 return Ok(Self { _file: file, remove: Some(path) });
@@ -45,10 +50,10 @@ impl Drop for Lock {
     }
 }
 
-fn open_locked(path: &Path) -> Result<fs::File, ImageError> {
+fn open_locked(path: &Path, how: FlockOperation) -> Result<fs::File, ImageError> {
     let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path);
     let file = file.map_err(ImageError::store("open the lock", path))?;
-    flock_retrying(&file, FlockOperation::LockExclusive).map_err(ImageError::store("lock", path))?;
+    flock_retrying(&file, how).map_err(ImageError::store("lock", path))?;
     Ok(file)
 }
 

@@ -59,6 +59,9 @@ impl Store {
             return Err(ImageError::BuiltIn(reference.to_string()));
         }
         progress(Progress { text: format!("asking {}", reference.registry()), done: 0, total: 0 });
+        let leasing = self.content.clone();
+        let lease = tokio::task::spawn_blocking(move || leasing.lease()).await;
+        let _lease = lease.map_err(|_| ImageError::Worker(reference.to_string()))??;
         let content = self.content.clone();
         let sweeping = tokio::task::spawn_blocking(move || content.sweep());
         let registry = Registry::new(&reference).await;

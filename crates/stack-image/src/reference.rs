@@ -172,7 +172,7 @@ fn is_tag(tag: &str) -> bool {
     tag.len() <= TAG_LENGTH_MAX && tag.starts_with(is_word) && tag.chars().all(|c| is_word(c) || matches!(c, '.' | '-'))
 }
 
-fn is_loopback(registry: &str) -> bool {
+pub(crate) fn is_loopback(registry: &str) -> bool {
     let host = match registry.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => host,
         _ => registry,

@@ -75,6 +75,7 @@ impl Store {
             return Ok(facts);
         }
         let content = &self.content;
+        let _lease = content.lease()?;
         content.sweep();
         let (tar, diff_id, size) = write_tar(content, &file).map_err(|error| match error {
             Failed::Binary(source) => ImageError::Store { action: "read", path: binary.to_owned(), source },

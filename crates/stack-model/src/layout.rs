@@ -52,9 +52,14 @@ impl Layout {
         self.volume(name).join("_data")
     }
 
+    /// One directory a project.
+    pub fn projects(&self) -> PathBuf {
+        self.root.join("projects")
+    }
+
     /// What outlives a reboot of one project.
     pub fn project(&self, project: &ProjectName) -> PathBuf {
-        self.root.join("projects").join(project.as_str())
+        self.projects().join(project.as_str())
     }
 
     /// The record, writable layer and log of one container.

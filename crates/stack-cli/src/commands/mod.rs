@@ -7,19 +7,32 @@ pub(crate) mod down;
 pub(crate) mod exec;
 pub(crate) mod explain;
 mod follow;
+pub(crate) mod image;
+pub(crate) mod images;
 pub(crate) mod load;
+pub(crate) mod login;
+pub(crate) mod logout;
 pub(crate) mod logs;
 pub(crate) mod plan;
+pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod restart;
+pub(crate) mod rmi;
+pub(crate) mod save;
 mod schema;
 pub(crate) mod start;
 pub(crate) mod stop;
+pub(crate) mod system;
+pub(crate) mod tag;
 pub(crate) mod up;
 mod version;
 
-use stack_model::{Failure, Fault, Millis};
+use std::collections::BTreeSet;
+
+use stack_image::{ImageError, Needed, Store};
+use stack_model::{Bytes, Container, Failure, Fault, Millis, ProjectName};
 
 use crate::arguments::Verb;
 use crate::context::Context;
@@ -42,6 +55,16 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, CliError> {
         Verb::Plan(args) => plan::run(context, args),
         Verb::Pull(args) => pull::run(context, &args),
         Verb::Load(args) => load::run(context, &args),
+        Verb::Image(args) => image::run(context, &args),
+        Verb::Images(args) => images::run(context, &args),
+        Verb::Login(args) => login::run(context, &args),
+        Verb::Logout(args) => logout::run(context, &args),
+        Verb::Prune(args) => prune::run(context, &args),
+        Verb::Push(args) => push::run(context, &args),
+        Verb::Rmi(args) => rmi::run(context, &args),
+        Verb::Save(args) => save::run(context, &args),
+        Verb::System(args) => system::run(context, &args),
+        Verb::Tag(args) => tag::run(context, &args),
         Verb::Build(args) => build::run(context, &args),
         Verb::Version => version::run(),
         Verb::Demo(args) => Ok(demo::run(args)),
@@ -67,4 +90,58 @@ fn services(names: &[String]) -> Vec<stack_model::ServiceName> {
 fn scale(text: &str) -> Result<(stack_model::ServiceName, u32), String> {
     let (service, number) = text.split_once('=').ok_or("expected SERVICE=NUMBER")?;
     Ok((stack_model::ServiceName::new(service), number.parse().map_err(|_| format!("`{number}` is not a number"))?))
+}
+
+fn image_failed(error: ImageError) -> CliError {
+    failed(error.fault(), error.hint(), &error)
+}
+
+/// The images of this installation.
+fn store(context: &Context) -> Result<Store, CliError> {
+    Store::open(context.machine.layout()).map_err(image_failed)
+}
+
+/// An event loop for requests to registries.
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| CliError::io("cannot start the event loop", &error))
+}
+
+/// The containers of all projects.
+fn containers(context: &Context) -> Result<Vec<Container>, CliError> {
+    let layout = context.machine.layout();
+    let mut containers = Vec::new();
+    for entry in fs_err::read_dir(layout.projects()).into_iter().flatten().flatten() {
+        let project = ProjectName::new(entry.file_name().to_string_lossy());
+        let found = stack_runtime::observe_containers(layout, &project);
+        let found = found.map_err(|error| failed(error.fault(), error.hint(), &error))?;
+        containers.extend(found.into_iter().map(|(container, _)| container));
+    }
+    Ok(containers)
+}
+
+/// What must stay in the store besides images with names: layers of containers, and of cached steps of builds.
+fn needed(context: &Context) -> Result<Needed, CliError> {
+    let layers = stack_build::cached_layers(context.machine.layout());
+    let layers = layers.map_err(|error| failed(error.fault(), error.hint(), &error))?;
+    let diff_ids = containers(context)?.into_iter().flat_map(|container| container.layers).collect();
+    Ok(Needed { layers, diff_ids })
+}
+
+/// Ids of the images that containers were made from.
+fn used_images(context: &Context) -> Result<BTreeSet<String>, CliError> {
+    Ok(containers(context)?.into_iter().map(|container| container.image.as_str().to_owned()).collect())
+}
+
+/// In the unit that fits, as in `12.3 MB`.
+fn shown_size(size: Bytes) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    let (mut value, mut unit) = (size.0 as f64, "B");
+    for larger in UNITS {
+        if value < 1000.0 {
+            break;
+        }
+        (value, unit) = (value / 1000.0, larger);
+    }
+    if unit == "B" { format!("{value} B") } else { format!("{value:.1} {unit}") }
 }

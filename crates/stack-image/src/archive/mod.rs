@@ -4,6 +4,7 @@
 //! Layers pass the same checks as those of a registry.
 
 mod contents;
+mod save;
 
 use std::io::Read;
 use std::num::NonZeroUsize;
@@ -42,6 +43,7 @@ struct Saved {
 }
 
 pub(crate) fn load(store: &Store, path: &Path) -> Result<Vec<ImageReference>, ImageError> {
+    let _lease = store.content.lease()?;
     store.content.sweep();
     let contents = Contents::read(path, &store.content)?;
     let archive = Archive { store, path, contents };
