@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+/// Where programs of an image without a base are looked for; docker and buildah write it down as well.
+const PATH_DEFAULT: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// A configuration document that steps change.
 #[derive(Debug, Clone)]
 pub(crate) struct Config(Map<String, Value>);
@@ -10,7 +13,7 @@ impl Config {
     /// Of nothing.
     pub(crate) fn empty() -> Self {
         let (os, architecture, variant) = stack_image::platform();
-        let mut document = json!({ "architecture": architecture, "os": os, "config": {} });
+        let mut document = json!({ "architecture": architecture, "os": os, "config": { "Env": [PATH_DEFAULT] } });
         if !variant.is_empty() {
             document["variant"] = json!(variant);
         }

@@ -73,7 +73,10 @@ impl Bed {
         for applet in APPLETS {
             fs::os::unix::fs::symlink("busybox", context.path.join("bin").join(applet)).expect("an applet");
         }
-        fs::create_dir_all(context.path.join("tmp")).expect("a directory");
+        let temporary = context.path.join("tmp");
+        fs::create_dir_all(&temporary).expect("a directory");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
+        fs::set_permissions(&temporary, mode).expect("a mode");
         let text = "FROM scratch\nCOPY . /\nENV PATH=/bin\nCMD [\"sh\"]\n";
         let request = BuildRequest {
             dockerfile: Dockerfile::Inline(text.to_owned()),

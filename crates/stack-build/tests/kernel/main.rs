@@ -7,6 +7,7 @@ mod bed;
 mod cache;
 mod files;
 mod mistakes;
+mod peers;
 mod runs;
 mod settings;
 
@@ -53,6 +54,8 @@ const TESTS: &[Test] = tests! {
     mistakes:
         failures_point_into_the_file,
         what_a_dead_build_left_is_removed;
+    peers:
+        buildah_makes_the_same;
 };
 
 fn main() -> ExitCode {
