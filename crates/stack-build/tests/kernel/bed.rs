@@ -229,3 +229,8 @@ fn add(layer: &Path, path: &Path, files: &mut BTreeMap<String, File>) {
         }
     }
 }
+
+#[expect(clippy::disallowed_methods, reason = "the product starts no other program, its tests do")]
+pub(crate) fn program(path: &Path) -> std::process::Command {
+    std::process::Command::new(path)
+}

@@ -53,14 +53,17 @@ const TESTS: &[Test] = tests! {
         layers_of_an_image_serve_as_cache;
     mistakes:
         failures_point_into_the_file,
-        what_a_dead_build_left_is_removed;
+        what_a_dead_build_left_is_removed,
+        a_killed_build_leaves_nothing_that_the_next_does_not_remove;
     peers:
         buildah_makes_the_same;
 };
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some(SPAWNER_ARGUMENT) {
-        return spawner_main();
+    match std::env::args().nth(1).as_deref() {
+        Some(SPAWNER_ARGUMENT) => return spawner_main(),
+        Some(mistakes::ENDLESS) => return mistakes::endless_main(),
+        Some(_) | None => {}
     }
     if !rustix::process::geteuid().is_root() || !std::path::Path::new("/usr/bin/busybox").exists() {
         println!("SKIP needs root and busybox-static");

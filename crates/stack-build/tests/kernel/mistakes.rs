@@ -1,8 +1,13 @@
-use fs_err as fs;
-use stack_build::{BuildError, BuildRequest};
-use stack_cgroup::Hierarchy;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
 
-use crate::bed::Bed;
+use fs_err as fs;
+use stack_build::{BuildError, BuildEvent, BuildRequest, Builder, Dockerfile};
+use stack_cgroup::Hierarchy;
+use stack_model::Layout;
+
+use crate::bed::{Bed, program};
 
 #[track_caller]
 fn refused(bed: &Bed, text: &str, place: (u32, u32), words: &str) {
@@ -59,4 +64,58 @@ pub(crate) fn what_a_dead_build_left_is_removed(bed: &Bed) {
     fs::create_dir_all(dead.join("7/upper/x")).expect("a directory");
     stack_build::sweep(&bed.layout, &Hierarchy::detect().expect("cgroups")).expect("it can be removed");
     assert!(!dead.exists());
+}
+
+/// The first argument of a process that builds something that does not end.
+pub(crate) const ENDLESS: &str = "endless-build";
+
+/// Builds in the store of the second argument; says when the program of the step runs.
+pub(crate) fn endless_main() -> ExitCode {
+    let directory = std::env::args().nth(2).expect("a directory");
+    let directory = Path::new(&directory);
+    let layout = Layout { root: directory.join("root"), run: directory.join("run") };
+    let builder = Builder::start(layout, &std::env::current_exe().expect("a path")).expect("a builder");
+    let text = "FROM base\nRUN echo made > /made\nRUN echo running && sleep 1000\n".to_owned();
+    let context = directory.join("contexts/base");
+    let request = BuildRequest { context, dockerfile: Dockerfile::Inline(text), ..BuildRequest::default() };
+    let result = builder.build(&request, &|event| {
+        if let BuildEvent::Output { line, .. } = event {
+            println!("{line}");
+        }
+    });
+    ExitCode::from(u8::from(result.is_err()))
+}
+
+pub(crate) fn a_killed_build_leaves_nothing_that_the_next_does_not_remove(bed: &Bed) {
+    let mut command = program(&std::env::current_exe().expect("a path"));
+    command.arg(ENDLESS).arg(bed.directory.path()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let mut line = String::new();
+    let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+    output.read_line(&mut line).expect("a line");
+    assert_eq!(line, "running\n");
+    child.kill().expect("it can be killed");
+    child.wait().expect("it has ended");
+    let work = bed.layout.root.join("build/work");
+    let left: Vec<_> = fs::read_dir(&work).expect("a directory").flatten().collect();
+    let [left] = left.as_slice() else { panic!("{left:?}") };
+    // The program of the step has lost its parent, but not its cgroup.
+    let project = stack_model::ProjectName::new(left.file_name().to_string_lossy());
+    let run = bed.layout.run.join("build");
+    let cgroup = Layout { root: left.path(), run: run.clone() }.cgroup(&project);
+    let hierarchy = Hierarchy::detect().expect("cgroups");
+    let exists = || hierarchy.procs(&cgroup).iter().any(|procs| procs.parent().is_some_and(Path::exists));
+    assert!(exists());
+    let image = bed.text("FROM base\nRUN echo made > /made\n", &[]);
+    assert_eq!((image.built.cached, image.read("made")), (1, "made\n".to_owned()));
+    assert!(!exists() && !left.path().exists() && !run.join("projects").exists());
+    let needed = stack_image::Needed {
+        layers: stack_build::cached_layers(&bed.layout).expect("the cache"),
+        ..stack_image::Needed::default()
+    };
+    let collected = bed.store().collect(&needed).expect("it can be collected");
+    assert_eq!(collected.layers, 0, "layers of steps are never half-made");
+    for scratch in ["images/.tmp", "layers/.tmp"] {
+        assert_eq!(fs::read_dir(bed.layout.root.join(scratch)).expect("a directory").count(), 0, "{scratch}");
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use fs_err as fs;
 use serde_json::Value;
@@ -10,7 +9,7 @@ use stack_build::{BuildRequest, Dockerfile};
 use stack_image::Store;
 use stack_model::{ImageReference, Layout};
 
-use crate::bed::{Bed, File, merge};
+use crate::bed::{Bed, File, merge, program};
 
 /// A script that runs its arguments where `buildah` is installed, with `/tmp` shared.
 const SCRIPT: &str = "STACK_PEERS";
@@ -203,11 +202,6 @@ pub(crate) fn buildah_makes_the_same(bed: &Bed) {
     different.retain(|what| !KNOWN.iter().any(|known| what.lines().any(|line| line.starts_with(known))));
     println!("{} Dockerfiles compared", DOCKERFILES.len());
     assert!(different.is_empty(), "{}", different.join("\n---\n"));
-}
-
-#[expect(clippy::disallowed_methods, reason = "the product starts no other program, its tests do")]
-fn program(path: &Path) -> Command {
-    Command::new(path)
 }
 
 /// Nothing, whichever way it is written.
