@@ -65,6 +65,7 @@ impl Runner<'_> {
         line: &mut dyn FnMut(&str),
     ) -> Result<Ran, BuildError> {
         let Workshop { layout, project, .. } = self.workshop;
+        self.workshop.ensure_cgroup()?;
         let container = self.container(&command);
         let upper = layout.container(project, &container.id).join("upper");
         stack_runtime::create_container(layout, project, &container)?;

@@ -10,6 +10,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use fs_err as fs;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
@@ -33,6 +34,7 @@ pub(crate) struct Workshop<'b> {
     /// Where the runtime keeps the containers of steps.
     pub(crate) layout: Layout,
     hierarchy: &'b Hierarchy,
+    has_cgroup: Mutex<bool>,
     next: AtomicU64,
     _lock: fs::File,
 }
@@ -60,9 +62,20 @@ impl<'b> Workshop<'b> {
             }
             let layout = layout_of(layout, &directory);
             let project = ProjectName::new(name);
-            hierarchy.ensure_project(&layout.cgroup(&project))?;
-            return Ok(Self { directory, project, layout, hierarchy, next: AtomicU64::new(0), _lock: lock });
+            let (next, has_cgroup) = (AtomicU64::new(0), Mutex::new(false));
+            return Ok(Self { directory, project, layout, hierarchy, has_cgroup, next, _lock: lock });
         }
+    }
+
+    /// Makes the cgroup of the build's programs. Making the first one of a hierarchy takes the kernel 20 ms, so it is
+    /// left to the first program: a build of which all was made before runs none.
+    pub(crate) fn ensure_cgroup(&self) -> Result<(), BuildError> {
+        let mut has_cgroup = self.has_cgroup.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*has_cgroup {
+            self.hierarchy.ensure_project(&self.layout.cgroup(&self.project))?;
+            *has_cgroup = true;
+        }
+        Ok(())
     }
 
     /// A new directory.
