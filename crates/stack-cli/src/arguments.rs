@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{build, config, demo, down, exec, explain, image, images, load, login, logout, logs, plan, prune, ps, pull, push, restart, rmi, save, start, stop, system, tag, up};
+use crate::commands::{
+    build, config, demo, down, exec, explain, image, images, load, login, logout, logs, plan, prune, ps, pull, push,
+    restart, rmi, save, start, stop, system, tag, up,
+};
 
 /// Docker Compose without Docker, for one Linux host
 #[derive(Debug, Parser)]
