@@ -35,7 +35,7 @@ impl Docker {
         Ok(())
     }
 
-    fn run(&self, words: &[&str]) -> Result<String, Box<dyn std::error::Error>> {
+    pub(super) fn run(&self, words: &[&str]) -> Result<String, Box<dyn std::error::Error>> {
         run::output(program(&self.script).args(words))
     }
 

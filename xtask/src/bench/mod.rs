@@ -4,6 +4,7 @@
 //! project are measured up to the change itself, because `stack` applies them without a command.
 
 mod archive;
+mod build;
 mod compose;
 mod docker;
 mod edit;
@@ -81,7 +82,8 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
     sides.extend(docker.as_ref().map(|docker| docker as &dyn Side));
     let mut report = Report::new(sides.iter().map(|side| side.name()).collect(), args.rounds);
     let bench = Bench { directory: directory.path(), sides, rounds: args.rounds };
-    let measured = bench.measure(&args.services, &mut report);
+    let measured = build::measure(directory.path(), &stack, docker.as_ref(), args.rounds, &mut report);
+    let measured = measured.and_then(|()| bench.measure(&args.services, &mut report));
     println!("\n{report}");
     let file = args.json.clone().unwrap_or_else(|| run::target().join("bench.json"));
     fs_err::write(&file, report.json())?;

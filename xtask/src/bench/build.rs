@@ -1,0 +1,50 @@
+//! Builds: a Dockerfile of twenty steps, nothing made before, and everything.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Instant;
+
+use super::docker::Docker;
+use super::report::{Report, Unit};
+use super::stack::Stack;
+use super::{Side, milliseconds};
+use crate::Outcome;
+use crate::run;
+
+/// Pairs of COPY and RUN.
+const PAIRS: usize = 10;
+/// Bytes of each file that is copied.
+const FILE_BYTES: usize = 200_000;
+
+/// Builds with both in turn.
+pub(super) fn measure(
+    directory: &Path,
+    stack: &Stack,
+    docker: Option<&Docker>,
+    rounds: usize,
+    report: &mut Report,
+) -> Outcome {
+    println!("== build of {} steps", 2 * PAIRS);
+    let context = directory.join("build");
+    fs_err::create_dir_all(&context)?;
+    let mut text = format!("FROM {}\n", super::compose::IMAGE);
+    for pair in 0..PAIRS {
+        fs_err::write(context.join(format!("file{pair}")), vec![u8::try_from(pair)?; FILE_BYTES])?;
+        writeln!(text, "COPY file{pair} /files/{pair}\nRUN echo {pair} > /made{pair}")?;
+    }
+    fs_err::write(context.join("Dockerfile"), text)?;
+    for _ in 0..rounds {
+        for (name, cold) in [("build of 20 steps, cold", true), ("build of 20 steps, all made before", false)] {
+            let fresh: &[&str] = if cold { &["--no-cache"] } else { &[] };
+            let begin = Instant::now();
+            run::output(&mut stack.command(&context, &[&["build", "-q", "-t", "bench20"], fresh, &["."]].concat()))?;
+            report.add(name, stack.name(), Unit::Milliseconds, milliseconds(begin.elapsed()));
+            let Some(docker) = docker else { continue };
+            let place = context.display().to_string();
+            let begin = Instant::now();
+            docker.run(&[&["docker", "build", "-q", "-t", "bench20"], fresh, &[place.as_str()]].concat())?;
+            report.add(name, docker.name(), Unit::Milliseconds, milliseconds(begin.elapsed()));
+        }
+    }
+    Ok(())
+}
