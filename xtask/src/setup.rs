@@ -6,14 +6,16 @@ use crate::Outcome;
 use crate::run::{self, program};
 
 /// Each package with a file that shows it is installed.
-const PACKAGES: [(&str, &str); 7] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("build-essential", "/usr/bin/cc"),
     ("busybox-static", "/usr/bin/busybox"),
     ("debootstrap", "/usr/sbin/debootstrap"),
     ("docker-registry", "/usr/bin/docker-registry"),
     ("iproute2", "/usr/sbin/ip"),
     ("nftables", "/usr/sbin/nft"),
+    ("openssl", "/usr/bin/openssl"),
     ("skopeo", "/usr/bin/skopeo"),
+    ("xz-utils", "/usr/bin/xz"),
 ];
 
 fn missing() -> Vec<&'static str> {
