@@ -171,6 +171,8 @@ mod tests {
             "config --no-interpolate --no-normalize --no-path-resolution --no-consistency",
             "config --hash web,db",
             "config --hash *",
+            "config --resolve-image-digests",
+            "config --lock-image-digests -o stack.lock.yaml",
             "config --environment",
             "config --variables",
             "config --explain TAG",

@@ -1,6 +1,6 @@
 //! A project as the file describes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -116,6 +116,12 @@ impl Project {
         self.services.values().filter_map(image).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// Images that active services name and do not build, sorted, each once.
+    pub fn named_images(&self) -> BTreeSet<String> {
+        let named = self.services.values().filter(|service| !service.builds);
+        named.filter_map(|service| service.image.as_ref()).map(|image| image.value.clone()).collect()
+    }
+
     /// The file's names of the volumes that active services use, sorted.
     pub fn volumes(&self) -> Vec<String> {
         self.used_volumes().into_iter().map(str::to_owned).collect()
@@ -185,6 +191,22 @@ impl Project {
         self.services.retain(|name, _| wanted.contains(name));
         self.drop_unused();
         None
+    }
+
+    /// Puts other names in the place of images: those that `pinned` has.
+    pub fn pin_images(&mut self, pinned: &BTreeMap<String, String>) {
+        for image in self.services.values_mut().filter_map(|service| service.image.as_mut()) {
+            if let Some(name) = pinned.get(&image.value) {
+                image.value.clone_from(name);
+            }
+        }
+        crate::defaults::for_services(&mut self.document, |_, fields, _| {
+            let Some(entry) = fields.get_mut("image") else { return };
+            let name = entry.value.as_text().and_then(|image| pinned.get(image));
+            if let Some(name) = name {
+                entry.value = Node::text(name.as_str(), entry.value.span);
+            }
+        });
     }
 
     /// The document shows what services get from files as if it stood in the file.

@@ -1,8 +1,9 @@
 //! A project as `stack config` shows it: the long form of everything, in the shape of docker compose.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::project::Project;
+use crate::service::Service;
 use crate::shape::{Form, plain, show};
 use crate::toplevel::ROOT;
 
@@ -17,6 +18,18 @@ impl Project {
     pub fn to_yaml(&self) -> String {
         // Every value has a YAML form; an error here would be a mistake of the writer.
         serde_yaml::to_string(&self.shown(Form::Yaml)).unwrap_or_default()
+    }
+
+    /// The images of the services and nothing else, as JSON: a file that is given behind the project's own.
+    pub fn images_to_json(&self) -> Value {
+        let image = |service: &Service| Some(json!({ "image": service.image.as_ref()?.value }));
+        let images = self.services.values().filter_map(|service| Some((service.name.clone(), image(service)?)));
+        json!({ "services": sorted(images.collect(), false) })
+    }
+
+    /// [`Project::images_to_json`] as YAML.
+    pub fn images_to_yaml(&self) -> String {
+        serde_yaml::to_string(&self.images_to_json()).unwrap_or_default()
     }
 
     fn shown(&self, form: Form) -> Value {

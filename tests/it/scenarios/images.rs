@@ -121,3 +121,22 @@ fn an_image_that_the_registry_does_not_have_is_named() {
     world.stack(&["up", "-d"]).fails(1, &["127.0.0.1:5000/test/none:7", "compose.yaml:3"]);
     assert!(world.pids().is_empty());
 }
+
+#[test]
+fn config_pins_images_to_what_the_registry_has() {
+    let world = World::new("pinned");
+    let image = "127.0.0.1:5000/test/busybox:1";
+    world.write("compose.yaml", &format!("services:\n  web:\n    image: {image}\n    command: [sleep, '1000']\n"));
+    let lock = world.stack(&["config", "--lock-image-digests"]).ok().stdout;
+    let pinned = lock.strip_prefix("services:\n  web:\n    image: ").expect("images and nothing else").trim_end();
+    assert!(pinned.starts_with(&format!("{image}@sha256:")), "{pinned}");
+    let resolved = world.stack(&["config", "--resolve-image-digests"]).ok().stdout;
+    assert!(resolved.contains(&format!("image: {pinned}\n")) && resolved.contains("sleep"), "{resolved}");
+    // The file fits behind the project's own, and what it names is what runs.
+    world.write("lock.yaml", &lock);
+    world.stack(&["-f", "compose.yaml", "-f", "lock.yaml", "up", "-d"]).ok();
+    assert_eq!(world.records()["pinned-web-1"]["spec"]["image"].as_str(), Some(pinned));
+    world.stack(&["down"]).ok();
+    world.write("compose.yaml", "services:\n  web:\n    image: 127.0.0.1:5000/test/none:7\n");
+    world.stack(&["config", "--lock-image-digests"]).fails(1, &["127.0.0.1:5000/test/none:7"]);
+}

@@ -1,5 +1,6 @@
 //! `stack config`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -61,6 +62,12 @@ pub(crate) struct ConfigArgs {
     /// Do not check what services refer to
     #[arg(long)]
     no_consistency: bool,
+    /// Show every image with the digest that its registry has for it
+    #[arg(long)]
+    resolve_image_digests: bool,
+    /// Show only the images, with their digests: a file to be given beside the project's own
+    #[arg(long)]
+    lock_image_digests: bool,
     /// Write to a file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -87,6 +94,9 @@ pub(crate) fn run(context: &Context, args: &ConfigArgs) -> Result<u8, CliError> 
     if let Some(unknown) = unknown {
         return Err(CliError::user(format!("no such service: {unknown}")));
     }
+    if args.resolve_image_digests || args.lock_image_digests {
+        pin_images(&mut project)?;
+    }
     if args.quiet {
         return Ok(0);
     }
@@ -98,6 +108,18 @@ pub(crate) fn run(context: &Context, args: &ConfigArgs) -> Result<u8, CliError> 
         None => output::result(text.as_bytes())?,
     }
     Ok(0)
+}
+
+/// Asks the registries. What is built has no registry to ask.
+fn pin_images(project: &mut Project) -> Result<(), CliError> {
+    let runtime = super::runtime()?;
+    let mut pinned = BTreeMap::new();
+    for image in project.named_images() {
+        let name = runtime.block_on(stack_image::pin(&image.as_str().into())).map_err(super::image_failed)?;
+        pinned.insert(image, name);
+    }
+    project.pin_images(&pinned);
+    Ok(())
 }
 
 fn load(context: &Context, args: &ConfigArgs) -> Result<Project, CliError> {
@@ -136,9 +158,11 @@ fn text(context: &Context, args: &ConfigArgs, project: &Project) -> Result<Strin
     ];
     Ok(match lists.into_iter().find(|(wanted, _)| *wanted) {
         Some((_, names)) => names.iter().map(|name| format!("{name}\n")).collect(),
-        None => match args.format {
-            Format::Yaml => project.to_yaml(),
-            Format::Json => format!("{:#}\n", project.to_json()),
+        None => match (args.format, args.lock_image_digests) {
+            (Format::Yaml, false) => project.to_yaml(),
+            (Format::Json, false) => format!("{:#}\n", project.to_json()),
+            (Format::Yaml, true) => project.images_to_yaml(),
+            (Format::Json, true) => format!("{:#}\n", project.images_to_json()),
         },
     })
 }
