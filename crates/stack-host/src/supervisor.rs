@@ -109,7 +109,12 @@ fn lock(layout: &Layout, project: &ProjectName) -> Result<File, Failure> {
             make_private(&layout.project_run(project))?;
             make_private(&layout.project(project))?;
             let file: File =
-                fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+                match fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path) {
+                    Ok(file) => file,
+                    // The directory went before the file was in it.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                };
             flock(&file, FlockOperation::LockExclusive)?;
             if is_same_file(&file, &path) {
                 return Ok(file);
@@ -242,4 +247,30 @@ pub(crate) fn arguments(layout: &Layout, project: &ProjectName) -> Vec<OsString>
         arguments.push(path.clone().into_os_string());
     }
     arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn the_lock_is_had_while_earlier_supervisors_clear_their_desk() {
+        const TIMES: usize = 2_000;
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout { root: folder.path().join("root"), run: folder.path().join("run") };
+        let project = ProjectName::new("shop");
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    drop(fs_err::remove_dir_all(layout.project_run(&project)));
+                }
+            });
+            let taken = (0..TIMES).map(|_| lock(&layout, &project)).find(Result::is_err);
+            done.store(true, Ordering::Relaxed);
+            assert!(taken.is_none(), "{taken:?}");
+        });
+    }
 }
