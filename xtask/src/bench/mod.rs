@@ -11,6 +11,7 @@ mod edit;
 mod memory;
 mod oci;
 mod report;
+mod rest;
 mod stack;
 
 use std::path::{Path, PathBuf};
@@ -129,9 +130,11 @@ impl Bench<'_> {
                 let mut add =
                     |what: &str, unit, value| report.add(&format!("{what}, {name}"), side.name(), unit, value);
                 let project = self.project(*side, &format!("life{round}"), &compose::file(shape))?;
+                rest::wait();
                 add("up -d", Unit::Milliseconds, self.time(*side, &project, &["up", "-d"])?);
                 add("up -d again", Unit::Milliseconds, self.time(*side, &project, &["up", "-d"])?);
                 if shape.count >= 20 && !shape.deaf {
+                    rest::wait();
                     add("memory of helpers", Unit::Mebibytes, side.helper_memory() as f64 / f64::from(1 << 20));
                 }
                 if let Some(stalls) = side.stalls(&project) {
