@@ -16,10 +16,12 @@ use std::time::{Duration, Instant};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NetlinkMessage};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkExtentMask, LinkMessage};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute, LinkExtentMask, LinkMessage,
+};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
-use nix::libc::{EEXIST, ENODEV};
+use nix::libc::{EAFNOSUPPORT, EEXIST, ENODEV};
 use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -164,8 +166,21 @@ fn create_pair(outside: &mut Wire, namespace: BorrowedFd<'_>, endpoint: &Endpoin
             }
         }
     }
-    result.map_err(failed)?;
-    sysctl::write_silence(&endpoint.host_interface)
+    result.and_then(|()| silence(outside, &endpoint.host_interface)).map_err(failed)
+}
+
+/// Keeps the kernel from giving the outer end an IPv6 address and from saying so on the bridge. The file below
+/// `/proc/sys` would do the same, but its handler runs in circles for as long as another thread has the lock of all
+/// links (`restart_syscall` in addrconf_disable_ipv6), which is most of the time while many containers start.
+fn silence(wire: &mut Wire, port: &IfName) -> Result<(), WireError> {
+    let none = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
+    let message =
+        LinkUnspec::new_with_name(port.as_str()).append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![none]));
+    match wire.transact(vec![request(RouteNetlinkMessage::SetLink(message.build()), 0)], 0) {
+        // A kernel without IPv6 is silent by itself.
+        Err(error) if error.errno() == Some(EAFNOSUPPORT) => Ok(()),
+        done => done,
+    }
 }
 
 fn is_taken(result: &Result<(), WireError>) -> bool {

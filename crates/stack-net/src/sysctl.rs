@@ -41,11 +41,6 @@ pub(crate) fn ensure_silence(interface: &IfName) -> Result<bool, NetError> {
     ensure_if_present(&format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1")
 }
 
-/// As [`ensure_silence`], for an interface that was just made and cannot be silent yet.
-pub(crate) fn write_silence(interface: &IfName) -> Result<(), NetError> {
-    write_if_present(&format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1")
-}
-
 fn write_if_present(path: &str, value: &str) -> Result<(), NetError> {
     match fs::write(path, value) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(NetError::Setting(error)),

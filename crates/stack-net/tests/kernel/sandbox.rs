@@ -45,6 +45,17 @@ fn a_container_can_talk_the_moment_it_exists() {
     assert_eq!(slow, 0, "first packets are lost");
 }
 
+/// An address would be announced to every port of the bridge, and checked for duplicates for a second.
+#[test]
+fn interfaces_on_the_hosts_side_have_no_ipv6_address() {
+    let Some(world) = World::new() else { return };
+    let front = world.network("front", "10.89.0.1/26", false);
+    let _one = world.net.create_sandbox(&[endpoint(&front, 2)]).unwrap();
+    let addresses = || fs_err::read_to_string("/proc/thread-self/net/if_inet6").unwrap();
+    let addresses = world.inside(&world.home, addresses);
+    assert!(!addresses.contains("stk-front"), "{addresses}");
+}
+
 #[test]
 fn a_sandbox_without_networks_has_loopback_and_the_settings_of_docker() {
     let Some(world) = World::new() else { return };
