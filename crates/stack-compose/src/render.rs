@@ -16,8 +16,7 @@ impl Project {
 
     /// The canonical form as YAML. It loads again as the same project.
     pub fn to_yaml(&self) -> String {
-        // Every value has a YAML form; an error here would be a mistake of the writer.
-        serde_yaml::to_string(&self.shown(Form::Yaml)).unwrap_or_default()
+        written(&self.shown(Form::Yaml))
     }
 
     /// The images of the services and nothing else, as JSON: a file that is given behind the project's own.
@@ -29,7 +28,7 @@ impl Project {
 
     /// [`Project::images_to_json`] as YAML.
     pub fn images_to_yaml(&self) -> String {
-        serde_yaml::to_string(&self.images_to_json()).unwrap_or_default()
+        written(&self.images_to_json())
     }
 
     fn shown(&self, form: Form) -> Value {
@@ -47,6 +46,13 @@ impl Project {
         }
         root
     }
+}
+
+/// As YAML. A long text stays on its line, where a search finds it.
+fn written(value: &Value) -> String {
+    let options = serde_yaml::ser_options! { folded_wrap_chars: usize::MAX };
+    // Every value has a YAML form; an error here would be a mistake of the writer.
+    serde_yaml::to_string_with_options(value, options).unwrap_or_default()
 }
 
 /// Keys in order, the name before all.
