@@ -29,6 +29,9 @@ const WORKER_IDLE: Duration = Duration::from_secs(2);
 /// Clients have this long to read the last events before the supervisor ends.
 const FAREWELL: Duration = Duration::from_millis(200);
 
+/// A project that comes and goes this often while its lock is taken is not going away: something else is wrong.
+const LOCK_TRIES_MAX: usize = 10_000;
+
 /// What `stack supervise` was asked to supervise.
 #[derive(Debug, Clone)]
 pub struct Assignment {
@@ -101,27 +104,25 @@ fn withdraw(Assignment { layout, project, .. }: &Assignment) {
 }
 
 /// Takes the project's lock. Whoever holds it now is on the way out: its socket did not answer. It deletes the lock's
-/// directory as its last act, so a lock on a file that is no longer there is taken again on the new one.
+/// directory as its last act, so each step here can find the ground gone, and is taken again then.
 fn lock(layout: &Layout, project: &ProjectName) -> Result<File, Failure> {
     let path = layout.lock(project);
-    let take = || -> std::io::Result<File> {
-        loop {
-            make_private(&layout.project_run(project))?;
-            make_private(&layout.project(project))?;
-            let file: File =
-                match fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path) {
-                    Ok(file) => file,
-                    // The directory went before the file was in it.
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                    Err(error) => return Err(error),
-                };
-            flock(&file, FlockOperation::LockExclusive)?;
-            if is_same_file(&file, &path) {
-                return Ok(file);
-            }
-        }
+    let take = || -> std::io::Result<Option<File>> {
+        make_private(&layout.project_run(project))?;
+        make_private(&layout.project(project))?;
+        let file: File = fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        Ok(is_same_file(&file, &path).then_some(file))
     };
-    take().map_err(|error| Failure::new(fault_of(&error), error.to_string()))
+    for _ in 0..LOCK_TRIES_MAX {
+        match take() {
+            Ok(Some(file)) => return Ok(file),
+            Ok(None) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Failure::new(fault_of(&error), error.to_string())),
+        }
+    }
+    Err(Failure::new(Fault::Transient, format!("{} disappears as often as it is made; run it again", path.display())))
 }
 
 fn is_same_file(file: &File, path: &Path) -> bool {
@@ -133,9 +134,19 @@ fn is_same_file(file: &File, path: &Path) -> bool {
 }
 
 /// Makes a directory that only its owner may enter; those above it that are missing, too.
+///
+/// # Errors
+/// `NotFound` when one of them was deleted meanwhile; what `mkdir(2)` says otherwise.
 fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::io::ErrorKind::{AlreadyExists, NotFound};
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map(|_| ())
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    // Something was in the way that is a directory or nothing by now: it went between two looks of the library.
+    let gone = |path: &Path| path.is_dir() || path.symlink_metadata().is_err_and(|error| error.kind() == NotFound);
+    made.map_err(|error| match error.kind() {
+        AlreadyExists if path.ancestors().all(gone) => NotFound.into(),
+        _ => error,
+    })
 }
 
 /// Standard input reads nothing, standard error goes to a file that panics can be found in.
@@ -257,7 +268,7 @@ mod tests {
 
     #[test]
     fn the_lock_is_had_while_earlier_supervisors_clear_their_desk() {
-        const TIMES: usize = 2_000;
+        const TIMES: usize = 20_000;
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout { root: folder.path().join("root"), run: folder.path().join("run") };
         let project = ProjectName::new("shop");
