@@ -2,13 +2,13 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use stack_cgroup::Hierarchy;
 use stack_image::Store;
 use stack_model::{ContainerId, Failure, Layout, ProjectName};
 use stack_net::Net;
-use stack_runtime::Spawner;
+use stack_runtime::{Predecessors, Spawner};
 
 use crate::failure::failed;
 
@@ -22,6 +22,8 @@ pub(crate) struct Kit {
     pub(crate) store: Store,
     pub(crate) net: Net,
     pub(crate) spawner: Spawner,
+    /// Until everything that they keep is open here.
+    pub(crate) predecessors: Mutex<Option<Predecessors>>,
     pub(crate) hierarchy: Hierarchy,
     /// The running executable, for the image `stack.local/self`.
     pub(crate) binary: PathBuf,
@@ -35,7 +37,7 @@ impl Kit {
     pub(crate) fn open(
         layout: Layout,
         project: ProjectName,
-        spawner: Spawner,
+        (spawner, predecessors): (Spawner, Predecessors),
         binary: PathBuf,
     ) -> Result<Self, Failure> {
         let store = Store::open(&layout).map_err(failed)?;
@@ -45,7 +47,8 @@ impl Kit {
         warm(hierarchy.clone(), layout.cgroup(&project));
         let net = Net::start().map_err(failed)?;
         let instance = layout.instance();
-        Ok(Self { layout, project, instance, store, net, spawner, hierarchy, binary })
+        let predecessors = Mutex::new(Some(predecessors).filter(|predecessors| !predecessors.is_empty()));
+        Ok(Self { layout, project, instance, store, net, spawner, predecessors, hierarchy, binary })
     }
 
     /// The cgroup of a container, relative to its hierarchy.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use stack_model::{
     Container, ContainerId, Desired, Event, Failure, HostFacts, ImageFacts, ImageReference, Layout, Observed, State,
@@ -15,6 +15,8 @@ use crate::failure::failed;
 use crate::host::Shared;
 use crate::kit::{Kit, Sandbox};
 use crate::names::{self, Sockets};
+use crate::output::Pipes;
+use crate::task::Task;
 use crate::world::{Resident, World};
 use crate::{output, volume};
 
@@ -59,7 +61,7 @@ async fn refresh_network(shared: &Shared) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A running container that this process does not follow yet.
+/// A container that this process does not follow yet, with what following it takes.
 struct Adoptable {
     container: Container,
     state: State,
@@ -67,6 +69,7 @@ struct Adoptable {
     sandbox: Option<Sandbox>,
     sockets: Option<Sockets>,
     terminal: Option<OwnedFd>,
+    pipes: Option<Pipes>,
 }
 
 /// Looks at every record and every process. What is followed already is left alone unless its process is gone.
@@ -89,17 +92,50 @@ async fn refresh_containers(shared: &Shared) -> Result<(), Failure> {
 
 fn find(kit: &Kit, followed: &BTreeSet<ContainerId>) -> Result<Vec<Adoptable>, Failure> {
     let records = stack_runtime::observe_containers(&kit.layout, &kit.project).map_err(failed)?;
+    let mut predecessors = kit.predecessors.lock().unwrap_or_else(PoisonError::into_inner);
     let mut found = Vec::with_capacity(records.len());
     for (container, state) in records {
-        let mut adoptable = Adoptable { container, state, pidfd: None, sandbox: None, sockets: None, terminal: None };
-        if let State::Running { pid, .. } = adoptable.state
-            && !followed.contains(&adoptable.container.id)
-        {
-            connect(kit, &mut adoptable, pid)?;
+        let mut adoptable =
+            Adoptable { container, state, pidfd: None, sandbox: None, sockets: None, terminal: None, pipes: None };
+        let running = match adoptable.state {
+            State::Running { pid, .. } => Some(pid),
+            _ => None,
+        };
+        if !followed.contains(&adoptable.container.id) && (running.is_some() || predecessors.is_some()) {
+            if let Some(pid) = running {
+                connect(kit, &mut adoptable, pid)?;
+            }
+            take_over(kit, &mut adoptable, running);
         }
         found.push(adoptable);
     }
+    if let Some(there) = predecessors.as_ref() {
+        there.relieve().map_err(failed)?;
+        learn_ends(kit, &mut found)?;
+        *predecessors = None;
+    }
     Ok(found)
+}
+
+/// Holds on to a container's output, here and in the spawner.
+fn take_over(kit: &Kit, adoptable: &mut Adoptable, pid: Option<u32>) {
+    // Without its log a container goes on all the same.
+    adoptable.pipes = output::open_at(&kit.layout, &kit.project, &adoptable.container).ok();
+    let run = kit.layout.container_run(&kit.project, &adoptable.container.id);
+    kit.spawner.keep(&run, pid.zip(adoptable.pidfd.as_ref()));
+}
+
+/// What the predecessors have written down about those that ended under their eyes.
+fn learn_ends(kit: &Kit, found: &mut [Adoptable]) -> Result<(), Failure> {
+    let records = stack_runtime::observe_containers(&kit.layout, &kit.project).map_err(failed)?;
+    let mut states: BTreeMap<ContainerId, State> =
+        records.into_iter().map(|(container, state)| (container.id, state)).collect();
+    for adoptable in found.iter_mut().filter(|adoptable| adoptable.pidfd.is_none()) {
+        if let Some(state @ State::Exited { .. }) = states.remove(&adoptable.container.id) {
+            adoptable.state = state;
+        }
+    }
+    Ok(())
 }
 
 /// Opens what a running container needs to be followed.
@@ -121,7 +157,7 @@ fn connect(kit: &Kit, adoptable: &mut Adoptable, pid: u32) -> Result<(), Failure
 
 /// Takes a container over as the look found it.
 fn adopt(shared: &Shared, adoptable: Adoptable) {
-    let Adoptable { container, state, pidfd, sandbox, sockets, terminal } = adoptable;
+    let Adoptable { container, state, pidfd, sandbox, sockets, terminal, pipes } = adoptable;
     let id = container.id.clone();
     {
         let mut world = shared.world.borrow_mut();
@@ -136,13 +172,22 @@ fn adopt(shared: &Shared, adoptable: Adoptable) {
             resident.sandbox = sandbox;
         }
     }
-    let Some(pidfd) = pidfd else { return };
+    let Some(pidfd) = pidfd else {
+        read_out(shared, &id, pipes);
+        return;
+    };
     if let Some(sockets) = sockets {
         // Without names the container is worse off than before, but nothing else is gained by giving it up.
         drop(shared.names.serve(id.clone(), sockets));
     }
-    let pipes = output::open(shared, &container).ok().flatten();
     start::follow(shared, &id, pidfd, pipes, terminal);
+}
+
+/// The last words of a container that has ended meanwhile.
+fn read_out(shared: &Shared, id: &ContainerId, pipes: Option<Pipes>) {
+    if let (Some(pipes), Some(resident)) = (pipes, shared.world.borrow_mut().containers.get_mut(id)) {
+        resident.tasks = vec![Task::spawn(output::pump(pipes, None))];
+    }
 }
 
 /// The images that the project names, as far as the store has them.

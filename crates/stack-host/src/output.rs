@@ -16,16 +16,16 @@ pub(crate) struct Pipes {
     stderr: OwnedFd,
 }
 
-/// Opens both pipes and the log. The pipes stay open for reading and writing on both sides, so neither side ever sees
+/// Opens both pipes and the log of a container that is about to start. The pipes stay open for reading and writing on both sides, so neither side ever sees
 /// the other go away: the end of the process is told by its pidfd.
-pub(crate) fn open(shared: &Shared, container: &Container) -> Result<Option<Pipes>, Failure> {
+pub(crate) fn open(shared: &Shared, container: &Container) -> Result<Pipes, Failure> {
     let kit = &shared.kit;
     open_at(&kit.layout, &kit.project, container)
-        .map(Some)
         .map_err(|error| Failure::new(Fault::Transient, format!("cannot open the log: {error}")))
 }
 
-fn open_at(layout: &Layout, project: &ProjectName, container: &Container) -> std::io::Result<Pipes> {
+/// Opens them beside the container.
+pub(crate) fn open_at(layout: &Layout, project: &ProjectName, container: &Container) -> std::io::Result<Pipes> {
     let (stdout, stderr) = stack_runtime::open_output(layout, project, &container.id)?;
     let log = LogWriter::open(&layout.container(project, &container.id))?;
     Ok(Pipes { log, stdout, stderr })

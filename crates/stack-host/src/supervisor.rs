@@ -81,8 +81,9 @@ fn start(assignment: &Assignment) -> Result<Ready, Failure> {
     let lock = lock(layout, project)?;
     let open = || {
         detach_streams(&layout.project_run(project).join("supervisor.log"))?;
-        let spawner = Spawner::start(binary).map_err(failed)?;
-        let kit = Kit::open(layout.clone(), project.clone(), spawner, binary.clone())?;
+        let mut spawner = Spawner::start(binary).map_err(failed)?;
+        let predecessors = spawner.keep_for(layout, project).map_err(failed)?;
+        let kit = Kit::open(layout.clone(), project.clone(), (spawner, predecessors), binary.clone())?;
         Ok((kit, listen(&layout.control_socket(project))?))
     };
     let (kit, listener) = open().inspect_err(|_| withdraw(assignment))?;

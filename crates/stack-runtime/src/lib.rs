@@ -29,7 +29,7 @@ pub use record::{
     adopt, create_container, observe_containers, open_output, record_state, remove_container, sweep_half_made,
     update_record,
 };
-pub use spawner::{SPAWNER_ARGUMENT, Spawner, Started, spawner_main};
+pub use spawner::{Predecessors, SPAWNER_ARGUMENT, Spawner, Started, spawner_main};
 pub use spec::{GeneratedFile, Seccomp, Security, StartSpec};
 
 /// A running container that was found.

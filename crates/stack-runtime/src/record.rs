@@ -128,6 +128,21 @@ pub(crate) fn record_started(run: &Path, pid: u32, terminal: bool) -> io::Result
     write_json(&run.join(STATE), &StateFile { state, start_ticks, terminal })
 }
 
+/// Writes down the end of a process that is still the one in the record.
+pub(crate) fn record_ended(run: &Path, pid: u32, exit: Exit) -> io::Result<()> {
+    let path = run.join(STATE);
+    match read_state(&path) {
+        Some(StateFile { state: State::Running { pid: known, started, stopping }, start_ticks, terminal })
+            if known == pid =>
+        {
+            let exit = Exit { requested: stopping.is_some(), ..exit };
+            let state = State::Exited { exit, started, finished: now() };
+            write_json(&path, &StateFile { state, start_ticks, terminal })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// What a start that fails has to put back.
 pub(crate) fn save_state(run: &Path) -> Option<Vec<u8>> {
     fs::read(run.join(STATE)).ok()
@@ -222,6 +237,10 @@ pub fn adopt(layout: &Layout, project: &ProjectName, id: &ContainerId) -> Result
 pub fn open_output(layout: &Layout, project: &ProjectName, id: &ContainerId) -> io::Result<(OwnedFd, OwnedFd)> {
     let run = layout.container_run(project, id);
     make_pipes(&run)?;
+    open_streams(&run)
+}
+
+pub(crate) fn open_streams(run: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((open_pipe(&run.join("stdout"), OFlags::NONBLOCK)?, open_pipe(&run.join("stderr"), OFlags::NONBLOCK)?))
 }
 
@@ -252,7 +271,7 @@ fn read_state(path: &Path) -> Option<StateFile> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     write_whole(path, &serde_json::to_vec_pretty(value)?)
 }
 

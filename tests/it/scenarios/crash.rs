@@ -46,6 +46,49 @@ fn containers_outlive_the_supervisor_and_are_adopted() {
 }
 
 #[test]
+fn what_ends_while_nobody_looks_is_not_forgotten() {
+    let world = World::new("unseen");
+    let command = "[demo, sleep, --say, first, --last-words, farewell, --code, '7']";
+    let service = format!("image: stack.local/self\n    command: {command}\n    restart: 'no'");
+    world.write("compose.yaml", &format!("services:\n  job:\n    {service}\n  web:\n    {SLEEPER}\n"));
+    world.stack(&["up", "-d"]).ok();
+    let keepers = || {
+        let file = world.layout().project_run(&world.project()).join("spawners.json");
+        let all: serde_json::Value = serde_json::from_slice(&fs_err::read(file).expect("it is there")).expect("JSON");
+        let pids = all.as_array().expect("a list").iter().map(|one| one["pid"].as_u64().expect("a pid"));
+        pids.collect::<Vec<u64>>()
+    };
+    let kill_supervisor = || {
+        world.kill(world.supervisor().expect("a supervisor runs"));
+        eventually("the supervisor is gone", || world.supervisor().map_or(Ok(()), |pid| Err(pid.to_string())));
+    };
+    let (job, mut gone) = (world.pids()["unseen-job-1"], keepers());
+    kill_supervisor();
+    world.stack(&["up", "-d"]).ok();
+    // The second supervisor has not started what it watches.
+    gone.append(&mut keepers());
+    kill_supervisor();
+    assert_eq!(world.pids()["unseen-job-1"], job);
+    terminate(job);
+    let shown = || world.stack(&["ps", "-a", "--format", "json"]).stdout;
+    eventually("its end is known", || match shown() {
+        text if text.contains("\"ExitCode\":7") => Ok(()),
+        text => Err(text),
+    });
+    world.stack(&["up", "-d", "web"]).ok();
+    let log = world.stack(&["logs", "--no-log-prefix", "job"]).ok().stdout;
+    assert_eq!(log, "first\nfarewell\n");
+    let there = |pid: &&u64| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    eventually("no spawner is left over", || gone.iter().find(there).map_or(Ok(()), |pid| Err(pid.to_string())));
+    assert_eq!(keepers().len(), 1);
+}
+
+fn terminate(pid: u32) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a process id"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("the process is there");
+}
+
+#[test]
 fn a_flushed_table_is_put_back() {
     let world = World::new("flush");
     world.write("compose.yaml", &format!("services:\n  web:\n    {SLEEPER}\n    ports: ['127.0.0.1:18099:80']\n"));

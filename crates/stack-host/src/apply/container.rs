@@ -37,6 +37,7 @@ pub(super) async fn remove(shared: &Shared, id: ContainerId) -> Result<Changed, 
     drop(resident);
     let removed = id.clone();
     let done = blocking(shared, move |kit| {
+        kit.spawner.release(&kit.layout.container_run(&kit.project, &removed));
         stack_runtime::remove_container(&kit.layout, &kit.project, &removed, &kit.hierarchy)
             .map(changed)
             .map_err(failed)

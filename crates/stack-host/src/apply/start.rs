@@ -50,7 +50,7 @@ pub(super) async fn start(shared: &Shared, id: ContainerId) -> Result<Changed, F
         resident.sandbox = sandbox;
         attached.extend(resident.container.endpoints.iter().map(|endpoint| endpoint.host_interface.clone()));
     }
-    follow(shared, &id, started.pidfd, pipes, started.terminal);
+    follow(shared, &id, started.pidfd, Some(pipes), started.terminal);
     Ok(Changed::Yes)
 }
 

@@ -8,6 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::thread::LinkNameSpaceType;
 use stack_sys::{Cloned, Namespaces, SingleThreaded, clone_process};
 
+use super::keeper::Keeper;
 use super::wire::{self, Answer, EnterOrders, GoAhead, Request};
 use crate::error::StepFailure;
 use crate::init::Course;
@@ -17,7 +18,7 @@ use crate::{enter, init};
 /// Where the spawner finds its requests.
 pub(super) const REQUESTS_DESCRIPTOR: i32 = 3;
 
-/// Serves requests until the supervisor is gone.
+/// Serves requests until the supervisor is gone, then keeps what the next one will want.
 pub fn spawner_main() -> ExitCode {
     let Some(whole) = SingleThreaded::prove() else { return ExitCode::FAILURE };
     let _ = rustix::thread::set_name(c"stack:spawner");
@@ -25,12 +26,14 @@ pub fn spawner_main() -> ExitCode {
     if leave_behind().is_err() {
         return ExitCode::FAILURE;
     }
-    loop {
-        match wire::receive::<Request>(requests.as_fd()) {
-            Ok(Some((request, descriptors))) => serve(request, descriptors, whole),
-            Ok(None) => return ExitCode::SUCCESS,
-            Err(_) => return ExitCode::FAILURE,
-        }
+    let mut keeper = Keeper::default();
+    while let Ok(Some((request, descriptors))) = wire::receive::<Request>(requests.as_fd()) {
+        serve(request, descriptors, &mut keeper, whole);
+    }
+    drop(requests);
+    match keeper.wait_for_heir() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
@@ -49,22 +52,38 @@ fn leave_behind() -> io::Result<()> {
 }
 
 /// Serves one request; what goes wrong is told to whoever asked.
-fn serve(request: Request, descriptors: Vec<OwnedFd>, whole: SingleThreaded) {
+fn serve(request: Request, descriptors: Vec<OwnedFd>, keeper: &mut Keeper, whole: SingleThreaded) {
     let mut descriptors = descriptors.into_iter();
-    let (Some(orders), Some(answers)) = (descriptors.next(), descriptors.next()) else { return };
-    let further: Vec<OwnedFd> = descriptors.collect();
-    let done = match request {
-        Request::Start { netns, into_cgroup } => {
-            let mut further = further.into_iter();
-            let netns = if netns { further.next() } else { None };
-            let cgroup = if into_cgroup { further.next() } else { None };
-            start(&orders, &answers, (netns, cgroup), whole)
+    match request {
+        Request::Keep { run, pid } => keeper.keep(run, pid, descriptors.next()),
+        Request::Release { run } => keeper.release(&run),
+        Request::Start { .. } | Request::Enter => {
+            let (Some(orders), Some(answers)) = (descriptors.next(), descriptors.next()) else { return };
+            if let Err(error) = make(request, (&orders, &answers), descriptors, keeper, whole) {
+                fail(&answers, StepFailure::new("clone", "a process", error));
+            }
         }
-        Request::Enter => pass(&orders, &answers, further, whole),
-    };
-    if let Err(error) = done {
-        fail(&answers, StepFailure::new("clone", "a process", error));
     }
+}
+
+/// Makes a process.
+fn make(
+    request: Request,
+    (orders, answers): (&OwnedFd, &OwnedFd),
+    mut further: std::vec::IntoIter<OwnedFd>,
+    keeper: &mut Keeper,
+    whole: SingleThreaded,
+) -> io::Result<()> {
+    let Request::Start { netns, into_cgroup, keep } = request else {
+        return pass(orders, answers, further, whole);
+    };
+    let netns = if netns { further.next() } else { None };
+    let cgroup = if into_cgroup { further.next() } else { None };
+    let (pid, pidfd) = start(orders, answers, (netns, cgroup), whole)?;
+    if let Some(run) = keep {
+        keeper.keep(run, pid, Some(pidfd));
+    }
+    Ok(())
 }
 
 fn fail(answers: &OwnedFd, failure: StepFailure) {
@@ -77,10 +96,13 @@ fn start(
     answers: &OwnedFd,
     (netns, cgroup): (Option<OwnedFd>, Option<OwnedFd>),
     whole: SingleThreaded,
-) -> io::Result<()> {
+) -> io::Result<(u32, OwnedFd)> {
     let namespaces = Namespaces { pid: true, mount: true, uts: netns.is_some(), ipc: true, ..Namespaces::default() };
     match clone_process(whole, namespaces, true, cgroup.as_ref().map(AsFd::as_fd))? {
-        Cloned::Parent { pid, pidfd } => wire::send(answers.as_fd(), &Answer::Spawned(pid), &[pidfd.as_fd()]),
+        Cloned::Parent { pid, pidfd } => {
+            wire::send(answers.as_fd(), &Answer::Spawned(pid), &[pidfd.as_fd()])?;
+            Ok((pid, pidfd))
+        }
         Cloned::Child => {
             let may_go = || matches!(wire::receive::<GoAhead>(answers.as_fd()), Ok(Some(_)));
             drop(cgroup);
@@ -110,8 +132,12 @@ fn start(
 
 /// A process that joins another process namespace stays outside of it; its children are inside (setns(2)). So one
 /// process goes in and a second one, its sibling, is the wanted one.
-fn pass(orders: &OwnedFd, answers: &OwnedFd, further: Vec<OwnedFd>, whole: SingleThreaded) -> io::Result<()> {
-    let mut further = further.into_iter();
+fn pass(
+    orders: &OwnedFd,
+    answers: &OwnedFd,
+    mut further: std::vec::IntoIter<OwnedFd>,
+    whole: SingleThreaded,
+) -> io::Result<()> {
     let (Some(container), Some(output)) = (further.next(), further.next()) else {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     };

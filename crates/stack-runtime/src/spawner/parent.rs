@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use stack_sys::{Cloned, Namespaces, SingleThreaded, clone_process};
 
+use super::predecessors::Identity;
 use super::wire::{self, Answer, EnterOrders, GoAhead, Request};
 use super::{SPAWNER_ARGUMENT, sealed};
 use crate::error::StepFailure;
@@ -16,11 +17,14 @@ use crate::{RuntimeError, process, record};
 
 const SIGKILL: i32 = nix::libc::SIGKILL;
 
-/// A handle of the spawner, for any thread. The spawner ends when the last one is dropped.
+/// A handle of the spawner, for any thread. The spawner ends when the last one is dropped, unless it keeps something.
 #[derive(Debug, Clone)]
 pub struct Spawner {
     /// One request is one packet, so threads may send at the same time.
     requests: Arc<OwnedFd>,
+    pub(super) identity: Identity,
+    /// It keeps what it starts.
+    pub(super) keeps: bool,
 }
 
 /// A process that has executed its program.
@@ -40,12 +44,12 @@ impl Spawner {
     /// # Errors
     /// The process has several threads, or the copy cannot be made or executed.
     pub fn start(program: &Path) -> Result<Self, RuntimeError> {
-        let start = || -> io::Result<OwnedFd> {
+        let start = || -> io::Result<(OwnedFd, u32)> {
             let whole = SingleThreaded::prove().ok_or_else(|| io::Error::other("the process has several threads"))?;
             let (ours, theirs) = wire::pair()?;
             let copy = sealed::open(program)?;
             match clone_process(whole, Namespaces::default(), false, None)? {
-                Cloned::Parent { .. } => Ok(ours),
+                Cloned::Parent { pid, .. } => Ok((ours, pid)),
                 Cloned::Child => {
                     // Descriptor 3 is the one that crosses the exec.
                     let failed = stack_sys::duplicate_to(theirs.as_fd(), super::child::REQUESTS_DESCRIPTOR)
@@ -57,8 +61,14 @@ impl Spawner {
                 }
             }
         };
-        let requests = start().map_err(RuntimeError::Spawner)?;
-        Ok(Self { requests: Arc::new(requests) })
+        let (requests, pid) = start().map_err(RuntimeError::Spawner)?;
+        Ok(Self { requests: Arc::new(requests), identity: Identity::of(pid), keeps: false })
+    }
+
+    /// Sends a request that has no answer.
+    pub(super) fn tell(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) {
+        // A spawner that is gone keeps nothing; the next start says so.
+        drop(wire::send(self.requests.as_fd(), request, descriptors));
     }
 
     /// Starts a container's process and returns once it has executed its program.
@@ -68,12 +78,13 @@ impl Spawner {
     pub fn start_container(&self, spec: &StartSpec<'_>) -> Result<Started, RuntimeError> {
         let container = spec.container;
         let join = spec.hierarchy.create(&spec.cgroup, &container.spec.limits, container.spec.privileged)?;
-        let request = Request::Start { netns: spec.netns.is_some(), into_cgroup: join.v2_dir.is_some() };
+        let run = spec.layout.container_run(spec.project, &container.id);
+        let keep = self.keeps.then(|| run.clone());
+        let request = Request::Start { netns: spec.netns.is_some(), into_cgroup: join.v2_dir.is_some(), keep };
         let memory = wire::pack(&spec::render(spec, &join)).map_err(RuntimeError::Spawner)?;
         let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
         descriptors.extend(spec.netns);
         descriptors.extend(join.v2_dir.as_ref().map(AsFd::as_fd));
-        let run = spec.layout.container_run(spec.project, &container.id);
         let has_terminal = container.spec.tty;
         let saved = record::save_state(&run);
         let record = |pid: u32| record::record_started(&run, pid, has_terminal);

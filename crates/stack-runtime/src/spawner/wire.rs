@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -23,7 +24,7 @@ const DESCRIPTORS_MAX: usize = 4;
 /// What the supervisor asks for: only what the spawner has to know, which stays small by that; the rest is for the new
 /// process, an [`InitSpec`](crate::spec::InitSpec) or [`EnterOrders`]. Descriptors: the orders in a memory file, the socket for the answers, then the ones
 /// that each request names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Request {
     /// Start a container.
     Start {
@@ -31,15 +32,29 @@ pub(super) enum Request {
         netns: bool,
         /// A version 2 directory for `CLONE_INTO_CGROUP` follows.
         into_cgroup: bool,
+        /// The run directory of a container that is to be kept.
+        keep: Option<PathBuf>,
     },
     /// Run a program inside a container; its pidfd and an output descriptor follow.
     Enter,
+    /// Keep a container that was started already; its pidfd comes along while it runs. Nothing is answered.
+    Keep {
+        /// Its run directory.
+        run: PathBuf,
+        /// Its process 1.
+        pid: u32,
+    },
+    /// Let go of a container; nothing comes with it or is answered.
+    Release {
+        /// Its run directory.
+        run: PathBuf,
+    },
 }
 
 /// What is in the memory file of [`Request::Enter`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct EnterOrders {
-    pub(super) cgroup_procs: Vec<std::path::PathBuf>,
+    pub(super) cgroup_procs: Vec<PathBuf>,
     pub(super) process: ProcessSpec,
 }
 

@@ -41,6 +41,12 @@ enum Program {
         /// A line to print first.
         #[arg(long)]
         say: Option<String>,
+        /// A line to print when it is told to stop.
+        #[arg(long)]
+        last_words: Option<String>,
+        /// The exit code then.
+        #[arg(long, default_value_t)]
+        code: u8,
     },
     /// Sleeps without a handler for any signal.
     IgnoreTerm,
@@ -69,7 +75,7 @@ pub(crate) fn run(args: DemoArgs) -> u8 {
         Program::Web { listen, backend } => http::serve_page(listen, &backend),
         Program::Counter { listen } => http::serve_counter(listen),
         Program::Check { url } => http::get(&url).map(|_| 0),
-        Program::Sleep { say } => small::sleep(say.as_deref()),
+        Program::Sleep { say, last_words, code } => small::sleep(say, last_words, code),
         Program::IgnoreTerm => small::ignore_every_signal(),
         Program::Flood { lines } => small::flood(lines),
         Program::Exit { code } => Ok(code),

@@ -14,12 +14,12 @@ pub(super) fn wait_for_stop() -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn sleep(say: Option<&str>) -> io::Result<u8> {
-    if let Some(line) = say {
-        writeln!(io::stdout(), "{line}")?;
-    }
+pub(super) fn sleep(say: Option<String>, last_words: Option<String>, code: u8) -> io::Result<u8> {
+    let print = |line: Option<String>| line.map_or(Ok(()), |line| writeln!(io::stdout(), "{line}"));
+    print(say)?;
     wait_for_stop()?;
-    Ok(0)
+    print(last_words)?;
+    Ok(code)
 }
 
 pub(super) fn ignore_every_signal() -> io::Result<u8> {
