@@ -68,6 +68,10 @@ impl Side for Docker {
         memory::of(|process| HELPERS.iter().any(|name| process.name.starts_with(name)))
     }
 
+    fn supervisor_memory(&self) -> Option<u64> {
+        None
+    }
+
     fn memory_limit(&self, project: &Path) -> Option<u64> {
         self.inspect(project, "{{.HostConfig.Memory}}").first()?.parse().ok()
     }

@@ -6,6 +6,7 @@
 mod archive;
 mod build;
 mod compose;
+mod config;
 mod docker;
 mod edit;
 mod memory;
@@ -39,6 +40,9 @@ pub(crate) struct BenchArgs {
     /// Only the OCI runtime, beside crun and runc
     #[arg(long, conflicts_with = "alone")]
     oci: bool,
+    /// Only `config` over the corpus of real projects
+    #[arg(long, conflicts_with_all = ["alone", "oci"])]
+    config: bool,
     /// Only `stack`, without anything beside it
     #[arg(long)]
     alone: bool,
@@ -55,6 +59,8 @@ pub(crate) trait Side {
     fn command(&self, project: &Path, words: &[&str]) -> Command;
     /// Proportional memory of every process that keeps the containers running, in bytes.
     fn helper_memory(&self) -> u64;
+    /// The same of the supervisor alone, where the side has one.
+    fn supervisor_memory(&self) -> Option<u64>;
     /// The memory limit that the kernel holds for the only container.
     fn memory_limit(&self, project: &Path) -> Option<u64>;
     /// Process 1 of each container of a project.
@@ -70,6 +76,10 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
     // Below /tmp, which the chroot of the peers shares.
     let directory = tempfile::Builder::new().prefix("stack-bench-").tempdir_in("/tmp")?;
     let binary = run::release()?;
+    if args.config {
+        println!("\n{}", config::measure(&binary, &peers()?, directory.path())?);
+        return Ok(());
+    }
     if !args.alone {
         let report = oci::measure(&binary, &peers()?, directory.path())?;
         println!("\n{report}");
@@ -135,7 +145,11 @@ impl Bench<'_> {
                 add("up -d again", Unit::Milliseconds, self.time(*side, &project, &["up", "-d"])?);
                 if shape.count >= 20 && !shape.deaf {
                     rest::wait();
-                    add("memory of helpers", Unit::Mebibytes, side.helper_memory() as f64 / f64::from(1 << 20));
+                    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+                    add("memory of helpers", Unit::Mebibytes, mebibytes(side.helper_memory()));
+                    if let Some(bytes) = side.supervisor_memory() {
+                        add("memory of the supervisor", Unit::Mebibytes, mebibytes(bytes));
+                    }
                 }
                 if let Some(stalls) = side.stalls(&project) {
                     add("steps of 16 ms and more", Unit::Times, stalls as f64);

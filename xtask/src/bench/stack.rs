@@ -46,6 +46,10 @@ impl Stack {
         command
     }
 
+    fn supervises(&self, process: &memory::Process) -> bool {
+        process.arguments.contains(&self.run.to_string_lossy().into_owned())
+    }
+
     /// The cgroups of a project's containers in a hierarchy that has this file.
     fn cgroups(&self, project: &Path, file: &str) -> Vec<PathBuf> {
         let layout = self.layout();
@@ -71,8 +75,7 @@ impl Side for Stack {
     }
 
     fn helper_memory(&self) -> u64 {
-        let run = self.run.to_string_lossy().into_owned();
-        let is_supervisor = |process: &memory::Process| process.arguments.contains(&run);
+        let is_supervisor = |process: &memory::Process| self.supervises(process);
         let supervisors: Vec<u32> = memory::processes().filter(is_supervisor).map(|process| process.pid).collect();
         memory::of(|process| {
             // Processes of containers are children of the supervisor too, but run programs of their images.
@@ -80,6 +83,10 @@ impl Side for Stack {
                 && (process.executable.contains("/stack") || process.executable.contains("memfd:"));
             is_child || is_supervisor(process)
         })
+    }
+
+    fn supervisor_memory(&self) -> Option<u64> {
+        Some(memory::of(|process| self.supervises(process)))
     }
 
     fn memory_limit(&self, project: &Path) -> Option<u64> {
