@@ -10,6 +10,7 @@ use stack_model::ProjectSource;
 use crate::discover::is_stdin;
 use crate::pipeline::Phases;
 use crate::report::{Code, Problem, Report};
+use crate::roads::Roads;
 use crate::shape::Trail;
 use crate::source::{MAX_FILE_BYTES, SourceLoader};
 use crate::text::{FileId, Files, Span};
@@ -42,6 +43,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) resolve_paths: bool,
     /// What later files replaced.
     pub(crate) trail: Trail,
+    /// What led to each file and service.
+    pub(crate) roads: Roads,
     /// Ports that ranges became so far.
     pub(crate) ports: usize,
     stdin: Option<String>,
@@ -72,6 +75,7 @@ impl<'a> Cx<'a> {
             templates: !phases.interpolate,
             resolve_paths: phases.resolve_paths,
             trail: Trail::default(),
+            roads: Roads::default(),
             bases: HashMap::new(),
             scope: 0,
             scopes: 0,

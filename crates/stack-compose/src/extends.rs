@@ -35,6 +35,7 @@ pub(crate) fn apply(root: &mut Node, file: &Path, cx: &mut Cx<'_>) {
     let Some(mut services) = fields.get("services").and_then(|entry| entry.value.as_mapping()).cloned() else {
         return;
     };
+    cx.roads.note_services(&services, true);
     for name in names {
         let mut extending = Extending { cx, chain: Vec::new() };
         extending.complete(&name, &mut services, file);
@@ -91,7 +92,10 @@ impl Extending<'_, '_> {
         let mut root = document::read_merged(path, asked, self.cx)?;
         let Kind::Mapping(fields) = &mut root.kind else { return None };
         match fields.swap_remove("services").map(|entry| entry.value.kind) {
-            Some(Kind::Mapping(services)) => Some(services),
+            Some(Kind::Mapping(services)) => {
+                self.cx.roads.note_services(&services, false);
+                Some(services)
+            }
             _ => {
                 let message = format!("{} has no `services`", path.display());
                 let problem = Problem::error(Code::UndefinedReference, asked, message);
@@ -102,7 +106,9 @@ impl Extending<'_, '_> {
     }
 
     fn copy_of(&mut self, wanted: &str, services: &Mapping, span: Span) -> Option<Node> {
-        let base = services.get(wanted).map(|entry| &entry.value).filter(|base| !base.is_null())?;
+        let entry = services.get(wanted).filter(|entry| !entry.value.is_null())?;
+        self.cx.roads.note_extended(span, entry.key);
+        let base = &entry.value;
         // Counting takes time too, once for every service that extends it.
         (!self.cx.is_full() && self.cx.spend(base.count(), span)).then(|| base.clone())
     }

@@ -54,6 +54,11 @@ fn read(item: &Node, chain: &[PathBuf], cx: &mut Cx<'_>) -> Option<Node> {
     read_variables(item, &parent, &directory, cx);
     let outer = std::mem::replace(&mut cx.directory, directory);
     let included = document::model(&files, chain, cx);
+    for (file, at) in &files {
+        if let Some((id, _)) = cx.files.find(file) {
+            cx.roads.note_included(id, *at);
+        }
+    }
     cx.scope = scope;
     cx.directory = outer;
     cx.variables = variables;

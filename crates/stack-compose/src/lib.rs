@@ -24,6 +24,7 @@ mod pipeline;
 mod project;
 mod render;
 mod report;
+mod roads;
 #[cfg(test)]
 mod robust_tests;
 mod schema;
@@ -46,6 +47,7 @@ pub use origin::{Candidate, Reason};
 pub use pipeline::{Loaded, Phases, load, read};
 pub use project::Project;
 pub use report::{codes, explain};
+pub use roads::Way;
 pub use schema::schema;
 pub use source::{DiskLoader, MAX_FILE_BYTES, SourceLoader};
 pub use used::{UsedVariable, used_variables};

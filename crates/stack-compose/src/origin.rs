@@ -6,6 +6,7 @@ use serde_json::Value;
 use stack_model::Origin;
 
 use crate::project::Project;
+use crate::roads::Way;
 use crate::shape::{Form, Shape, show};
 use crate::toplevel::ROOT;
 use crate::yaml::{Kind, Node};
@@ -30,6 +31,8 @@ pub struct Reason {
     pub origin: Origin,
     /// What stood there before in other files or services, the latest first.
     pub replaced: Vec<Origin>,
+    /// The lines that led there from the project's own file, the last one first.
+    pub ways: Vec<(Way, Origin)>,
 }
 
 impl Project {
@@ -79,7 +82,10 @@ impl Project {
             }
             _ => {
                 let before = self.trail.before(node.span).into_iter();
+                let service = path.strip_prefix("services.").map(|rest| rest.split('.').next().unwrap_or(rest));
+                let ways = self.roads.lead_to(service, node.span).into_iter();
                 reasons.push(Reason {
+                    ways: ways.map(|(way, span)| (way, self.names.origin(span))).collect(),
                     path,
                     value: show(node, shape, Form::Yaml),
                     origin: self.names.origin(node.span),

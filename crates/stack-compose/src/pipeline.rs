@@ -84,8 +84,13 @@ pub fn read(source: &ProjectSource, loader: &dyn SourceLoader, phases: Phases) -
 fn finish(project: Option<Project>, cx: Cx<'_>, stage: Stage) -> Loaded {
     let names = cx.files.names(&cx.root);
     let project = project.filter(|_| cx.report.errors_at(stage) == 0);
-    let project =
-        project.map(|project| Project { names: names.clone(), trail: cx.trail, variables: cx.variables, ..project });
+    let project = project.map(|project| Project {
+        names: names.clone(),
+        trail: cx.trail,
+        roads: cx.roads,
+        variables: cx.variables,
+        ..project
+    });
     Loaded {
         project,
         texts: cx.files.texts(&cx.root).collect(),

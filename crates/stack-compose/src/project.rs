@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use ipnet::Ipv4Net;
 use stack_model::ProjectName;
 
+use crate::roads::Roads;
 use crate::service::Service;
 use crate::shape::Trail;
 use crate::text::{Names, Span, Spanned};
@@ -33,6 +34,7 @@ pub struct Project {
     pub(crate) document: Node,
     /// What later files replaced.
     pub(crate) trail: Trail,
+    pub(crate) roads: Roads,
     pub(crate) variables: Variables,
     /// Values were not interpolated.
     pub(crate) is_template: bool,
@@ -87,6 +89,7 @@ impl Project {
             configs: IndexMap::new(),
             document: Node::null(Span::default()),
             trail: Trail::default(),
+            roads: Roads::default(),
             variables: Variables::default(),
             is_template: false,
         }

@@ -225,7 +225,9 @@ fn why(project: &Project, path: &str) -> Result<String, CliError> {
     let line = |reason: &stack_compose::Reason| {
         let origin = if reason.origin.line == 0 { "implied".to_owned() } else { reason.origin.to_string() };
         let before = reason.replaced.iter().map(|origin| format!("\n    instead of {origin}"));
-        format!("{} = {}\n    from {origin}{}\n", reason.path, reason.value, before.collect::<String>())
+        let ways = reason.ways.iter().map(|(way, origin)| format!("\n    by `{way}` in {origin}"));
+        let (ways, before) = (ways.collect::<String>(), before.collect::<String>());
+        format!("{} = {}\n    from {origin}{ways}{before}\n", reason.path, reason.value)
     };
     Ok(reasons.iter().map(line).collect())
 }
