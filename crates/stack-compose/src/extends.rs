@@ -115,6 +115,9 @@ impl Extending<'_, '_> {
 
     fn of_another_file(&mut self, wanted: &str, other: &Node, from: &Node, file: &Path) -> Option<Node> {
         let written = from.as_text().unwrap_or_default();
+        if paths::refuse_remote(written, from.span, self.cx) {
+            return None;
+        }
         // In a file that is extended itself, paths begin beside it.
         let beside = if self.chain.len() > 1 { file.parent()? } else { &self.cx.directory };
         let path = self.cx.absolute(beside, written);

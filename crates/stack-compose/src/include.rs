@@ -9,7 +9,7 @@ use crate::text::Span;
 use crate::toplevel::ROOT;
 use crate::variables::Below;
 use crate::yaml::{Entry, Kind, Mapping, Node};
-use crate::{discover, document};
+use crate::{discover, document, paths};
 
 /// Sections that an included project brings along.
 const SECTIONS: [&str; 6] = ["services", "volumes", "networks", "secrets", "configs", "models"];
@@ -40,6 +40,9 @@ fn texts(node: &Node, key: &str) -> Vec<(String, Span)> {
 fn read(item: &Node, chain: &[PathBuf], cx: &mut Cx<'_>) -> Option<Node> {
     let parent = cx.directory.clone();
     let written = texts(item, "path");
+    if written.iter().any(|(path, span)| paths::refuse_remote(path, *span, cx)) {
+        return None;
+    }
     let files: Vec<(PathBuf, Span)> = written.iter().map(|(path, span)| (cx.absolute(&parent, path), *span)).collect();
     let (first, span) = files.first().cloned()?;
     if is_cycle(&first, span, chain, cx) {

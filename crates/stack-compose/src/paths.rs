@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::context::{Cx, clean};
+use crate::report::{Code, Problem};
+use crate::text::Span;
 use crate::yaml::{Kind, Layout, Mapping, Node, Value};
 
 /// Makes every path below `root` begin at `base`; relative ones stay relative where `base` is.
@@ -151,4 +153,14 @@ fn is_remote(node: &Node) -> bool {
     const PREFIXES: [&str; 4] = ["service:", "github.com/", "git@", "docker-image:"];
     let text = node.as_text().unwrap_or_default();
     text.contains("://") || PREFIXES.iter().any(|prefix| text.starts_with(prefix))
+}
+
+/// Says so when a Compose file is to come out of a repository or a registry.
+pub(crate) fn refuse_remote(text: &str, span: Span, cx: &mut Cx<'_>) -> bool {
+    let remote = text.contains("://") || ["github.com/", "git@"].iter().any(|prefix| text.starts_with(prefix));
+    if remote {
+        let message = format!("`{text}` is not on this machine, and Compose files are not fetched from elsewhere");
+        cx.push(Problem::error(Code::CannotRead, span, message).help("get a copy of it, and write its path here"));
+    }
+    remote
 }

@@ -65,7 +65,7 @@ const CODES: [(Code, &str, &str); 35] = [
     (
         Code::CannotRead,
         "cannot-read",
-        "A file could not be read: a permission is missing, or it is a directory or a named pipe. The message names it.",
+        "A file could not be read: a permission is missing, it is a directory or a named pipe, or it is in a repository or a registry. The message names it.",
     ),
     (
         Code::ConflictingKeys,
