@@ -13,7 +13,7 @@ use stack_model::{
     Bytes, Container, ContainerId, ContainerSpec, Exit, ImageId, Limits, Millis, NetworkMode, Now, Process,
     ResolvedMount, ResolvedSource, ServiceName,
 };
-use stack_runtime::{GeneratedFile, RuntimeError, Security, Spawner, StartSpec};
+use stack_runtime::{GeneratedFile, RuntimeError, Spawner, StartSpec};
 
 use crate::error::BuildError;
 use crate::request::BuildNetwork;
@@ -90,7 +90,6 @@ impl Runner<'_> {
             files,
             hierarchy: self.hierarchy,
             cgroup: cgroup.clone(),
-            security: Security::default(),
         })?;
         let followed = follow(&started.pidfd, [&output, &error], line);
         if followed.is_err() {
@@ -142,6 +141,8 @@ impl Runner<'_> {
                 cwd: command.cwd.clone(),
                 user: command.user.clone(),
                 hostname: "build".to_owned(),
+                domainname: None,
+                extra_hosts: Vec::new(),
                 stop_signal: nix::libc::SIGKILL,
             },
             healthcheck: None,

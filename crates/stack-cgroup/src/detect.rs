@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cgroups_rs::fs::hierarchies::{Mountinfo, mountinfo_self};
 use fs_err as fs;
 
-use crate::CgroupError;
+use crate::{CgroupError, further};
 
 /// The controllers of v1 that a container joins, in a fixed order, all or none: a process that is in some of them and
 /// not in others would be limited in surprising ways. The freezer is there for `pause`, cpuacct for statistics.
@@ -59,7 +59,7 @@ impl Hierarchy {
             };
             v1.iter().find(carries).map(|mount| (*controller, mount.mount_point.clone()))
         };
-        let v1: BTreeMap<&'static str, PathBuf> = V1_CONTROLLERS.iter().filter_map(find).collect();
+        let v1: BTreeMap<&'static str, PathBuf> = V1_CONTROLLERS.iter().chain(&further::V1).filter_map(find).collect();
         // In hybrid layouts the v2 tree is there too, but holds none of these controllers.
         if v1.contains_key("memory") || v1.contains_key("pids") {
             return Ok(Self { kind: Kind::V1, mounts: v1, systemd: false });

@@ -13,8 +13,9 @@ use stack_model::Limits;
 
 use crate::detect::{Hierarchy, Kind};
 use crate::file::{make, read, write};
+use crate::further::{needed, remove_above};
 use crate::render::render;
-use crate::{CgroupError, Join, devices, systemd};
+use crate::{CgroupError, Devices, Join, devices, systemd};
 
 /// The controllers of v2 that are passed down to containers.
 const V2_CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
@@ -73,11 +74,11 @@ impl Hierarchy {
     }
 
     /// Makes a container's cgroup with its limits and returns the way in. `cgroup` is relative to the hierarchies.
-    /// An unprivileged container gets the usual character devices only (v1).
+    /// Devices are held back on v1 only.
     ///
     /// # Errors
     /// A directory cannot be made or a limit cannot be set.
-    pub fn create(&self, cgroup: &Path, limits: &Limits, privileged: bool) -> Result<Join, CgroupError> {
+    pub fn create(&self, cgroup: &Path, limits: &Limits, allowed: Devices<'_>) -> Result<Join, CgroupError> {
         let is_new = match self.make_all(cgroup) {
             // The project's cgroup went away under us.
             Err(CgroupError::Directory { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -86,14 +87,16 @@ impl Hierarchy {
             }
             result => result?,
         };
+        self.extend(cgroup, &needed(limits, self.kind()))?;
         let mut writes = render(limits, self.kind());
         // What a new cgroup has anyway need not be written: it is a third of the cost of a container's cgroup.
         writes.retain(|write| !(is_new && write.neutral));
         self.write_all(cgroup, &writes)?;
+        self.write_blkio(cgroup, &limits.blkio)?;
         match self.kind() {
             Kind::V1 => {
-                if let Some(directory) = self.directory("devices", cgroup).filter(|_| !privileged) {
-                    devices::restrict(directory)?;
+                if let (Some(directory), Devices::Usual { and }) = (self.directory("devices", cgroup), allowed) {
+                    devices::restrict(directory, and)?;
                 }
                 Ok(Join { procs: self.procs(cgroup), v2_dir: None })
             }
@@ -116,7 +119,9 @@ impl Hierarchy {
 
     /// The files that a process id is written to in order to join a cgroup.
     pub fn procs(&self, cgroup: &Path) -> Vec<PathBuf> {
-        self.directories(cgroup).into_iter().map(|directory| directory.join("cgroup.procs")).collect()
+        let further = self.further_directories(cgroup).into_iter().filter(|directory| directory.exists());
+        let all = self.directories(cgroup).into_iter().chain(further);
+        all.map(|directory| directory.join("cgroup.procs")).collect()
     }
 
     /// Kills every process of a cgroup and of those below it, and waits until they are gone. A cgroup that does not
@@ -160,7 +165,7 @@ impl Hierarchy {
     pub fn remove(&self, cgroup: &Path) -> Result<bool, CgroupError> {
         let start = Instant::now();
         let mut removed = false;
-        for directory in self.directories(cgroup) {
+        for directory in self.directories(cgroup).into_iter().chain(self.further_directories(cgroup)) {
             removed |= remove_patiently(&directory, start)?;
         }
         Ok(removed)
@@ -179,6 +184,7 @@ impl Hierarchy {
         if let Some(top) = project.parent().filter(|top| !top.as_os_str().is_empty()) {
             // Other projects keep it.
             self.directories(top).iter().for_each(|directory| drop(fs::remove_dir(directory)));
+            remove_above(self, top);
         }
         Ok(())
     }
@@ -201,29 +207,29 @@ fn settle_in(scope: &Path) -> Result<(), CgroupError> {
             result => result?,
         }
     }
-    enable(scope)
+    enable(scope, &V2_CONTROLLERS)
 }
 
 /// Enables the controllers from the root down to `project`. The root may have processes; what is below must not, so
 /// containers are leaves and the supervisor stays where it was started.
 fn delegate(root: &Path, project: &Path) -> Result<(), CgroupError> {
     let mut directory = root.to_path_buf();
-    enable(&directory)?;
+    enable(&directory, &V2_CONTROLLERS)?;
     for part in project.components() {
         directory.push(part);
-        enable(&directory)?;
+        enable(&directory, &V2_CONTROLLERS)?;
     }
     Ok(())
 }
 
 /// Passes on those controllers that this cgroup has and does not pass on yet. One that is missing is no error before
 /// a limit needs it.
-fn enable(directory: &Path) -> Result<(), CgroupError> {
+pub(crate) fn enable(directory: &Path, controllers: &[&str]) -> Result<(), CgroupError> {
     let available = read(&directory.join("cgroup.controllers"))?;
     let file = directory.join("cgroup.subtree_control");
     let enabled = read(&file)?;
     let has = |list: &str, name: &str| list.split_whitespace().any(|word| word == name);
-    let missing: Vec<String> = V2_CONTROLLERS
+    let missing: Vec<String> = controllers
         .iter()
         .filter(|name| has(&available, name) && !has(&enabled, name))
         .map(|name| format!("+{name}"))
@@ -318,9 +324,9 @@ mod tests {
         fs::write(leaf.join("pids.max"), "").unwrap();
         let hierarchy = Hierarchy::v2_at(root.path());
         let cgroup = Path::new("stack/shop/c1");
-        hierarchy.create(cgroup, &Limits::default(), false).unwrap();
+        hierarchy.create(cgroup, &Limits::default(), Devices::Usual { and: &[] }).unwrap();
         let limits = Limits { memory: Some(stack_model::Bytes(1 << 20)), ..Limits::default() };
-        let error = hierarchy.create(cgroup, &limits, false).unwrap_err();
+        let error = hierarchy.create(cgroup, &limits, Devices::Usual { and: &[] }).unwrap_err();
         assert!(matches!(error, CgroupError::ControllerMissing { controller: "memory", .. }), "{error}");
     }
 }

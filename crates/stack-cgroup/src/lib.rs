@@ -10,6 +10,7 @@ mod detect;
 mod devices;
 mod error;
 mod file;
+mod further;
 mod hierarchy;
 mod join;
 mod limits;
@@ -18,6 +19,7 @@ mod systemd;
 mod tree;
 
 pub use detect::{Hierarchy, Kind};
+pub use devices::Devices;
 pub use error::CgroupError;
 pub use join::Join;
 pub use render::{PIDS_DEFAULT, Write, render};

@@ -8,7 +8,8 @@ use stack_model::{Bytes, Limits, NanoCpus};
 use crate::CgroupError;
 use crate::detect::{Hierarchy, Kind};
 use crate::file::{read, write};
-use crate::render::{Write, render, with_swap};
+use crate::further::{self, needed};
+use crate::render::{ANY_CPU, Write, render, with_swap};
 
 /// v1 shows "no limit" as the largest multiple of the page size; nobody has an exbibyte.
 const UNLIMITED: u64 = 1 << 60;
@@ -26,6 +27,7 @@ impl Hierarchy {
                 return Err(CgroupError::BelowUsage { limit, usage });
             }
         }
+        self.extend(cgroup, &needed(limits, self.kind()))?;
         let mut writes = render(limits, self.kind());
         let mut result = self.write_all(cgroup, &writes);
         if self.kind() == Kind::V1 && refused(&result, nix::libc::EINVAL) {
@@ -37,17 +39,20 @@ impl Hierarchy {
         match limits.memory {
             Some(limit) if refused(&result, nix::libc::EBUSY) => {
                 let usage = self.number(cgroup, "memory", "memory.usage_in_bytes")?.unwrap_or(0);
-                Err(CgroupError::BelowUsage { limit, usage: Bytes(usage) })
+                return Err(CgroupError::BelowUsage { limit, usage: Bytes(usage) });
             }
-            _ => result,
+            _ => result?,
         }
+        self.write_blkio(cgroup, &limits.blkio)
     }
 
     pub(crate) fn write_all(&self, cgroup: &Path, writes: &[Write]) -> Result<(), CgroupError> {
         for Write { controller, file, value, optional, .. } in writes {
             let missing = CgroupError::ControllerMissing { controller, file };
             let result = match self.directory(controller, cgroup) {
-                Some(directory) => write(&directory.join(file), value),
+                // It has never asked for this controller.
+                Some(directory) if *optional && further::V1.contains(controller) && !directory.exists() => Ok(()),
+                Some(directory) => self.write_one(&directory, file, value),
                 None => Err(missing),
             };
             match result {
@@ -66,7 +71,18 @@ impl Hierarchy {
         Ok(())
     }
 
-    /// What the kernel holds; a value that stands for "no limit" is `None`, and so is the swap that comes with memory.
+    /// Writes one value. On v1 a cpuset has to have processors: without a limit those of the cgroup above.
+    fn write_one(&self, directory: &Path, file: &str, value: &str) -> Result<(), CgroupError> {
+        match directory.parent() {
+            Some(above) if self.kind() == Kind::V1 && value == ANY_CPU => {
+                write(&directory.join(file), read(&above.join(file))?.trim())
+            }
+            _ => write(&directory.join(file), value),
+        }
+    }
+
+    /// What the kernel holds of memory, processor time and processes; a value that stands for "no limit" is `None`, and
+    /// so is the swap that comes with memory.
     ///
     /// # Errors
     /// The cgroup is gone.
@@ -93,6 +109,7 @@ impl Hierarchy {
             memory_reservation: reservation.map(Bytes),
             cpus: quota.map(|micros| NanoCpus(micros * 10_000)),
             pids: number("pids", "pids.max")?.and_then(|pids| i64::try_from(pids).ok()),
+            ..Limits::default()
         })
     }
 

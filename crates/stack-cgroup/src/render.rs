@@ -6,6 +6,13 @@ use crate::Kind;
 
 /// Processes and threads of a container whose file does not say: enough for every server, too few for a fork bomb.
 pub const PIDS_DEFAULT: i64 = 4096;
+/// Stands for every processor that the cgroup above has; on v2 an empty line means just that.
+pub(crate) const ANY_CPU: &str = "\n";
+/// The range of v1's shares.
+const SHARES: (u64, u64) = (2, 262_144);
+const SHARES_DEFAULT: u64 = 1024;
+const WEIGHT_DEFAULT: u64 = 100;
+const SWAPPINESS_DEFAULT: u64 = 60;
 /// The scheduler's usual period, which a new cgroup has.
 const PERIOD_MICROS: u64 = 100_000;
 /// The kernel refuses a smaller quota (kernel/sched/core.c, `min_cfs_quota_period`).
@@ -43,17 +50,47 @@ pub(crate) fn with_swap(memory: Bytes) -> Bytes {
     Bytes(memory.0.saturating_mul(2))
 }
 
+/// A share of v1 as a weight of v2: both ranges from end to end, as runc and crun have it.
+fn weight_of(shares: u64) -> u64 {
+    let (least, most) = SHARES;
+    1 + (shares.clamp(least, most) - least) * 9999 / (most - least)
+}
+
+/// A new cgroup has the value of the one above; there is no telling it from one that was asked for.
+fn swappiness(asked: Option<u64>) -> Write {
+    Write::asked("memory", "memory.swappiness", asked.unwrap_or(SWAPPINESS_DEFAULT).to_string(), asked.is_some())
+}
+
 /// The writes that make a cgroup hold exactly `limits`, "no limit" included. The first is memory's: it is the one
 /// that may be refused, and then nothing has changed yet.
 pub fn render(limits: &Limits, kind: Kind) -> Vec<Write> {
-    let Limits { memory, memory_and_swap, memory_reservation, cpus, pids } = limits;
-    let micros = cpus.map(|cpus| (cpus.0 / (1_000_000_000 / PERIOD_MICROS)).max(QUOTA_MICROS_MIN).to_string());
+    let Limits {
+        memory,
+        memory_and_swap,
+        memory_reservation,
+        cpus,
+        pids,
+        cpu_shares,
+        cpu_period,
+        cpu_quota,
+        cpuset,
+        memory_swappiness,
+        oom_kill_disable,
+        // By the number of the device, which has to be looked up: see `further`.
+        blkio: _,
+    } = limits;
+    let period = cpu_period.unwrap_or(PERIOD_MICROS).to_string();
+    let share = cpus.map(|cpus| cpus.0 / (1_000_000_000 / PERIOD_MICROS));
+    let micros = share.or(*cpu_quota).map(|micros| micros.max(QUOTA_MICROS_MIN).to_string());
+    let has_period = cpu_period.is_some();
     let pids = match pids.unwrap_or(PIDS_DEFAULT) {
         ..=0 => "max".to_owned(),
         pids => pids.to_string(),
     };
     let pids = Write { controller: "pids", file: "pids.max", value: pids, optional: false, neutral: false };
     let (asked, chosen) = (Write::asked, Write::chosen);
+    let processors = cpuset.clone().unwrap_or_else(|| ANY_CPU.to_owned());
+    let processors = asked("cpuset", "cpuset.cpus", processors, cpuset.is_some());
     match kind {
         Kind::V1 => {
             let bytes = |limit: Option<Bytes>| limit.map_or("-1".to_owned(), |limit| limit.0.to_string());
@@ -65,8 +102,12 @@ pub fn render(limits: &Limits, kind: Kind) -> Vec<Write> {
                     _ => asked("memory", swap, bytes(*memory_and_swap), memory_and_swap.is_some()),
                 },
                 asked("memory", "memory.soft_limit_in_bytes", bytes(*memory_reservation), memory_reservation.is_some()),
-                asked("cpu", "cpu.cfs_period_us", PERIOD_MICROS.to_string(), false),
+                swappiness(*memory_swappiness),
+                asked("memory", "memory.oom_control", u8::from(*oom_kill_disable).to_string(), *oom_kill_disable),
+                asked("cpu", "cpu.cfs_period_us", period, has_period),
                 asked("cpu", "cpu.cfs_quota_us", micros.clone().unwrap_or("-1".to_owned()), micros.is_some()),
+                asked("cpu", "cpu.shares", cpu_shares.unwrap_or(SHARES_DEFAULT).to_string(), cpu_shares.is_some()),
+                processors,
                 pids,
             ]
         }
@@ -75,7 +116,8 @@ pub fn render(limits: &Limits, kind: Kind) -> Vec<Write> {
             // v2 counts swap apart from memory.
             let swap = |both: Bytes| bytes(Some(Bytes(both.0.saturating_sub(memory.map_or(0, |memory| memory.0)))));
             let low = memory_reservation.map_or(0, |low| low.0).to_string();
-            let quota = format!("{} {PERIOD_MICROS}", micros.as_deref().unwrap_or("max"));
+            let quota = format!("{} {period}", micros.as_deref().unwrap_or("max"));
+            let weight = cpu_shares.map_or(WEIGHT_DEFAULT, weight_of).to_string();
             vec![
                 asked("memory", "memory.max", bytes(*memory), memory.is_some()),
                 match (memory_and_swap, memory) {
@@ -86,7 +128,9 @@ pub fn render(limits: &Limits, kind: Kind) -> Vec<Write> {
                 asked("memory", "memory.low", low, memory_reservation.is_some()),
                 // A container is one thing: when it runs out of memory, none of it is left behind.
                 chosen("memory", "memory.oom.group", "1".to_owned()),
-                asked("cpu", "cpu.max", quota, micros.is_some()),
+                asked("cpu", "cpu.max", quota, micros.is_some() || has_period),
+                asked("cpu", "cpu.weight", weight, cpu_shares.is_some()),
+                processors,
                 pids,
             ]
         }
@@ -111,6 +155,10 @@ mod tests {
             memory_reservation: Some(Bytes(32 << 20)),
             cpus: Some(NanoCpus(1_500_000_000)),
             pids: Some(50),
+            cpu_shares: Some(2048),
+            cpuset: Some("0-1".to_owned()),
+            memory_swappiness: Some(10),
+            ..Limits::default()
         };
         assert_eq!(
             lines(&limits, Kind::V1),
@@ -118,8 +166,12 @@ mod tests {
                 "memory.limit_in_bytes 67108864",
                 "memory.memsw.limit_in_bytes 100663296",
                 "memory.soft_limit_in_bytes 33554432",
+                "memory.swappiness 10",
+                "memory.oom_control 0",
                 "cpu.cfs_period_us 100000",
                 "cpu.cfs_quota_us 150000",
+                "cpu.shares 2048",
+                "cpuset.cpus 0-1",
                 "pids.max 50",
             ]
         );
@@ -131,6 +183,8 @@ mod tests {
                 "memory.low 33554432",
                 "memory.oom.group 1",
                 "cpu.max 150000 100000",
+                "cpu.weight 79",
+                "cpuset.cpus 0-1",
                 "pids.max 50",
             ]
         );
@@ -163,6 +217,16 @@ mod tests {
         };
         assert_eq!(needed(Kind::V1), ["pids.max"]);
         assert_eq!(needed(Kind::V2), ["memory.oom.group", "pids.max"]);
+    }
+
+    #[test]
+    fn a_quota_of_its_own_period() {
+        let limits = Limits { cpu_period: Some(50_000), cpu_quota: Some(25_000), ..Limits::default() };
+        let v1 = lines(&limits, Kind::V1);
+        assert!(
+            v1.contains(&"cpu.cfs_period_us 50000".to_owned()) && v1.contains(&"cpu.cfs_quota_us 25000".to_owned())
+        );
+        assert!(lines(&limits, Kind::V2).contains(&"cpu.max 25000 50000".to_owned()));
     }
 
     #[test]

@@ -235,7 +235,7 @@ fn relative(cgroup: &Path) -> &Path {
 }
 
 /// A new cpuset is empty, and nothing can join an empty one (cpuset(7)).
-fn inherit_cpuset(parent: &Path, child: &Path) {
+pub(crate) fn inherit_cpuset(parent: &Path, child: &Path) {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         if let Ok(value) = read(&parent.join(file)) {
             drop(write(&child.join(file), value.trim()));

@@ -6,8 +6,10 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 
-use stack_cgroup::{CgroupError, Hierarchy};
+use stack_cgroup::{CgroupError, Devices, Hierarchy};
 use stack_model::{Bytes, Limits, NanoCpus};
+
+const USUAL: Devices<'_> = Devices::Usual { and: &[] };
 
 fn hierarchy() -> Option<Hierarchy> {
     if !nix::unistd::geteuid().is_root() {
@@ -33,7 +35,7 @@ fn limits_are_held_changed_and_gone() {
         pids: Some(20),
         ..Limits::default()
     };
-    let join = hierarchy.create(&cgroup, &limits, false).unwrap();
+    let join = hierarchy.create(&cgroup, &limits, USUAL).unwrap();
     assert!(!join.procs.is_empty());
     assert_eq!(hierarchy.limits(&cgroup).unwrap(), limits);
 
@@ -82,7 +84,7 @@ fn a_process_joins_every_controller_and_blocks_the_removal() {
     let project = project("join");
     let cgroup = project.join("c1");
     hierarchy.ensure_project(&project).unwrap();
-    let join = hierarchy.create(&cgroup, &Limits::default(), false).unwrap();
+    let join = hierarchy.create(&cgroup, &Limits::default(), USUAL).unwrap();
     let mut child = occupy(&join, 0);
     let inside = fs_err::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
     assert_eq!(
@@ -106,13 +108,36 @@ fn memory_below_what_is_used_is_refused_with_a_reason() {
     let cgroup = project.join("c1");
     hierarchy.ensure_project(&project).unwrap();
     let before = Limits { memory: Some(Bytes(128 << 20)), pids: Some(20), ..Limits::default() };
-    let join = hierarchy.create(&cgroup, &before, false).unwrap();
+    let join = hierarchy.create(&cgroup, &before, USUAL).unwrap();
     let mut child = occupy(&join, 24);
     let lower = Limits { memory: Some(Bytes(8 << 20)), ..before.clone() };
     let error = hierarchy.write_limits(&cgroup, &lower).unwrap_err();
     assert!(matches!(error, CgroupError::BelowUsage { usage, .. } if usage.0 > 24 << 20), "{error:?}");
     assert_eq!(hierarchy.limits(&cgroup).unwrap().memory, before.memory);
     assert!(hierarchy.memory_peak(&cgroup).unwrap().0 > 24 << 20);
+    hierarchy.kill(&cgroup).unwrap();
+    child.wait().unwrap();
+    hierarchy.remove(&cgroup).unwrap();
+    hierarchy.remove_project(&project).unwrap();
+}
+
+/// Controllers that few containers need are joined by those that ask, also while they run.
+#[test]
+fn processors_and_rates_are_held_by_those_that_ask() {
+    let Some(hierarchy) = hierarchy() else { return };
+    let project = project("further");
+    let cgroup = project.join("c1");
+    hierarchy.ensure_project(&project).unwrap();
+    let join = hierarchy.create(&cgroup, &Limits::default(), USUAL).unwrap();
+    let mut child = occupy(&join, 0);
+    let status = || fs_err::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let held = |text: &str| text.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t")).map(str::to_owned);
+    let before = held(&status());
+    let one = Limits { cpuset: Some("0".to_owned()), cpu_shares: Some(512), ..Limits::default() };
+    hierarchy.write_limits(&cgroup, &one).unwrap();
+    assert_eq!(held(&status()).as_deref(), Some("0"));
+    hierarchy.write_limits(&cgroup, &Limits::default()).unwrap();
+    assert_eq!(held(&status()), before);
     hierarchy.kill(&cgroup).unwrap();
     child.wait().unwrap();
     hierarchy.remove(&cgroup).unwrap();

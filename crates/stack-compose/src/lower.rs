@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use stack_model::{
-    ContainerSpec, Desired, ImageReference, Limits, Millis, Network, NetworkMode, NetworkName, Power, PullPolicy,
-    RestartPolicy, Service, ServiceName, Volume, VolumeName,
+    ContainerSpec, Desired, ImageReference, Network, NetworkName, Power, Service, ServiceName, Volume, VolumeName,
 };
 
 use crate::keys::{Lowering, SERVICE_KEYS};
@@ -37,7 +36,7 @@ impl Project {
 
     fn lower_service(&self, service: &crate::service::Service) -> Service {
         let mut lowered = Service {
-            container: empty_spec(),
+            container: ContainerSpec::new(ImageReference::new("")),
             replicas: 1,
             depends_on: BTreeMap::new(),
             power: Power::On,
@@ -75,37 +74,5 @@ impl Project {
             origin: self.names.origin(volume.span),
         };
         volumes.map(|(_, volume)| (VolumeName::new(&volume.name), lower(volume))).collect()
-    }
-}
-
-/// What every key fills.
-fn empty_spec() -> ContainerSpec {
-    ContainerSpec {
-        image: ImageReference::new(""),
-        pull_policy: PullPolicy::default(),
-        container_name: None,
-        command: None,
-        entrypoint: None,
-        environment: BTreeMap::new(),
-        working_dir: None,
-        user: None,
-        hostname: None,
-        init: false,
-        tty: false,
-        stdin_open: false,
-        read_only: false,
-        privileged: false,
-        cap_add: std::collections::BTreeSet::new(),
-        cap_drop: std::collections::BTreeSet::new(),
-        limits: Limits::default(),
-        mounts: Vec::new(),
-        files: Vec::new(),
-        network: NetworkMode::None,
-        ports: Vec::new(),
-        labels: BTreeMap::new(),
-        restart: RestartPolicy::default(),
-        stop_signal: None,
-        stop_grace: Millis(0),
-        healthcheck: None,
     }
 }

@@ -19,7 +19,7 @@ use stack_model::{Diagnostic, ProjectName, ProjectSource, short_hex};
 use crate::context::{Cx, read_problem};
 use crate::graph::report_cycles;
 use crate::interpolate::interpolate;
-use crate::keys::{SERVICE_KEYS, resolve_env_files, resolve_label_files};
+use crate::keys::{SERVICE_KEYS, resolve_env_files, resolve_label_files, resolve_seccomp};
 use crate::parse::parse_project;
 use crate::project::{FileSource, Project};
 use crate::report::{Report, Stage};
@@ -163,6 +163,8 @@ fn read_files(project: &mut Project, cx: &mut Cx<'_>) {
         cx.report.stage = Stage::Reading;
         resolve_env_files(service, cx);
         resolve_label_files(service, cx);
+        cx.report.stage = Stage::Running;
+        resolve_seccomp(service, cx);
     }
     cx.report.stage = Stage::Running;
     project.show_environment();

@@ -1,10 +1,13 @@
 //! A service as the file describes it, in the typed long form. One field for each key of `keys/`.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
-use stack_model::{Condition, FileKind, HostPort, Protocol, PullPolicy, RestartPolicy};
+use stack_model::{
+    Blkio, Condition, Device, ExtraHost, FileKind, HostPort, Protocol, PullPolicy, RestartPolicy, Security, Ulimit,
+};
 
 use crate::text::{Span, Spanned};
 
@@ -21,17 +24,32 @@ pub(crate) struct Service {
     /// A program outside the project makes it.
     pub(crate) provided: bool,
 
+    pub(crate) blkio: Blkio,
+    /// Where a weight stands.
+    pub(crate) blkio_weight: Option<Span>,
     pub(crate) cap_add: Vec<Spanned<String>>,
     pub(crate) cap_drop: Vec<Spanned<String>>,
     pub(crate) command: Option<Vec<String>>,
     pub(crate) configs: Vec<FileReference>,
     pub(crate) container_name: Option<Spanned<String>>,
+    pub(crate) cpu_period: Option<Spanned<i64>>,
+    pub(crate) cpu_quota: Option<Spanned<i64>>,
+    pub(crate) cpu_shares: Option<Spanned<i64>>,
     pub(crate) cpus: Option<Spanned<u64>>,
+    pub(crate) cpuset: Option<String>,
     pub(crate) depends_on: IndexMap<String, Dependency>,
     pub(crate) deploy: Option<Deploy>,
+    pub(crate) device_cgroup_rules: Vec<String>,
+    pub(crate) devices: Vec<Device>,
+    pub(crate) dns: Vec<IpAddr>,
+    pub(crate) dns_opt: Vec<String>,
+    pub(crate) dns_search: Vec<String>,
+    pub(crate) domainname: Option<String>,
     pub(crate) entrypoint: Option<Vec<String>>,
     pub(crate) env_file: Vec<EnvFile>,
     pub(crate) environment: IndexMap<String, Spanned<Option<String>>>,
+    pub(crate) extra_hosts: Vec<ExtraHost>,
+    pub(crate) group_add: Vec<String>,
     pub(crate) healthcheck: Option<Healthcheck>,
     pub(crate) hostname: Option<Spanned<String>>,
     pub(crate) image: Option<Spanned<String>>,
@@ -40,10 +58,13 @@ pub(crate) struct Service {
     pub(crate) labels: IndexMap<String, String>,
     pub(crate) mem_limit: Option<Spanned<u64>>,
     pub(crate) mem_reservation: Option<Spanned<u64>>,
+    pub(crate) mem_swappiness: Option<Spanned<i64>>,
     /// `None` inside: without limit.
     pub(crate) memswap_limit: Option<Spanned<Option<u64>>>,
     pub(crate) network_mode: Option<Spanned<HostOrNone>>,
     pub(crate) networks: Option<IndexMap<String, Attachment>>,
+    pub(crate) oom_kill_disable: Option<Spanned<bool>>,
+    pub(crate) oom_score_adj: Option<Spanned<i64>>,
     pub(crate) pids_limit: Option<Spanned<i64>>,
     pub(crate) ports: Vec<Port>,
     pub(crate) privileged: Option<bool>,
@@ -52,13 +73,19 @@ pub(crate) struct Service {
     pub(crate) read_only: Option<bool>,
     pub(crate) restart: Option<Spanned<RestartPolicy>>,
     pub(crate) scale: Option<Spanned<u32>>,
+    /// The file that `security` takes its filter from.
+    pub(crate) seccomp_file: Option<Spanned<PathBuf>>,
     pub(crate) secrets: Vec<FileReference>,
+    pub(crate) security: Security,
+    pub(crate) shm_size: Option<Spanned<u64>>,
     pub(crate) stdin_open: Option<bool>,
     /// Nanoseconds.
     pub(crate) stop_grace_period: Option<Spanned<u64>>,
     pub(crate) stop_signal: Option<Spanned<(String, i32)>>,
+    pub(crate) sysctls: IndexMap<String, String>,
     pub(crate) tmpfs: Vec<Tmpfs>,
     pub(crate) tty: Option<bool>,
+    pub(crate) ulimits: BTreeMap<String, Ulimit>,
     pub(crate) user: Option<String>,
     pub(crate) volumes: Vec<VolumeMount>,
     pub(crate) working_dir: Option<String>,

@@ -44,9 +44,11 @@ impl Resolvers {
         cached.1.clone()
     }
 
-    /// The first answer of any resolver, in their order; `None` if none answers.
-    pub(crate) async fn ask(&self, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
-        for resolver in self.current() {
+    /// The first answer of any resolver, in their order; `None` if none answers. `own` stand in place of the host's.
+    pub(crate) async fn ask(&self, packet: &[u8], transport: Transport, own: &[IpAddr]) -> Option<Vec<u8>> {
+        let own: Vec<SocketAddr> = own.iter().map(|address| SocketAddr::new(*address, PORT)).collect();
+        let resolvers = if own.is_empty() { self.current() } else { own };
+        for resolver in resolvers {
             let asked = async {
                 match transport {
                     Transport::Udp => ask_udp(resolver, packet).await,

@@ -152,6 +152,11 @@ struct Client {
 }
 
 impl Client {
+    /// The resolvers that the container was given.
+    fn servers(&self) -> Vec<std::net::IpAddr> {
+        self.zone().map(|zone| zone.servers.clone()).unwrap_or_default()
+    }
+
     fn zone(&self) -> Option<Arc<Zone>> {
         self.shared.names.borrow().zones.get(&self.id).map(Arc::clone)
     }
@@ -180,7 +185,7 @@ impl Client {
         match self.answer(packet, transport)? {
             Answer::Reply(bytes) => Some(bytes),
             Answer::Ignore => None,
-            Answer::Forward => match self.shared.resolvers.ask(packet, transport).await {
+            Answer::Forward => match self.shared.resolvers.ask(packet, transport, &self.servers()).await {
                 Some(bytes) => Some(bytes),
                 None => failure(packet, ResponseCode::ServFail, transport),
             },

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use stack_model::{Container, FileKind, NetworkMode};
+use stack_model::{Container, Dns, FileKind, NetworkMode, Process};
 
 use crate::failure::FilesError;
 
@@ -70,23 +70,84 @@ fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     file.write_all(content)
 }
 
-/// `/etc/hosts`: loopback and the container's own name on each of its addresses.
+/// `/etc/hosts`: loopback, the container's own name on each of its addresses, and what the file adds.
 fn hosts(container: &Container) -> String {
     let mut text = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    let Process { hostname, domainname, extra_hosts, .. } = &container.process;
+    let full = domainname.as_ref().map_or_else(String::new, |domain| format!("{hostname}.{domain} "));
+    // Writing to a String cannot fail.
     for endpoint in &container.endpoints {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{}\t{}", endpoint.address.addr(), container.process.hostname);
+        let _ = writeln!(text, "{}\t{full}{hostname}", endpoint.address.addr());
+    }
+    for (name, address) in extra_hosts {
+        let _ = writeln!(text, "{address}\t{name}");
     }
     text
 }
 
-/// `/etc/resolv.conf`: the project's own server, except on the host's network.
+/// `/etc/resolv.conf`: the project's own server, which asks the others; where there is no network of its own the others
+/// themselves.
 fn resolv_conf(container: &Container) -> String {
-    match container.spec.network {
-        NetworkMode::Attached(_) => "nameserver 127.0.0.11\noptions ndots:0\n".to_owned(),
-        NetworkMode::None => String::new(),
-        NetworkMode::Host => {
+    let Dns { servers, search, options } = &container.spec.dns;
+    let own: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+    let mut text = match container.spec.network {
+        NetworkMode::Attached(_) => "nameserver 127.0.0.11\n".to_owned(),
+        NetworkMode::Host if own.is_empty() => {
             HOST_RESOLV_CONF.iter().find_map(|path| fs_err::read_to_string(path).ok()).unwrap_or_default()
         }
+        NetworkMode::None | NetworkMode::Host => own,
+    };
+    let mut options = options.clone();
+    if matches!(container.spec.network, NetworkMode::Attached(_)) && !options.iter().any(|it| it.starts_with("ndots:"))
+    {
+        options.push("ndots:0".to_owned());
+    }
+    // The last line of a kind is the one that counts (resolv.conf(5)).
+    for (word, list) in [("search", search), ("options", &options)] {
+        if !list.is_empty() {
+            let _ = writeln!(text, "{word} {}", list.join(" "));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(spec: serde_json::Value) -> Container {
+        let record = serde_json::json!({
+            "schema": 1, "id": "c1", "name": "p-a-1", "service": "a", "index": 1, "spec": spec, "restart_request": 0,
+            "image": "i", "layers": [], "mounts": [], "created": 0, "endpoints": [{
+                "network": "default", "bridge": "b", "host_interface": "h", "interface": "eth0",
+                "address": "10.0.0.2/24", "gateway": null, "mac": [2, 66, 10, 0, 0, 2], "names": [], "internal": false,
+            }],
+            "process": {
+                "argv": ["a"], "env": [], "cwd": "/", "user": "", "hostname": "web", "domainname": "example.org",
+                "extra_hosts": [["host.docker.internal", "10.0.0.1"]], "stop_signal": 15,
+            },
+        });
+        serde_json::from_value(record).unwrap()
+    }
+
+    fn spec(network: serde_json::Value) -> serde_json::Value {
+        serde_json::json!({
+            "image": "i", "network": network, "stop_grace": 0,
+            "dns": { "servers": ["9.9.9.9"], "search": ["a.test"], "options": ["timeout:1"] },
+        })
+    }
+
+    #[test]
+    fn hosts_have_the_full_name_and_further_lines() {
+        let text = hosts(&container(spec(serde_json::json!({ "attached": {} }))));
+        assert!(text.ends_with("10.0.0.2\tweb.example.org web\n10.0.0.1\thost.docker.internal\n"), "{text}");
+    }
+
+    #[test]
+    fn servers_are_asked_by_ours_or_by_the_container() {
+        let attached = resolv_conf(&container(spec(serde_json::json!({ "attached": {} }))));
+        assert_eq!(attached, "nameserver 127.0.0.11\nsearch a.test\noptions timeout:1 ndots:0\n");
+        let host = resolv_conf(&container(spec(serde_json::json!("host"))));
+        assert_eq!(host, "nameserver 9.9.9.9\nsearch a.test\noptions timeout:1\n");
     }
 }

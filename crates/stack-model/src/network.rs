@@ -75,7 +75,7 @@ impl Names {
         for (name, addresses) in view.networks.iter().filter_map(|network| self.networks.get(network)).flatten() {
             hosts.entry(name.clone()).or_default().extend(addresses);
         }
-        Zone { hosts, forward: view.forward }
+        Zone { hosts, forward: view.forward, servers: view.servers.clone() }
     }
 }
 
@@ -86,6 +86,9 @@ pub struct View {
     pub networks: Vec<NetworkName>,
     /// Pass other names on to the host's resolvers. Not on internal networks (CVE-2024-29018).
     pub forward: bool,
+    /// Resolvers instead of the host's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<IpAddr>,
 }
 
 /// What one container can look up.
@@ -95,4 +98,6 @@ pub struct Zone {
     pub hosts: Hosts,
     /// Pass other names on to the host's resolvers.
     pub forward: bool,
+    /// Resolvers instead of the host's.
+    pub servers: Vec<IpAddr>,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
@@ -103,6 +103,12 @@ pub struct Process {
     pub user: String,
     /// Host name.
     pub hostname: String,
+    /// NIS domain.
+    #[serde(default)]
+    pub domainname: Option<String>,
+    /// Further lines of `/etc/hosts`.
+    #[serde(default)]
+    pub extra_hosts: Vec<(String, IpAddr)>,
     /// Signal that asks it to stop.
     pub stop_signal: i32,
 }

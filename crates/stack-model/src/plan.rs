@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Condition, Container, ContainerId, Failure, IfName, ImageReference, Limits, Millis, Names, NetworkName, Now,
+    Blkio, Condition, Container, ContainerId, Failure, IfName, ImageReference, Limits, Millis, Names, NetworkName, Now,
     Origin, Ruleset, ServiceName, VolumeName,
 };
 
@@ -133,7 +133,7 @@ pub enum Action {
         /// Which.
         id: ContainerId,
         /// The limits.
-        limits: Limits,
+        limits: Box<Limits>,
     },
     /// Change what is written down about a container, with no effect on its process.
     UpdateRecord(Box<Container>),
@@ -330,7 +330,20 @@ struct LimitWords<'a>(&'a Limits);
 
 impl fmt::Display for LimitWords<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Limits { memory, memory_and_swap, memory_reservation, cpus, pids } = self.0;
+        let Limits {
+            memory,
+            memory_and_swap,
+            memory_reservation,
+            cpus,
+            pids,
+            cpu_shares,
+            cpu_period,
+            cpu_quota,
+            cpuset,
+            memory_swappiness,
+            oom_kill_disable,
+            blkio,
+        } = self.0;
         let bytes = [("memory", memory), ("memswap", memory_and_swap), ("reservation", memory_reservation)];
         for (name, value) in bytes {
             if let Some(value) = value {
@@ -342,6 +355,22 @@ impl fmt::Display for LimitWords<'_> {
         }
         if let Some(pids) = pids {
             write!(f, " pids {pids}")?;
+        }
+        let numbers =
+            [("shares", cpu_shares), ("period", cpu_period), ("quota", cpu_quota), ("swappiness", memory_swappiness)];
+        for (name, value) in numbers {
+            if let Some(value) = value {
+                write!(f, " {name} {value}")?;
+            }
+        }
+        if let Some(cpuset) = cpuset {
+            write!(f, " cpuset {cpuset}")?;
+        }
+        if *oom_kill_disable {
+            f.write_str(" no-oom-kill")?;
+        }
+        if *blkio != Blkio::default() {
+            f.write_str(" blkio")?;
         }
         Ok(())
     }

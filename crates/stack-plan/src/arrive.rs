@@ -264,7 +264,7 @@ impl<'a> Arrive<'_, 'a> {
         }
         let is_limit = |change: &&Change| LIMIT_FIELDS.contains(&change.field.as_str());
         let limits: Vec<Change> = replica.changes.iter().filter(is_limit).cloned().collect();
-        let action = Action::WriteLimits { id: record.id.clone(), limits: new.clone() };
+        let action = Action::WriteLimits { id: record.id.clone(), limits: Box::new(new.clone()) };
         let reason = self.change_reason(replica, &limits);
         let Some(written) = self.draft.push(replica.key(), action, reason, []) else { return };
         let rest: Vec<Change> = replica.changes.iter().filter(|change| !is_limit(change)).cloned().collect();
@@ -312,7 +312,20 @@ impl<'a> Arrive<'_, 'a> {
 }
 
 /// The fields of [`stack_model::Limits`] as the file calls them.
-const LIMIT_FIELDS: [&str; 5] = ["mem_limit", "memswap_limit", "mem_reservation", "cpus", "pids_limit"];
+const LIMIT_FIELDS: [&str; 12] = [
+    "mem_limit",
+    "memswap_limit",
+    "mem_reservation",
+    "cpus",
+    "pids_limit",
+    "cpu_shares",
+    "cpu_period",
+    "cpu_quota",
+    "cpuset",
+    "mem_swappiness",
+    "oom_kill_disable",
+    "blkio_config",
+];
 
 fn is_on(container: &Container, network: &NetworkName) -> bool {
     container.endpoints.iter().any(|endpoint| endpoint.network == *network)

@@ -1,7 +1,7 @@
 //! What a change of each field costs. Every structure is taken apart without `..`: a new field does not compile until
 //! someone decides its class here.
 
-use stack_model::{Attachment, ContainerSpec, Effect, FileKind, Limits, NetworkMode};
+use stack_model::{Attachment, ContainerSpec, Dns, Effect, FileKind, Limits, NetworkMode};
 
 use crate::words;
 
@@ -23,6 +23,7 @@ pub fn compare(old: &ContainerSpec, new: &ContainerSpec) -> Vec<Change> {
     if old == new {
         return Vec::new();
     }
+    fields_that_are_compared(old);
     let mut changes = Vec::new();
     compare_process(old, new, &mut changes);
     compare_surroundings(old, new, &mut changes);
@@ -40,25 +41,36 @@ fn note(changes: &mut Vec<Change>, field: &str, effect: Effect, values: [String;
     changes.push(Change { field: field.to_owned(), effect, old, new });
 }
 
-fn compare_process(old: &ContainerSpec, new: &ContainerSpec, changes: &mut Vec<Change>) {
-    // The other half of the fields is named here only so that the pattern is complete; see `compare_surroundings`.
+/// Every field is compared below. This does nothing; a field that is not named here does not compile.
+fn fields_that_are_compared(spec: &ContainerSpec) {
     let ContainerSpec {
-        image,
-        pull_policy,
-        container_name,
-        command,
-        entrypoint,
-        environment,
-        working_dir,
-        user,
-        hostname,
-        init,
-        tty,
-        stdin_open,
-        read_only,
-        privileged,
-        cap_add,
-        cap_drop,
+        image: _,
+        pull_policy: _,
+        container_name: _,
+        command: _,
+        entrypoint: _,
+        environment: _,
+        working_dir: _,
+        user: _,
+        hostname: _,
+        domainname: _,
+        extra_hosts: _,
+        dns: _,
+        group_add: _,
+        ulimits: _,
+        sysctls: _,
+        shm_size: _,
+        oom_score_adj: _,
+        security: _,
+        devices: _,
+        device_cgroup_rules: _,
+        init: _,
+        tty: _,
+        stdin_open: _,
+        read_only: _,
+        privileged: _,
+        cap_add: _,
+        cap_drop: _,
         limits: _,
         mounts: _,
         files: _,
@@ -69,47 +81,58 @@ fn compare_process(old: &ContainerSpec, new: &ContainerSpec, changes: &mut Vec<C
         stop_signal: _,
         stop_grace: _,
         healthcheck: _,
-    } = old;
-    if *image != new.image {
-        note(changes, "image", Effect::Replace, [words::short(image.as_str()), words::short(new.image.as_str())]);
+    } = spec;
+}
+
+fn compare_process(old: &ContainerSpec, new: &ContainerSpec, changes: &mut Vec<Change>) {
+    if old.image != new.image {
+        note(changes, "image", Effect::Replace, [words::short(old.image.as_str()), words::short(new.image.as_str())]);
     }
-    if *pull_policy != new.pull_policy {
-        let values = [words::pull_policy(*pull_policy), words::pull_policy(new.pull_policy)];
+    if old.pull_policy != new.pull_policy {
+        let values = [words::pull_policy(old.pull_policy), words::pull_policy(new.pull_policy)];
         note(changes, "pull_policy", Effect::Live, values);
     }
     let texts = [
-        ("container_name", container_name, &new.container_name),
-        ("working_dir", working_dir, &new.working_dir),
-        ("user", user, &new.user),
-        ("hostname", hostname, &new.hostname),
+        ("container_name", &old.container_name, &new.container_name),
+        ("working_dir", &old.working_dir, &new.working_dir),
+        ("user", &old.user, &new.user),
+        ("hostname", &old.hostname, &new.hostname),
+        ("domainname", &old.domainname, &new.domainname),
     ];
     for (field, old, new) in texts.into_iter().filter(|(_, old, new)| old != new) {
         note(changes, field, Effect::Replace, [words::optional(old.as_ref()), words::optional(new.as_ref())]);
     }
-    for (field, old, new) in [("command", command, &new.command), ("entrypoint", entrypoint, &new.entrypoint)] {
+    for (field, old, new) in [("command", &old.command, &new.command), ("entrypoint", &old.entrypoint, &new.entrypoint)]
+    {
         if old != new {
             note(changes, field, Effect::Replace, [words::arguments(old.as_ref()), words::arguments(new.as_ref())]);
         }
     }
-    let names = environment.keys().chain(new.environment.keys().filter(|name| !environment.contains_key(*name)));
+    let names =
+        old.environment.keys().chain(new.environment.keys().filter(|name| !old.environment.contains_key(*name)));
     for name in names {
-        let (before, after) = (environment.get(name), new.environment.get(name));
+        let (before, after) = (old.environment.get(name), new.environment.get(name));
         if before != after {
             let values = [words::variable(name, before), words::variable(name, after)];
             note(changes, &format!("environment.{name}"), Effect::Replace, values);
         }
     }
     let switches = [
-        ("init", *init, new.init),
-        ("tty", *tty, new.tty),
-        ("stdin_open", *stdin_open, new.stdin_open),
-        ("read_only", *read_only, new.read_only),
-        ("privileged", *privileged, new.privileged),
+        ("init", old.init, new.init),
+        ("tty", old.tty, new.tty),
+        ("stdin_open", old.stdin_open, new.stdin_open),
+        ("read_only", old.read_only, new.read_only),
+        ("privileged", old.privileged, new.privileged),
     ];
     for (field, old, new) in switches.into_iter().filter(|(_, old, new)| old != new) {
         note(changes, field, Effect::Replace, [old.to_string(), new.to_string()]);
     }
-    for (field, old, new) in [("cap_add", cap_add, &new.cap_add), ("cap_drop", cap_drop, &new.cap_drop)] {
+    let sets = [
+        ("cap_add", &old.cap_add, &new.cap_add),
+        ("cap_drop", &old.cap_drop, &new.cap_drop),
+        ("group_add", &old.group_add, &new.group_add),
+    ];
+    for (field, old, new) in sets {
         if old != new {
             note(changes, field, Effect::Replace, [words::set(old), words::set(new)]);
         }
@@ -119,6 +142,8 @@ fn compare_process(old: &ContainerSpec, new: &ContainerSpec, changes: &mut Vec<C
 fn compare_surroundings(old: &ContainerSpec, new: &ContainerSpec, changes: &mut Vec<Change>) {
     compare_limits(&old.limits, &new.limits, changes);
     compare_mounts(old, new, changes);
+    compare_confinement(old, new, changes);
+    compare_names(old, new, changes);
     compare_network(&old.network, &new.network, changes);
     // Which order ports stand in means nothing.
     let sorted = |spec: &ContainerSpec| {
@@ -154,7 +179,20 @@ fn compare_surroundings(old: &ContainerSpec, new: &ContainerSpec, changes: &mut 
 }
 
 fn compare_limits(old: &Limits, new: &Limits, changes: &mut Vec<Change>) {
-    let Limits { memory, memory_and_swap, memory_reservation, cpus, pids } = old;
+    let Limits {
+        memory,
+        memory_and_swap,
+        memory_reservation,
+        cpus,
+        pids,
+        cpu_shares,
+        cpu_period,
+        cpu_quota,
+        cpuset,
+        memory_swappiness,
+        oom_kill_disable,
+        blkio,
+    } = old;
     let bytes = [
         ("mem_limit", memory, &new.memory),
         ("memswap_limit", memory_and_swap, &new.memory_and_swap),
@@ -168,6 +206,85 @@ fn compare_limits(old: &Limits, new: &Limits, changes: &mut Vec<Change>) {
     }
     if *pids != new.pids {
         note(changes, "pids_limit", Effect::Live, [words::optional(pids.as_ref()), words::optional(new.pids.as_ref())]);
+    }
+    let numbers = [
+        ("cpu_shares", cpu_shares, &new.cpu_shares),
+        ("cpu_period", cpu_period, &new.cpu_period),
+        ("cpu_quota", cpu_quota, &new.cpu_quota),
+        ("mem_swappiness", memory_swappiness, &new.memory_swappiness),
+    ];
+    for (field, old, new) in numbers.into_iter().filter(|(_, old, new)| old != new) {
+        note(changes, field, Effect::Live, [words::optional(old.as_ref()), words::optional(new.as_ref())]);
+    }
+    if *cpuset != new.cpuset {
+        let values = [words::optional(cpuset.as_ref()), words::optional(new.cpuset.as_ref())];
+        note(changes, "cpuset", Effect::Live, values);
+    }
+    if *oom_kill_disable != new.oom_kill_disable {
+        let values = [oom_kill_disable.to_string(), new.oom_kill_disable.to_string()];
+        note(changes, "oom_kill_disable", Effect::Live, values);
+    }
+    if *blkio != new.blkio {
+        note(changes, "blkio_config", Effect::Live, [words::blkio(blkio), words::blkio(&new.blkio)]);
+    }
+}
+
+/// What the kernel is told about the process and its namespaces when it begins.
+fn compare_confinement(old: &ContainerSpec, new: &ContainerSpec, changes: &mut Vec<Change>) {
+    let names = old.ulimits.keys().chain(new.ulimits.keys().filter(|name| !old.ulimits.contains_key(*name)));
+    for name in names {
+        let (before, after) = (old.ulimits.get(name), new.ulimits.get(name));
+        if before != after {
+            note(changes, &format!("ulimits.{name}"), Effect::Replace, [words::ulimit(before), words::ulimit(after)]);
+        }
+    }
+    let names = old.sysctls.keys().chain(new.sysctls.keys().filter(|name| !old.sysctls.contains_key(*name)));
+    for name in names {
+        if old.sysctls.get(name) != new.sysctls.get(name) {
+            let values = [words::entry(&old.sysctls, name), words::entry(&new.sysctls, name)];
+            note(changes, &format!("sysctls.{name}"), Effect::Replace, values);
+        }
+    }
+    if old.shm_size != new.shm_size {
+        let values = [words::optional(old.shm_size.as_ref()), words::optional(new.shm_size.as_ref())];
+        note(changes, "shm_size", Effect::Replace, values);
+    }
+    if old.oom_score_adj != new.oom_score_adj {
+        let values = [old.oom_score_adj.to_string(), new.oom_score_adj.to_string()];
+        note(changes, "oom_score_adj", Effect::Replace, values);
+    }
+    if old.security != new.security {
+        note(
+            changes,
+            "security_opt",
+            Effect::Replace,
+            [words::security(&old.security), words::security(&new.security)],
+        );
+    }
+    if old.devices != new.devices {
+        note(changes, "devices", Effect::Replace, [words::devices(&old.devices), words::devices(&new.devices)]);
+    }
+    if old.device_cgroup_rules != new.device_cgroup_rules {
+        let values = [words::list(&old.device_cgroup_rules), words::list(&new.device_cgroup_rules)];
+        note(changes, "device_cgroup_rules", Effect::Replace, values);
+    }
+}
+
+/// What stands in `/etc/hosts` and `/etc/resolv.conf`. Programs read both once.
+fn compare_names(old: &ContainerSpec, new: &ContainerSpec, changes: &mut Vec<Change>) {
+    if old.extra_hosts != new.extra_hosts {
+        let values = [words::extra_hosts(&old.extra_hosts), words::extra_hosts(&new.extra_hosts)];
+        note(changes, "extra_hosts", Effect::Replace, values);
+    }
+    let Dns { servers, search, options } = &old.dns;
+    let printed = |servers: &[std::net::IpAddr]| servers.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let lists = [
+        ("dns", printed(servers), printed(&new.dns.servers)),
+        ("dns_search", search.clone(), new.dns.search.clone()),
+        ("dns_opt", options.clone(), new.dns.options.clone()),
+    ];
+    for (field, old, new) in lists.into_iter().filter(|(_, old, new)| old != new) {
+        note(changes, field, Effect::Replace, [words::list(&old), words::list(&new)]);
     }
 }
 

@@ -1,12 +1,12 @@
 //! What a new container is: specification and image configuration merged, every choice made.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use stack_model::{
-    Attachment, Container, ContainerId, ContainerSpec, Endpoint, Failure, Fault, Healthcheck, IfName, ImageConfig,
-    ImageFacts, Key, Mount, MountSource, NetworkMode, NetworkName, Probe, Process, PublishedPort, ResolvedMount,
-    ResolvedSource, Until, VolumeName, short_hex,
+    Attachment, Container, ContainerId, ContainerSpec, Endpoint, Failure, Fault, Healthcheck, HostAddress, IfName,
+    ImageConfig, ImageFacts, Key, Mount, MountSource, NetworkMode, NetworkName, Probe, Process, PublishedPort,
+    ResolvedMount, ResolvedSource, Until, VolumeName, short_hex,
 };
 
 use crate::RECORD_SCHEMA;
@@ -92,8 +92,9 @@ fn fresh<'a>(
     let Some(facts) = frame.observed.images.get(&spec.image) else { return Err(lacking_image(replica.service)) };
     check_volumes(frame, replica.slot, spec)?;
     let id = new_id(frame, replica.slot);
-    let process = process(spec, &facts.config, &id).map_err(Until::Failed)?;
+    let mut process = process(spec, &facts.config, &id).map_err(Until::Failed)?;
     let (endpoints, holders) = endpoints(replica, &id, container_name(frame, replica).as_str(), segments, allot)?;
+    process.extra_hosts = extra_hosts(spec, &endpoints, segments);
     let previous = replica.current.map(|current| &current.container.ports).cloned().unwrap_or_default();
     let ports = decide_ports(spec, replica.slot, &endpoints, &previous, &mut allot.ports).map_err(Until::Failed)?;
     let container = Container {
@@ -174,6 +175,9 @@ pub(crate) fn process(spec: &ContainerSpec, image: &ImageConfig, id: &ContainerI
         cwd: spec.working_dir.clone().or(image_cwd).unwrap_or_else(|| "/".to_owned()),
         user: spec.user.clone().unwrap_or_else(|| image.user.clone()),
         hostname,
+        domainname: spec.domainname.clone(),
+        // On which address the host is depends on the networks.
+        extra_hosts: Vec::new(),
         stop_signal: stop_signal(spec, Some(image)),
     })
 }
@@ -327,6 +331,19 @@ fn host_interface(id: &ContainerId, place: usize) -> IfName {
 fn names(service: &str, name: &str, id: &ContainerId, attachment: &Attachment) -> BTreeSet<String> {
     let own = [service, name, id.short()].into_iter().map(str::to_owned);
     own.chain(attachment.aliases.iter().cloned()).collect()
+}
+
+/// Further names of hosts. The host itself is the bridge of the network with the way out, else that of any network, else
+/// it is at home.
+fn extra_hosts(spec: &ContainerSpec, endpoints: &[Endpoint], segments: &Segments<'_>) -> Vec<(String, IpAddr)> {
+    let out = endpoints.iter().find_map(|endpoint| endpoint.gateway);
+    let bridge = || Some(segments.get(&endpoints.first()?.network)?.plan.gateway.addr());
+    let host = IpAddr::V4(out.or_else(bridge).unwrap_or(Ipv4Addr::LOCALHOST));
+    let address = |host_address: HostAddress| match host_address {
+        HostAddress::Ip(address) => address,
+        HostAddress::Gateway => host,
+    };
+    spec.extra_hosts.iter().map(|extra| (extra.name.clone(), address(extra.address))).collect()
 }
 
 /// The address that published ports lead to: on the network with the way out, as docker has it.

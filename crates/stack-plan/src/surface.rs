@@ -184,5 +184,6 @@ fn view(container: &Container) -> View {
     View {
         networks: container.endpoints.iter().map(|endpoint| endpoint.network.clone()).collect(),
         forward: container.endpoints.iter().any(|endpoint| !endpoint.internal),
+        servers: container.spec.dns.servers.clone(),
     }
 }

@@ -229,6 +229,8 @@ fn soften(changes: &mut [Change], container: &Container, service: &Service, fact
     }
     let Ok(mut process) = resolve::process(&service.container, &facts.config, &container.id) else { return };
     process.stop_signal = container.process.stop_signal;
+    process.domainname.clone_from(&container.process.domainname);
+    process.extra_hosts.clone_from(&container.process.extra_hosts);
     if process == container.process {
         for change in changes.iter_mut().filter(|change| is_process(&change.field)) {
             change.effect = Effect::Live;

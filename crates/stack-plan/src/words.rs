@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use stack_model::{
-    FileMount, Healthcheck, HostPort, Mount, MountSource, NetworkMode, PortSpec, Probe, Protocol, PullPolicy,
-    RestartPolicy,
+    Blkio, Device, ExtraHost, FileMount, Healthcheck, HostAddress, HostPort, Mount, MountSource, NetworkMode, PortSpec,
+    Probe, Protocol, PullPolicy, RestartPolicy, Seccomp, Security, Ulimit, short_hex,
 };
 
 /// Longest value in a plan line, in characters.
@@ -48,6 +48,68 @@ pub(crate) fn variable(name: &str, value: Option<&Option<String>>) -> String {
 pub(crate) fn set(values: &BTreeSet<String>) -> String {
     let list: Vec<&str> = values.iter().map(String::as_str).collect();
     short(&format!("[{}]", list.join(", ")))
+}
+
+/// Texts as a list.
+pub(crate) fn list(values: &[String]) -> String {
+    if values.is_empty() { "none".to_owned() } else { short(&format!("[{}]", values.join(", "))) }
+}
+
+/// A limit of getrlimit(2): `soft:hard` where they differ.
+pub(crate) fn ulimit(limit: Option<&Ulimit>) -> String {
+    match limit {
+        None => "none".to_owned(),
+        Some(Ulimit { soft, hard }) if soft == hard => soft.to_string(),
+        Some(Ulimit { soft, hard }) => format!("{soft}:{hard}"),
+    }
+}
+
+/// Security options as the file writes them; of a profile, the hash of its text.
+pub(crate) fn security(security: &Security) -> String {
+    let Security { seccomp, no_new_privileges, unmask } = security;
+    let seccomp = match seccomp {
+        Seccomp::Standard => None,
+        Seccomp::Unconfined => Some("seccomp=unconfined".to_owned()),
+        Seccomp::Profile(text) => Some(format!("seccomp={}", short_hex(&[text], 8))),
+    };
+    let words = [no_new_privileges.then(|| "no-new-privileges".to_owned()), seccomp];
+    let unmask = unmask.then(|| "systempaths=unconfined".to_owned());
+    list(&words.into_iter().chain([unmask]).flatten().collect::<Vec<_>>())
+}
+
+/// Devices in the short form.
+pub(crate) fn devices(devices: &[Device]) -> String {
+    let word = |Device { source, target, permissions }: &Device| {
+        let source = source.display().to_string();
+        match (source == *target, permissions == "rwm") {
+            (true, true) => source,
+            (false, true) => format!("{source}:{target}"),
+            (_, false) => format!("{source}:{target}:{permissions}"),
+        }
+    };
+    list(&devices.iter().map(word).collect::<Vec<_>>())
+}
+
+/// Further hosts as the file writes them.
+pub(crate) fn extra_hosts(hosts: &[ExtraHost]) -> String {
+    let word = |host: &ExtraHost| match host.address {
+        HostAddress::Ip(address) => format!("{}={address}", host.name),
+        HostAddress::Gateway => format!("{}=host-gateway", host.name),
+    };
+    list(&hosts.iter().map(word).collect::<Vec<_>>())
+}
+
+/// What is said about block devices.
+pub(crate) fn blkio(blkio: &Blkio) -> String {
+    let Blkio { weight, weight_device, read_bps, write_bps, read_iops, write_iops } = blkio;
+    let mut words: Vec<String> = weight.iter().map(|weight| format!("weight {weight}")).collect();
+    words.extend(weight_device.iter().map(|(path, weight)| format!("{} weight {weight}", path.display())));
+    let rates =
+        [("read_bps", read_bps), ("write_bps", write_bps), ("read_iops", read_iops), ("write_iops", write_iops)];
+    for (name, table) in rates {
+        words.extend(table.iter().map(|(path, rate)| format!("{} {name} {rate}", path.display())));
+    }
+    list(&words)
 }
 
 /// Published ports in the short form.

@@ -56,7 +56,7 @@ pub fn run_exec(
 ) -> Result<i32, RuntimeError> {
     let adopted = record::adopt(layout, project, &container.id)?.ok_or(RuntimeError::NotRunning)?;
     sealed::ensure().map_err(RuntimeError::Spawner)?;
-    let process = enter::render(container, options);
+    let process = enter::render(container, options)?;
     let procs = enter::cgroup_procs(hierarchy, layout, project, container);
     let placement = Placement { container: adopted.pidfd.as_fd(), cgroup_procs: procs, kept: 3 };
     run_process(&placement, &process, options.tty, false, &|_| Ok(()), &|_| None)

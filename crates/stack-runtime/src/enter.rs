@@ -8,7 +8,7 @@ use stack_cgroup::Hierarchy;
 use stack_model::{Container, Layout, ProjectName};
 
 use crate::error::{StepFailure, shown};
-use crate::spec::{ProcessSpec, Security, UserSpec, render_process};
+use crate::spec::{ProcessSpec, UserSpec, render_process};
 use crate::users::Identity;
 use crate::{RuntimeError, Spawner, Started, init, process, record};
 
@@ -107,15 +107,16 @@ pub struct ExecOptions {
     pub privileged: bool,
     /// Give it a terminal.
     pub tty: bool,
-    /// How far it is trusted: as the container itself is.
-    pub security: Security,
 }
 
-/// Renders what is executed.
-pub(crate) fn render(container: &Container, options: &ExecOptions) -> ProcessSpec {
+/// Renders what is executed. It is trusted as far as the container itself is.
+///
+/// # Errors
+/// The container's profile of system calls is not one.
+pub(crate) fn render(container: &Container, options: &ExecOptions) -> Result<ProcessSpec, RuntimeError> {
     let mut source = container.clone();
     source.spec.privileged |= options.privileged;
-    let mut process = render_process(&source, options.security);
+    let mut process = render_process(&source)?;
     for (name, value) in &options.env {
         process.env.retain(|(have, _)| have != name);
         process.env.push((name.clone(), value.clone()));
@@ -124,13 +125,13 @@ pub(crate) fn render(container: &Container, options: &ExecOptions) -> ProcessSpe
         process.env.push(("TERM".to_owned(), "xterm".to_owned()));
     }
     process.argv.clone_from(&options.argv);
-    if let Some(user) = &options.user {
-        process.user = UserSpec::Named(user.clone());
+    if let (Some(asked), UserSpec::Named { user, .. }) = (&options.user, &mut process.user) {
+        user.clone_from(asked);
     }
     if let Some(cwd) = &options.cwd {
         process.cwd.clone_from(cwd);
     }
-    process
+    Ok(process)
 }
 
 /// The files through which a process joins a container's cgroups.
@@ -157,5 +158,5 @@ pub fn exec_quietly(
     let adopted = record::adopt(layout, project, &container.id)?.ok_or(RuntimeError::NotRunning)?;
     let options = ExecOptions { argv, ..ExecOptions::default() };
     let procs = cgroup_procs(hierarchy, layout, project, container);
-    spawner.enter(adopted.pidfd.as_fd(), render(container, &options), procs, output.as_fd())
+    spawner.enter(adopted.pidfd.as_fd(), render(container, &options)?, procs, output.as_fd())
 }

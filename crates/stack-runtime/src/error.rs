@@ -26,6 +26,12 @@ pub enum RuntimeError {
     /// Its cgroup.
     #[error("cannot limit the container")]
     Cgroup(#[from] stack_cgroup::CgroupError),
+    /// A device of the host.
+    #[error("cannot give it a device")]
+    Device(#[source] io::Error),
+    /// Its profile of system calls.
+    #[error("its seccomp profile: {0}")]
+    Profile(String),
     /// A step inside the new process failed.
     #[error("{0}")]
     Init(StepFailure),
@@ -148,7 +154,11 @@ impl RuntimeError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Signal { source, .. } if source.raw_os_error() == Some(nix::libc::EINVAL) => Fault::User,
-            Self::Record { source, .. } | Self::Spawner(source) | Self::Signal { source, .. } => of_error(source),
+            Self::Record { source, .. }
+            | Self::Spawner(source)
+            | Self::Signal { source, .. }
+            | Self::Device(source) => of_error(source),
+            Self::Profile(_) => Fault::User,
             Self::Cgroup(error) => error.fault(),
             // What the container's process is given comes from the file and the image: an edit mends it.
             Self::Init(failure) if failure.errno == 0 => Fault::User,
@@ -167,6 +177,8 @@ impl RuntimeError {
             Self::Init(failure) if failure.step == "execute" => {
                 Some("look at `command` and `entrypoint`, and at what the image contains".to_owned())
             }
+            Self::Device(_) => Some("look at `devices`".to_owned()),
+            Self::Profile(_) => Some("look at the file that `security_opt` names".to_owned()),
             Self::Record { .. } | Self::Spawner(_) | Self::Init(_) | Self::Signal { .. } | Self::NotRunning => {
                 (self.fault() == Fault::Denied).then(|| "run as root".to_owned())
             }

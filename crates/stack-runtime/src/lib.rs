@@ -3,6 +3,7 @@
 
 mod attached;
 mod capabilities;
+mod device;
 mod ending;
 mod enter;
 mod error;
@@ -30,7 +31,7 @@ pub use record::{
     update_record,
 };
 pub use spawner::{Predecessors, SPAWNER_ARGUMENT, Spawner, Started, spawner_main};
-pub use spec::{GeneratedFile, Seccomp, Security, StartSpec};
+pub use spec::{GeneratedFile, StartSpec};
 
 /// A running container that was found.
 #[derive(Debug)]

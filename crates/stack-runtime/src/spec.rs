@@ -1,14 +1,16 @@
 //! What the new process is told: rendered data, nothing to look up or to decide.
 
+use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use stack_cgroup::{Hierarchy, Join};
-use stack_model::{Container, Layout, ProjectName, ResolvedSource};
+use stack_model::{Container, ContainerSpec, Layout, ProjectName, ResolvedSource, Seccomp, Ulimit};
 
 use crate::capabilities::{self, Capabilities};
 use crate::seccomp::{self, Filter};
+use crate::{RuntimeError, oci};
 
 /// What says too much about the host, or does too much to it. Docker's and Podman's list.
 pub(crate) const MASKED: [&str; 12] = [
@@ -25,6 +27,26 @@ pub(crate) const MASKED: [&str; 12] = [
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
 ];
+/// Bytes of `/dev/shm` when nobody says, as docker has it.
+const SHM_BYTES: u64 = 64 << 20;
+/// What getrlimit(2) knows.
+const LIMITS: [(&str, u32); 15] = [
+    ("core", nix::libc::RLIMIT_CORE),
+    ("cpu", nix::libc::RLIMIT_CPU),
+    ("data", nix::libc::RLIMIT_DATA),
+    ("fsize", nix::libc::RLIMIT_FSIZE),
+    ("locks", nix::libc::RLIMIT_LOCKS),
+    ("memlock", nix::libc::RLIMIT_MEMLOCK),
+    ("msgqueue", nix::libc::RLIMIT_MSGQUEUE),
+    ("nice", nix::libc::RLIMIT_NICE),
+    ("nofile", nix::libc::RLIMIT_NOFILE),
+    ("nproc", nix::libc::RLIMIT_NPROC),
+    ("rss", nix::libc::RLIMIT_RSS),
+    ("rtprio", nix::libc::RLIMIT_RTPRIO),
+    ("rttime", nix::libc::RLIMIT_RTTIME),
+    ("sigpending", nix::libc::RLIMIT_SIGPENDING),
+    ("stack", nix::libc::RLIMIT_STACK),
+];
 /// What may be read but not written.
 pub(crate) const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
@@ -37,27 +59,6 @@ pub struct GeneratedFile {
     pub target: String,
     /// Without write permission.
     pub read_only: bool,
-}
-
-/// The system call filter of a container.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Seccomp {
-    /// The profile that Docker has by default.
-    #[default]
-    Standard,
-    /// None.
-    Unconfined,
-}
-
-/// How far a container is trusted, beyond its capabilities.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Security {
-    /// A privileged container has no filter whatever this says.
-    pub seccomp: Seccomp,
-    /// No program gains rights by a set-user-ID bit or a file capability. Off unless asked for, as Docker and Podman
-    /// have it: `sudo` and `su` of images would fail, and what such a program can gain is bounded by the container's
-    /// capabilities anyway.
-    pub no_new_privileges: bool,
 }
 
 /// What to start and with what.
@@ -79,8 +80,6 @@ pub struct StartSpec<'a> {
     pub hierarchy: &'a Hierarchy,
     /// The container's cgroup, relative to the hierarchies.
     pub cgroup: PathBuf,
-    /// How far it is trusted.
-    pub security: Security,
 }
 
 /// The orders of the new process. Every path in them is the host's, except targets.
@@ -147,6 +146,8 @@ pub(crate) struct SystemSpec {
     pub(crate) cgroup_views: Vec<CgroupView>,
     /// `/sys` can be written.
     pub(crate) writable: bool,
+    /// Bytes of `/dev/shm`.
+    pub(crate) shm_size: u64,
 }
 
 /// Programs of the host's that run at certain steps, with the state as JSON on their standard input.
@@ -282,8 +283,11 @@ pub(crate) struct ProcessSpec {
 /// Whose process it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum UserSpec {
-    /// `user[:group]`, for the container's own files to say.
-    Named(String),
+    /// `user[:group]` and further groups, for the container's own files to say.
+    Named {
+        user: String,
+        groups: Vec<String>,
+    },
     Numbers {
         uid: u32,
         gid: u32,
@@ -315,13 +319,17 @@ pub(crate) struct ScheduleSpec {
 }
 
 /// Renders the orders of a container's first process, which has to join the cgroup that it is not born in.
-pub(crate) fn render(spec: &StartSpec<'_>, join: &Join) -> InitSpec {
-    let StartSpec { layout, project, container, layers, netns, files, hierarchy: _, cgroup, security } = spec;
+///
+/// # Errors
+/// Its profile of system calls is not one.
+pub(crate) fn render(spec: &StartSpec<'_>, join: &Join, devices: Vec<DeviceSpec>) -> Result<InitSpec, RuntimeError> {
+    let StartSpec { layout, project, container, layers, netns, files, hierarchy: _, cgroup } = spec;
     let directory = layout.container(project, &container.id);
     let run = layout.container_run(project, &container.id);
     let privileged = container.spec.privileged;
-    let hidden = |paths: &[&str]| paths.iter().filter(|_| !privileged).map(|path| (*path).to_owned()).collect();
-    InitSpec {
+    let open = privileged || container.spec.security.unmask;
+    let hidden = |paths: &[&str]| paths.iter().filter(|_| !open).map(|path| (*path).to_owned()).collect();
+    Ok(InitSpec {
         cgroup_procs: if join.v2_dir.is_some() { Vec::new() } else { join.procs.clone() },
         namespaces: NamespaceSpec { cgroup: true, time: None, mount: true },
         root: RootSpec {
@@ -336,14 +344,18 @@ pub(crate) fn render(spec: &StartSpec<'_>, join: &Join) -> InitSpec {
             own_propagation: None,
             no_pivot: false,
         },
-        system: Some(SystemSpec { cgroup_views: render_cgroup_views(join, cgroup), writable: privileged }),
+        system: Some(SystemSpec {
+            cgroup_views: render_cgroup_views(join, cgroup),
+            writable: privileged,
+            shm_size: container.spec.shm_size.map_or(SHM_BYTES, |size| size.0),
+        }),
         mounts: render_mounts(layout, container, files),
-        devices: None,
+        devices: Some(devices).filter(|devices| !devices.is_empty()),
         masked: hidden(&MASKED),
         protected: hidden(&READ_ONLY),
         hostname: netns.is_some().then(|| container.process.hostname.clone()),
-        domainname: None,
-        sysctls: Vec::new(),
+        domainname: container.process.domainname.clone().filter(|_| netns.is_some()),
+        sysctls: container.spec.sysctls.clone().into_iter().collect(),
         streams: if container.spec.tty {
             StreamSpec::Front { run }
         } else {
@@ -351,8 +363,8 @@ pub(crate) fn render(spec: &StartSpec<'_>, join: &Join) -> InitSpec {
         },
         init: container.spec.init,
         hooks: HookSpecs::default(),
-        process: render_process(container, *security),
-    }
+        process: render_process(container)?,
+    })
 }
 
 /// From `/sys/fs/cgroup/memory/stack/shop/c9d1/cgroup.procs` to `memory`.
@@ -371,27 +383,48 @@ fn render_cgroup_views(join: &Join, cgroup: &Path) -> Vec<CgroupView> {
 }
 
 /// What a container runs when it starts.
-pub(crate) fn render_process(container: &Container, security: Security) -> ProcessSpec {
+///
+/// # Errors
+/// Its profile of system calls is not one.
+pub(crate) fn render_process(container: &Container) -> Result<ProcessSpec, RuntimeError> {
+    let ContainerSpec { privileged, tty, security, group_add, oom_score_adj, .. } = &container.spec;
     let capabilities = capabilities::render(&container.spec);
-    let confined = !container.spec.privileged && security.seccomp == Seccomp::Standard;
+    let seccomp = match &security.seccomp {
+        Seccomp::Standard if !privileged => seccomp::default_filter(capabilities),
+        Seccomp::Profile(text) if !privileged => Some(oci::docker_profile(text, capabilities)?),
+        Seccomp::Standard | Seccomp::Profile(_) | Seccomp::Unconfined => None,
+    };
     let mut env = container.process.env.clone();
-    if container.spec.tty && !env.iter().any(|(name, _)| name == "TERM") {
+    if *tty && !env.iter().any(|(name, _)| name == "TERM") {
         env.push(("TERM".to_owned(), "xterm".to_owned()));
     }
     if !env.iter().any(|(name, _)| name == "HOSTNAME") {
         env.push(("HOSTNAME".to_owned(), container.process.hostname.clone()));
     }
-    ProcessSpec {
+    Ok(ProcessSpec {
         argv: container.process.argv.clone(),
         env,
         cwd: container.process.cwd.clone(),
-        user: UserSpec::Named(container.process.user.clone()),
+        user: UserSpec::Named { user: container.process.user.clone(), groups: group_add.iter().cloned().collect() },
         capabilities: Capabilities::OfRoot(capabilities),
-        limits: Vec::new(),
-        schedule: ScheduleSpec::default(),
+        limits: render_limits(&container.spec.ulimits),
+        schedule: ScheduleSpec {
+            oom_score: Some(*oom_score_adj).filter(|score| *score != 0),
+            ..ScheduleSpec::default()
+        },
         no_new_privileges: security.no_new_privileges,
-        seccomp: if confined { seccomp::default_filter(capabilities) } else { None },
-    }
+        seccomp,
+    })
+}
+
+/// Names of prlimit(1) to numbers of the kernel. A name that is none never gets here: the front end knows the same.
+fn render_limits(ulimits: &BTreeMap<String, Ulimit>) -> Vec<LimitSpec> {
+    let bits = |value: i64| u64::try_from(value).unwrap_or(nix::libc::RLIM_INFINITY);
+    let limits = ulimits.iter().filter_map(|(name, ulimit)| {
+        let resource = LIMITS.iter().find(|(known, _)| known == name)?.1;
+        Some(LimitSpec { resource, soft: bits(ulimit.soft), hard: bits(ulimit.hard) })
+    });
+    limits.collect()
 }
 
 /// Outer targets before inner ones, generated files in front of equals: a volume over `/etc` hides them, one on

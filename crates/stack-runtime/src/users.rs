@@ -23,8 +23,8 @@ pub(crate) struct Identity {
     pub(crate) umask: Option<u32>,
 }
 
-/// Looks a user up below `root`.
-pub(crate) fn look_up(root: &Path, user: &str) -> Result<Identity, StepFailure> {
+/// Looks a user and further groups up below `root`.
+pub(crate) fn look_up(root: &Path, user: &str, further: &[String]) -> Result<Identity, StepFailure> {
     let (user, group) = user.split_once(':').map_or((user, None), |(user, group)| (user, Some(group)));
     let user = if user.is_empty() { "0" } else { user };
     let passwd = lines(&root.join("etc/passwd"));
@@ -45,7 +45,10 @@ pub(crate) fn look_up(root: &Path, user: &str) -> Result<Identity, StepFailure> 
         None => own_gid,
     };
     // A group that was named stands alone, as docker has it.
-    let groups = if group.is_none() { groups_of(&group_lines, &name) } else { Vec::new() };
+    let mut groups = if group.is_none() { groups_of(&group_lines, &name) } else { Vec::new() };
+    for group in further {
+        groups.push(find_group(&group_lines, group)?);
+    }
     Ok(Identity { uid, gid, groups, home: if home.is_empty() { "/".to_owned() } else { home }, umask: None })
 }
 
@@ -110,8 +113,16 @@ mod tests {
     }
 
     fn identity(user: &str) -> Result<(u32, u32, Vec<u32>, String), String> {
-        let found = look_up(root().path(), user).map_err(|failure| failure.to_string())?;
+        let found = look_up(root().path(), user, &[]).map_err(|failure| failure.to_string())?;
         Ok((found.uid, found.gid, found.groups, found.home))
+    }
+
+    #[test]
+    fn further_groups_come_on_top_and_have_to_exist() {
+        let further = ["log".to_owned(), "7000".to_owned()];
+        assert_eq!(look_up(root().path(), "1234:5", &further).unwrap().groups, [4, 7000]);
+        let failure = look_up(root().path(), "", &["none".to_owned()]).unwrap_err();
+        assert_eq!(failure.to_string(), "cannot find group none: it is not in the image's /etc/group");
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl World {
             }
             Action::RemoveContainer { id } => drop(self.containers.remove(id)),
             Action::WriteLimits { id, limits } => {
-                self.record(id)?.spec.limits = limits.clone();
+                self.record(id)?.spec.limits = (**limits).clone();
             }
             Action::UpdateRecord(container) => *self.record(&container.id)? = (**container).clone(),
             Action::AttachContainer { id } => return self.attach(id),

@@ -1,10 +1,10 @@
 //! Projects for the simulation: by hand with [`Draft`], or by chance.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use stack_model::{
-    Attachment, Bytes, Condition, ContainerSpec, Dependency, Desired, Healthcheck, Limits, Millis, Mount, MountSource,
-    Network, NetworkMode, Origin, Power, Probe, ProjectName, PullPolicy, RestartPolicy, Service, ServiceName, Volume,
+    Attachment, Bytes, Condition, ContainerSpec, Dependency, Desired, Healthcheck, Millis, Mount, MountSource, Network,
+    NetworkMode, Origin, Power, Probe, ProjectName, RestartPolicy, Service, ServiceName, Volume,
 };
 
 use crate::{Behaviour, Random};
@@ -191,32 +191,10 @@ fn network(name: &str) -> Network {
 
 fn service() -> Service {
     let container = ContainerSpec {
-        image: "app:1".into(),
-        pull_policy: PullPolicy::Missing,
-        container_name: None,
         command: Some(vec!["/app".to_owned()]),
-        entrypoint: None,
-        environment: BTreeMap::new(),
-        working_dir: None,
-        user: None,
-        hostname: None,
-        init: false,
-        tty: false,
-        stdin_open: false,
-        read_only: false,
-        privileged: false,
-        cap_add: BTreeSet::new(),
-        cap_drop: BTreeSet::new(),
-        limits: Limits::default(),
-        mounts: Vec::new(),
-        files: Vec::new(),
         network: on(&["default"]),
-        ports: Vec::new(),
-        labels: BTreeMap::new(),
-        restart: RestartPolicy::No,
-        stop_signal: None,
         stop_grace: Millis(10_000),
-        healthcheck: None,
+        ..ContainerSpec::new("app:1".into())
     };
     Service {
         container,

@@ -5,6 +5,7 @@ mod changes;
 mod crash;
 mod examples;
 mod images;
+mod surroundings;
 mod verbs;
 
 /// The smallest service: this very program, asleep until it is told to stop.

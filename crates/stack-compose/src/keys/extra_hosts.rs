@@ -1,15 +1,42 @@
 //! `extra_hosts`: further names of hosts, as `name=address`.
 
+use stack_model::{ExtraHost, HostAddress};
+
 use super::ServiceKey;
 use super::forms::itself;
 use crate::context::Cx;
 use crate::report::{Code, Problem};
+use crate::service::Service;
 use crate::shape::common::{TEXT, TEXTS, free};
 use crate::shape::{At, Forms, List, Merge, Shape};
 use crate::yaml::{Kind, Node};
 
-pub(super) const KEY: ServiceKey =
-    ServiceKey::new("extra_hosts", "Further names of hosts: `name=address`.", &HOSTS).merge(Merge::Unique(itself));
+pub(super) const KEY: ServiceKey = ServiceKey::new("extra_hosts", "Further names of hosts: `name=address`.", &HOSTS)
+    .merge(Merge::Unique(itself))
+    .parse(parse)
+    .lower(|from, to| to.container.extra_hosts.clone_from(&from.service.extra_hosts));
+
+/// What stands for the host, whatever its address is.
+const GATEWAY: &str = "host-gateway";
+
+fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
+    for host in cx.texts(node, "`extra_hosts`").unwrap_or_default() {
+        let (name, address) = host.value.split_once('=').unwrap_or((&host.value, ""));
+        let known = match address {
+            GATEWAY => Some(HostAddress::Gateway),
+            address => address.parse().map(HostAddress::Ip).ok(),
+        };
+        match known {
+            Some(address) => service.extra_hosts.push(ExtraHost { name: name.to_owned(), address }),
+            None => {
+                let message = format!("`{address}` is not an address");
+                let problem = Problem::error(Code::InvalidValue, host.span, message);
+                let problem = problem.help("write an address, or `host-gateway` for this host").when_run();
+                cx.push(problem);
+            }
+        }
+    }
+}
 
 pub(super) const HOSTS: Shape = Shape::Forms(Forms { long: &LIST, short: &[&BY_NAME], expand });
 const LIST: Shape = Shape::List(List { item: &TEXT, unique: false });
@@ -55,4 +82,29 @@ fn one(item: Node, cx: &mut Cx<'_>) -> Option<Node> {
 /// An address of IPv6 without its brackets.
 fn bare(address: &str) -> &str {
     address.strip_prefix('[').and_then(|address| address.strip_suffix(']')).unwrap_or(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use stack_model::HostAddress;
+
+    use crate::testing::{errors, service};
+
+    #[test]
+    fn addresses_and_the_gateway_are_lowered() {
+        let hosts = service("extra_hosts: ['db:10.0.0.7', 'six=[fd00::1]', 'host.docker.internal:host-gateway']");
+        // In the order that `config` shows.
+        let hosts: Vec<_> = hosts.container.extra_hosts.iter().map(|host| (host.name.as_str(), host.address)).collect();
+        let ip = |text: &str| HostAddress::Ip(text.parse().unwrap());
+        let expected = [("db", ip("10.0.0.7")), ("host.docker.internal", HostAddress::Gateway), ("six", ip("fd00::1"))];
+        assert_eq!(hosts, expected);
+    }
+
+    #[test]
+    fn a_name_is_no_address() {
+        assert_eq!(
+            errors("extra_hosts: ['db:other']"),
+            ["4:19 `other` is not an address; write an address, or `host-gateway` for this host"]
+        );
+    }
 }

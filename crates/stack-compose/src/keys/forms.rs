@@ -156,6 +156,12 @@ pub(crate) fn labels_of(node: &Node, what: &str, cx: &mut Cx<'_>) -> IndexMap<St
     labels
 }
 
+/// A list of texts without empty ones, which variables make that are not set.
+pub(super) fn texts(node: &Node, what: &str, cx: &mut Cx<'_>) -> Vec<String> {
+    let texts = cx.texts(node, what).unwrap_or_default();
+    texts.into_iter().map(|text| text.value).filter(|text| !text.is_empty()).collect()
+}
+
 /// A list of texts, each kept once.
 pub(super) fn unique_texts(node: &Node, what: &str, cx: &mut Cx<'_>) -> Vec<Spanned<String>> {
     let mut unique: Vec<Spanned<String>> = Vec::new();
@@ -165,6 +171,11 @@ pub(super) fn unique_texts(node: &Node, what: &str, cx: &mut Cx<'_>) -> Vec<Span
         }
     }
     unique
+}
+
+/// A number where zero and less are the same as none.
+pub(super) fn above_zero(number: Option<&Spanned<i64>>) -> Option<u64> {
+    number.and_then(|number| u64::try_from(number.value).ok()).filter(|number| *number > 0)
 }
 
 /// Identity of `KEY=VALUE` in a list.

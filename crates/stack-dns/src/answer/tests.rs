@@ -12,7 +12,7 @@ fn zone(forward: bool) -> Zone {
         ("many".to_owned(), addresses(10..=100)),
         ("api.example.com".to_owned(), addresses(7..=7)),
     ];
-    Zone { hosts: hosts.into(), forward }
+    Zone { hosts: hosts.into(), forward, servers: Vec::new() }
 }
 
 fn query(name: &str, kind: RecordType) -> Message {

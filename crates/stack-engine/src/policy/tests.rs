@@ -1,38 +1,14 @@
 use stack_model::{
-    Attachment, Condition, ContainerSpec, Dependency, Limits, Mount, Network, Origin, ProjectName, PullPolicy,
-    RestartPolicy, Volume, VolumeName,
+    Attachment, Condition, ContainerSpec, Dependency, Mount, Network, Origin, ProjectName, Volume, VolumeName,
 };
 
 use super::*;
 
 fn spec() -> ContainerSpec {
     ContainerSpec {
-        image: "app:1".into(),
-        pull_policy: PullPolicy::Missing,
-        container_name: None,
-        command: None,
-        entrypoint: None,
-        environment: BTreeMap::new(),
-        working_dir: None,
-        user: None,
-        hostname: None,
-        init: false,
-        tty: false,
-        stdin_open: false,
-        read_only: false,
-        privileged: false,
-        cap_add: BTreeSet::new(),
-        cap_drop: BTreeSet::new(),
-        limits: Limits::default(),
-        mounts: Vec::new(),
-        files: Vec::new(),
         network: NetworkMode::Attached(BTreeMap::from([("default".into(), Attachment::default())])),
-        ports: Vec::new(),
-        labels: BTreeMap::new(),
-        restart: RestartPolicy::No,
-        stop_signal: None,
         stop_grace: Millis(10_000),
-        healthcheck: None,
+        ..ContainerSpec::new("app:1".into())
     }
 }
 

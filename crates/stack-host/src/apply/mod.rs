@@ -33,7 +33,7 @@ pub(crate) async fn apply(shared: Shared, key: Key, action: Action) -> Result<Ch
         Action::StopContainer { id, signal, grace } => stop::stop(&shared, id, signal, grace).await,
         Action::KillContainer { id } => stop::kill(&shared, id).await,
         Action::RemoveContainer { id } => container::remove(&shared, id).await,
-        Action::WriteLimits { id, limits } => container::write_limits(&shared, id, limits).await,
+        Action::WriteLimits { id, limits } => container::write_limits(&shared, id, *limits).await,
         Action::UpdateRecord(container) => container::update(&shared, *container).await,
         Action::AttachContainer { id } => network::attach(&shared, id).await,
         Action::ApplyRuleset(ruleset) => network::apply_ruleset(&shared, ruleset).await,

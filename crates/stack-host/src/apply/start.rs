@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use stack_engine::Changed;
 use stack_model::{Container, ContainerId, Failure, Fault, Health, NetworkMode, Probe, ResolvedSource, State};
-use stack_runtime::{GeneratedFile, Security, StartSpec, Started};
+use stack_runtime::{GeneratedFile, StartSpec, Started};
 
 use super::blocking;
 use crate::failure::failed;
@@ -83,7 +83,6 @@ fn launch(kit: &Kit, container: &Container, sandbox: Option<Sandbox>) -> Result<
             .collect(),
         hierarchy: &kit.hierarchy,
         cgroup: kit.cgroup(&container.id),
-        security: Security::default(),
     };
     let started = kit.spawner.start_container(&spec).map_err(failed)?;
     Ok(Launched { started, sandbox, sockets })

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Device, Dns, ExtraHost, Security, Ulimit};
 use crate::{Bytes, ImageReference, Millis, NanoCpus, NetworkName, VolumeName};
 
 /// The part of a service that a container is made of. Each field has a class in `stack-plan`'s `classify.rs`.
@@ -37,6 +38,39 @@ pub struct ContainerSpec {
     /// Host name; `None` is the short container id.
     #[serde(default)]
     pub hostname: Option<String>,
+    /// NIS domain; together with the host name it is the full name in `/etc/hosts`.
+    #[serde(default)]
+    pub domainname: Option<String>,
+    /// Further lines of `/etc/hosts`.
+    #[serde(default)]
+    pub extra_hosts: Vec<ExtraHost>,
+    /// How other names are resolved.
+    #[serde(default)]
+    pub dns: Dns,
+    /// Further groups of the program, by name or number.
+    #[serde(default)]
+    pub group_add: BTreeSet<String>,
+    /// Limits of getrlimit(2) by the name of prlimit(1): `nofile`.
+    #[serde(default)]
+    pub ulimits: BTreeMap<String, Ulimit>,
+    /// Kernel parameters of the container's own namespaces.
+    #[serde(default)]
+    pub sysctls: BTreeMap<String, String>,
+    /// Size of `/dev/shm`; `None` is 64 MiB.
+    #[serde(default)]
+    pub shm_size: Option<Bytes>,
+    /// Added to what the kernel thinks of the program when memory is short, -1000 to 1000 (proc(5)).
+    #[serde(default)]
+    pub oom_score_adj: i32,
+    /// How the program is confined, beyond its capabilities.
+    #[serde(default)]
+    pub security: Security,
+    /// Devices of the host.
+    #[serde(default)]
+    pub devices: Vec<Device>,
+    /// Rules for devices in the form of the kernel: `c 1:3 mr`.
+    #[serde(default)]
+    pub device_cgroup_rules: Vec<String>,
     /// Leave a reaping process 1 in front of the program.
     #[serde(default)]
     pub init: bool,
@@ -88,6 +122,51 @@ pub struct ContainerSpec {
     pub healthcheck: Option<Healthcheck>,
 }
 
+impl ContainerSpec {
+    /// A container of an image with everything else at its default, and without a network.
+    pub fn new(image: ImageReference) -> Self {
+        Self {
+            image,
+            pull_policy: PullPolicy::default(),
+            container_name: None,
+            command: None,
+            entrypoint: None,
+            environment: BTreeMap::new(),
+            working_dir: None,
+            user: None,
+            hostname: None,
+            domainname: None,
+            extra_hosts: Vec::new(),
+            dns: Dns::default(),
+            group_add: BTreeSet::new(),
+            ulimits: BTreeMap::new(),
+            sysctls: BTreeMap::new(),
+            shm_size: None,
+            oom_score_adj: 0,
+            security: Security::default(),
+            devices: Vec::new(),
+            device_cgroup_rules: Vec::new(),
+            init: false,
+            tty: false,
+            stdin_open: false,
+            read_only: false,
+            privileged: false,
+            cap_add: BTreeSet::new(),
+            cap_drop: BTreeSet::new(),
+            limits: Limits::default(),
+            mounts: Vec::new(),
+            files: Vec::new(),
+            network: NetworkMode::None,
+            ports: Vec::new(),
+            labels: BTreeMap::new(),
+            restart: RestartPolicy::default(),
+            stop_signal: None,
+            stop_grace: Millis(0),
+            healthcheck: None,
+        }
+    }
+}
+
 /// When to ask the registry for an image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -119,6 +198,50 @@ pub struct Limits {
     /// Processes and threads; `None` takes the default of 4096, -1 is no limit.
     #[serde(default)]
     pub pids: Option<i64>,
+    /// Weight among others when processors are contended, 2 to 262144; `None` is 1024.
+    #[serde(default)]
+    pub cpu_shares: Option<u64>,
+    /// Period of the processor quota in microseconds; `None` is 100000.
+    #[serde(default)]
+    pub cpu_period: Option<u64>,
+    /// Processor time in each period, in microseconds. Not together with `cpus`.
+    #[serde(default)]
+    pub cpu_quota: Option<u64>,
+    /// Processors to run on, as `0-3` or `0,1`.
+    #[serde(default)]
+    pub cpuset: Option<String>,
+    /// How eagerly memory is swapped, 0 to 100 (v1).
+    #[serde(default)]
+    pub memory_swappiness: Option<u64>,
+    /// Wait for memory instead of being killed (v1).
+    #[serde(default)]
+    pub oom_kill_disable: bool,
+    /// Weights and rates of block devices.
+    #[serde(default)]
+    pub blkio: Blkio,
+}
+
+/// Weights and rates of block devices, by the device's path on the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blkio {
+    /// Weight among others, 10 to 1000.
+    #[serde(default)]
+    pub weight: Option<u16>,
+    /// Weights on single devices.
+    #[serde(default)]
+    pub weight_device: BTreeMap<PathBuf, u16>,
+    /// Most bytes a second to read.
+    #[serde(default)]
+    pub read_bps: BTreeMap<PathBuf, u64>,
+    /// Most bytes a second to write.
+    #[serde(default)]
+    pub write_bps: BTreeMap<PathBuf, u64>,
+    /// Most reads a second.
+    #[serde(default)]
+    pub read_iops: BTreeMap<PathBuf, u64>,
+    /// Most writes a second.
+    #[serde(default)]
+    pub write_iops: BTreeMap<PathBuf, u64>,
 }
 
 /// Something mounted into the container.

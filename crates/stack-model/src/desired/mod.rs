@@ -1,5 +1,6 @@
 //! What the user asked for, lowered from the file: no interpolation, no defaults to look up, no front-end words.
 
+mod confinement;
 mod container;
 mod service;
 
@@ -11,9 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Millis, NetworkName, Origin, ProjectName, ServiceName, VolumeName};
 
+pub use confinement::{Device, Dns, ExtraHost, HostAddress, Seccomp, Security, Ulimit};
 pub use container::{
-    Attachment, ContainerSpec, FileKind, FileMount, Healthcheck, HostPort, Limits, Mount, MountSource, NetworkMode,
-    PortSpec, Probe, Protocol, PullPolicy, RestartPolicy,
+    Attachment, Blkio, ContainerSpec, FileKind, FileMount, Healthcheck, HostPort, Limits, Mount, MountSource,
+    NetworkMode, PortSpec, Probe, Protocol, PullPolicy, RestartPolicy,
 };
 pub use service::{Condition, Dependency, Power, Service};
 

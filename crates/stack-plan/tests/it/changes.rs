@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use insta::assert_snapshot;
 use stack_model::{
-    Attachment, Bytes, ContainerSpec, Effect, FileKind, FileMount, HostPort, ImageReference, Millis, Mount,
-    MountSource, NanoCpus, NetworkMode, NetworkName, PullPolicy, RestartPolicy, State,
+    Attachment, Bytes, ContainerSpec, Device, Effect, ExtraHost, FileKind, FileMount, HostAddress, HostPort,
+    ImageReference, Millis, Mount, MountSource, NanoCpus, NetworkMode, NetworkName, PullPolicy, RestartPolicy, Seccomp,
+    State, Ulimit,
 };
 use stack_plan::{compare, most_severe};
 
@@ -38,6 +39,33 @@ const FIELDS: &[(&str, &str, Effect, Edit)] = &[
     ("working_dir", "working_dir", Effect::Replace, |spec| spec.working_dir = Some("/x".into())),
     ("user", "user", Effect::Replace, |spec| spec.user = Some("app".into())),
     ("hostname", "hostname", Effect::Replace, |spec| spec.hostname = Some("h".into())),
+    ("domainname", "domainname", Effect::Replace, |spec| spec.domainname = Some("d".into())),
+    ("extra_hosts", "extra_hosts", Effect::Replace, |spec| {
+        spec.extra_hosts.push(ExtraHost { name: "host".into(), address: HostAddress::Gateway });
+    }),
+    ("dns", "dns", Effect::Replace, |spec| spec.dns.servers.push([9, 9, 9, 9].into())),
+    ("dns", "dns_search", Effect::Replace, |spec| spec.dns.search.push("a.test".into())),
+    ("dns", "dns_opt", Effect::Replace, |spec| spec.dns.options.push("ndots:2".into())),
+    ("group_add", "group_add", Effect::Replace, |spec| {
+        spec.group_add.insert("video".into());
+    }),
+    ("ulimits", "ulimits.nofile", Effect::Replace, |spec| {
+        spec.ulimits.insert("nofile".into(), Ulimit { soft: 10, hard: 20 });
+    }),
+    ("sysctls", "sysctls.net.core.somaxconn", Effect::Replace, |spec| {
+        spec.sysctls.insert("net.core.somaxconn".into(), "64".into());
+    }),
+    ("shm_size", "shm_size", Effect::Replace, |spec| spec.shm_size = Some(Bytes(1 << 20))),
+    ("oom_score_adj", "oom_score_adj", Effect::Replace, |spec| spec.oom_score_adj = 100),
+    ("security", "security_opt", Effect::Replace, |spec| spec.security.no_new_privileges = true),
+    ("security", "security_opt", Effect::Replace, |spec| spec.security.seccomp = Seccomp::Profile("{}".into())),
+    ("devices", "devices", Effect::Replace, |spec| {
+        let (source, target) = ("/dev/fuse".into(), "/dev/fuse".into());
+        spec.devices.push(Device { source, target, permissions: "rwm".into() });
+    }),
+    ("device_cgroup_rules", "device_cgroup_rules", Effect::Replace, |spec| {
+        spec.device_cgroup_rules.push("c 1:3 r".into());
+    }),
     ("init", "init", Effect::Replace, |spec| spec.init = true),
     ("tty", "tty", Effect::Replace, |spec| spec.tty = true),
     ("stdin_open", "stdin_open", Effect::Replace, |spec| spec.stdin_open = true),
@@ -54,6 +82,13 @@ const FIELDS: &[(&str, &str, Effect, Edit)] = &[
     ("limits", "mem_reservation", Effect::Live, |spec| spec.limits.memory_reservation = Some(Bytes(1 << 20))),
     ("limits", "cpus", Effect::Live, |spec| spec.limits.cpus = Some(NanoCpus(500_000_000))),
     ("limits", "pids_limit", Effect::Live, |spec| spec.limits.pids = Some(10)),
+    ("limits", "cpu_shares", Effect::Live, |spec| spec.limits.cpu_shares = Some(512)),
+    ("limits", "cpu_period", Effect::Live, |spec| spec.limits.cpu_period = Some(50_000)),
+    ("limits", "cpu_quota", Effect::Live, |spec| spec.limits.cpu_quota = Some(50_000)),
+    ("limits", "cpuset", Effect::Live, |spec| spec.limits.cpuset = Some("0".into())),
+    ("limits", "mem_swappiness", Effect::Live, |spec| spec.limits.memory_swappiness = Some(1)),
+    ("limits", "oom_kill_disable", Effect::Live, |spec| spec.limits.oom_kill_disable = true),
+    ("limits", "blkio_config", Effect::Live, |spec| spec.limits.blkio.weight = Some(10)),
     ("mounts", "volumes", Effect::Replace, |spec| {
         spec.mounts.push(Mount { source: MountSource::Anonymous, target: "/a".into(), read_only: false });
     }),
@@ -90,7 +125,7 @@ fn every_field_has_a_class() {
     for name in field_names() {
         assert!(FIELDS.iter().any(|(field, ..)| *field == name), "no test for {name}");
     }
-    assert_eq!(field_names().len(), 26);
+    assert_eq!(field_names().len(), 37);
     for (_, key, effect, edit) in FIELDS {
         let mut changed = spec();
         edit(&mut changed);

@@ -1,11 +1,11 @@
 //! Builders of desired states, short enough to be read inside a test.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use stack_model::{
-    Attachment, Condition, ContainerSpec, Dependency, Desired, Healthcheck, HostPort, ImageReference, Limits, Millis,
-    Mount, MountSource, Network, NetworkMode, NetworkName, Origin, PortSpec, Power, Probe, ProjectName, Protocol,
-    PullPolicy, RestartPolicy, Service, ServiceName, Volume, VolumeName,
+    Attachment, Condition, ContainerSpec, Dependency, Desired, Healthcheck, HostPort, ImageReference, Millis, Mount,
+    MountSource, Network, NetworkMode, NetworkName, Origin, PortSpec, Power, Probe, ProjectName, Protocol,
+    RestartPolicy, Service, ServiceName, Volume, VolumeName,
 };
 
 pub(crate) fn origin(line: u32) -> Origin {
@@ -73,32 +73,9 @@ pub(crate) fn service() -> Service {
 
 pub(crate) fn spec() -> ContainerSpec {
     ContainerSpec {
-        image: ImageReference::new("app:1"),
-        pull_policy: PullPolicy::Missing,
-        container_name: None,
-        command: None,
-        entrypoint: None,
-        environment: BTreeMap::new(),
-        working_dir: None,
-        user: None,
-        hostname: None,
-        init: false,
-        tty: false,
-        stdin_open: false,
-        read_only: false,
-        privileged: false,
-        cap_add: BTreeSet::new(),
-        cap_drop: BTreeSet::new(),
-        limits: Limits::default(),
-        mounts: Vec::new(),
-        files: Vec::new(),
         network: NetworkMode::Attached(BTreeMap::from([(NetworkName::new("default"), Attachment::default())])),
-        ports: Vec::new(),
-        labels: BTreeMap::new(),
-        restart: RestartPolicy::No,
-        stop_signal: None,
         stop_grace: Millis(10_000),
-        healthcheck: None,
+        ..ContainerSpec::new(ImageReference::new("app:1"))
     }
 }
 

@@ -155,7 +155,7 @@ impl World {
             }
             Action::RemoveContainer { id } => drop(self.observed.containers.remove(id).unwrap()),
             Action::WriteLimits { id, limits } => {
-                self.observed.containers.get_mut(id).unwrap().container.spec.limits = limits.clone();
+                self.observed.containers.get_mut(id).unwrap().container.spec.limits = (**limits).clone();
             }
             Action::UpdateRecord(container) => {
                 self.observed.containers.get_mut(&container.id).unwrap().container = (**container).clone();

@@ -29,7 +29,7 @@ pub(super) fn look_up(process: &ProcessSpec) -> Result<Identity, StepFailure> {
 /// Who a user is, in the filesystem that this process sees.
 pub(crate) fn identify(user: &UserSpec) -> Result<Identity, StepFailure> {
     match user {
-        UserSpec::Named(name) => users::look_up(Path::new("/"), name),
+        UserSpec::Named { user, groups } => users::look_up(Path::new("/"), user, groups),
         UserSpec::Numbers { uid, gid, groups, umask } => Ok(Identity {
             uid: *uid,
             gid: *gid,
@@ -74,7 +74,7 @@ pub(crate) fn assume(process: &ProcessSpec, identity: &Identity) -> Result<(), S
     // either (a network filesystem), the user may.
     let entered = enter_directory(process);
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    let mut groups: Vec<Gid> = if matches!(process.user, UserSpec::Named(_)) { vec![gid] } else { Vec::new() };
+    let mut groups: Vec<Gid> = if matches!(process.user, UserSpec::Named { .. }) { vec![gid] } else { Vec::new() };
     groups.extend(identity.groups.iter().map(|group| Gid::from_raw(*group)));
     // The process is single-threaded, so the thread's identity is the process's.
     match set_thread_groups(&groups) {

@@ -121,7 +121,8 @@ pub(super) fn mount_system(root: &OwnedFd, spec: &SystemSpec, tty: bool) -> Resu
     make_devices(root, tty)?;
     let terminals = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
     mount_at(root, "/dev/pts", "devpts", &terminals, NO_SUID | NO_EXEC)?;
-    let shared = [("mode", "1777"), ("size", "65536k")];
+    let size = spec.shm_size.to_string();
+    let shared = [("mode", "1777"), ("size", size.as_str())];
     mount_at(root, "/dev/shm", "tmpfs", &shared, NO_SUID | NO_DEV | NO_EXEC)?;
     mount_at(root, "/dev/mqueue", "mqueue", &[], NO_SUID | NO_DEV | NO_EXEC)?;
     let writable = if spec.writable { PLAIN } else { RD_ONLY };

@@ -117,6 +117,6 @@ fn parse_user(user: &str) -> Result<UserSpec, OciError> {
     let (uid, gid) = user.split_once(':').unwrap_or((user, "0"));
     match (uid.parse(), gid.parse()) {
         (Ok(uid), Ok(gid)) => Ok(UserSpec::Numbers { uid, gid, groups: Vec::new(), umask: None }),
-        _ => Ok(UserSpec::Named(user.to_owned())),
+        _ => Ok(UserSpec::Named { user: user.to_owned(), groups: Vec::new() }),
     }
 }

@@ -24,6 +24,7 @@
 //! ```
 
 mod create;
+mod docker_profile;
 mod exec;
 mod features;
 mod filter;
@@ -37,6 +38,8 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::error::StepFailure;
+
+pub(crate) use docker_profile::docker_profile;
 
 pub use create::{CreateOptions, Created};
 pub use exec::ProcessOptions;

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::process::{WaitId, WaitIdOptions, waitid};
+use stack_cgroup::Devices;
 use stack_sys::{Cloned, Namespaces, SingleThreaded, clone_process};
 
 use super::predecessors::Identity;
 use super::wire::{self, Answer, EnterOrders, GoAhead, Request};
 use super::{SPAWNER_ARGUMENT, sealed};
 use crate::error::StepFailure;
-use crate::spec::{self, ProcessSpec, StartSpec};
-use crate::{RuntimeError, process, record};
+use crate::spec::{self, DeviceSpec, ProcessSpec, StartSpec};
+use crate::{RuntimeError, device, process, record};
 
 const SIGKILL: i32 = nix::libc::SIGKILL;
 
@@ -77,11 +78,16 @@ impl Spawner {
     /// The step that failed, with its path and reason.
     pub fn start_container(&self, spec: &StartSpec<'_>) -> Result<Started, RuntimeError> {
         let container = spec.container;
-        let join = spec.hierarchy.create(&spec.cgroup, &container.spec.limits, container.spec.privileged)?;
+        let granted = device::look_up(&container.spec.devices).map_err(RuntimeError::Device)?;
+        let (nodes, mut rules): (Vec<DeviceSpec>, Vec<String>) =
+            granted.into_iter().map(|granted| (granted.node, granted.rule)).unzip();
+        rules.extend(container.spec.device_cgroup_rules.iter().cloned());
+        let devices = if container.spec.privileged { Devices::All } else { Devices::Usual { and: &rules } };
+        let join = spec.hierarchy.create(&spec.cgroup, &container.spec.limits, devices)?;
         let run = spec.layout.container_run(spec.project, &container.id);
         let keep = self.keeps.then(|| run.clone());
         let request = Request::Start { netns: spec.netns.is_some(), into_cgroup: join.v2_dir.is_some(), keep };
-        let memory = wire::pack(&spec::render(spec, &join)).map_err(RuntimeError::Spawner)?;
+        let memory = wire::pack(&spec::render(spec, &join, nodes)?).map_err(RuntimeError::Spawner)?;
         let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
         descriptors.extend(spec.netns);
         descriptors.extend(join.v2_dir.as_ref().map(AsFd::as_fd));

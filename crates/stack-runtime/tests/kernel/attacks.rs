@@ -34,7 +34,6 @@ pub(crate) fn supervise_main() -> ExitCode {
         files: Vec::new(),
         hierarchy: &hierarchy,
         cgroup: layout.cgroup(&project).join(container.id.as_str()),
-        security: stack_runtime::Security::default(),
     });
     println!("{}", started.is_ok());
     // Until the test closes its end, or kills.

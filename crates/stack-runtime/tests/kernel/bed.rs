@@ -10,7 +10,7 @@ use stack_cgroup::Hierarchy;
 use stack_model::{
     Container, ContainerId, Exit, ImageId, Layout, Limits, NetworkMode, Process, ProjectName, ServiceName,
 };
-use stack_runtime::{RuntimeError, Security, Spawner, StartSpec, Started, exit_of};
+use stack_runtime::{RuntimeError, Spawner, StartSpec, Started, exit_of};
 
 /// A store with one layer: busybox.
 pub(crate) struct Bed {
@@ -52,10 +52,6 @@ impl Bed {
     }
 
     pub(crate) fn start(&self, container: &Container) -> Result<Started, RuntimeError> {
-        self.start_with(container, Security::default())
-    }
-
-    pub(crate) fn start_with(&self, container: &Container, security: Security) -> Result<Started, RuntimeError> {
         stack_runtime::create_container(&self.layout, &self.project, container)?;
         let netns = fs_err::File::open("/proc/self/ns/net").expect("a namespace");
         self.spawner.start_container(&StartSpec {
@@ -67,19 +63,14 @@ impl Bed {
             files: Vec::new(),
             hierarchy: &self.hierarchy,
             cgroup: self.layout.cgroup(&self.project).join(container.id.as_str()),
-            security,
         })
     }
 
     /// Runs a command line to its end; its exit and everything it printed.
     pub(crate) fn run(&self, container: &Container) -> (Exit, String) {
-        self.run_with(container, Security::default())
-    }
-
-    pub(crate) fn run_with(&self, container: &Container, security: Security) -> (Exit, String) {
         // Open before the start, as the supervisor has them: what is in a pipe that nobody has open is gone.
         let (output, error) = stack_runtime::open_output(&self.layout, &self.project, &container.id).expect("pipes");
-        let (mut text, started) = (String::new(), self.start_with(container, security).expect("it starts"));
+        let (mut text, started) = (String::new(), self.start(container).expect("it starts"));
         let exit = end(&started);
         for pipe in [output, error] {
             let mut bytes = vec![0; 65_536];
@@ -147,6 +138,8 @@ pub(crate) fn container(line: &str) -> Container {
             cwd: "/".to_owned(),
             user: String::new(),
             hostname: "bed".to_owned(),
+            domainname: None,
+            extra_hosts: Vec::new(),
             stop_signal: 15,
         },
         healthcheck: None,

@@ -1,0 +1,151 @@
+//! What a container finds around its program, looked at from inside.
+
+use nix::sched::{CloneFlags, setns};
+use stack_tests::{World, eventually};
+
+use super::SLEEPER;
+
+/// A file as process 1 of a container sees it.
+fn inside(pid: u32, path: &str) -> String {
+    fs_err::read_to_string(format!("/proc/{pid}/root{path}")).unwrap_or_else(|error| error.to_string())
+}
+
+fn of_process(pid: u32, file: &str) -> String {
+    fs_err::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_else(|error| error.to_string())
+}
+
+/// A kernel parameter in a process's namespaces: which ones are shown is up to the thread that opens the file.
+fn parameter(pid: u32, path: &'static str) -> String {
+    let look = move || {
+        for (name, kind) in [("net", CloneFlags::CLONE_NEWNET), ("ipc", CloneFlags::CLONE_NEWIPC)] {
+            let namespace = fs_err::File::open(format!("/proc/{pid}/ns/{name}")).expect("a namespace");
+            setns(namespace.file(), kind).expect("it can be joined");
+        }
+        fs_err::read_to_string(path).expect("a parameter").trim().to_owned()
+    };
+    std::thread::spawn(look).join().expect("it is shown")
+}
+
+fn line(text: &str, start: &str) -> String {
+    let found = text.lines().find_map(|line| line.strip_prefix(start));
+    found.unwrap_or_else(|| panic!("no `{start}` in\n{text}")).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+const ALL: &str = "
+    hostname: web
+    domainname: example.test
+    extra_hosts: ['db.test:10.9.8.7', 'host.docker.internal:host-gateway']
+    dns: 192.0.2.53
+    dns_search: [one.test, two.test]
+    dns_opt: ['timeout:1']
+    ulimits: {nproc: 4000, nofile: {soft: 2000, hard: 3000}}
+    shm_size: 96m
+    sysctls: {net.core.somaxconn: 321, kernel.shmmni: 77}
+    group_add: [1234]
+    security_opt: ['no-new-privileges:true', 'seccomp:unconfined']
+    devices: ['/dev/fuse', '/dev/null:/dev/nothing:rw']
+    device_cgroup_rules: ['c 10:200 r']
+    oom_score_adj: 321
+";
+
+#[test]
+fn names_limits_and_devices_are_what_the_file_says() {
+    let world = World::new("around");
+    world.write("compose.yaml", &format!("services:\n  web:\n    {SLEEPER}{ALL}"));
+    world.stack(&["up", "-d"]).ok();
+    let pid = world.runs(&["around-web-1"])["around-web-1"];
+    let record = world.records()["around-web-1"].clone();
+    let gateway = record["endpoints"][0]["gateway"].as_str().unwrap().to_owned();
+    // A process is in its cgroup before it has executed its program.
+    eventually("the program runs", || {
+        let command = of_process(pid, "cmdline");
+        if command.contains("sleep") { Ok(()) } else { Err(command) }
+    });
+    let hosts = inside(pid, "/etc/hosts");
+    assert!(hosts.contains("\tweb.example.test web\n10.9.8.7\tdb.test\n"), "{hosts}");
+    assert!(hosts.ends_with(&format!("{gateway}\thost.docker.internal\n")), "{hosts}");
+    let resolv = inside(pid, "/etc/resolv.conf");
+    assert_eq!(resolv, "nameserver 127.0.0.11\nsearch one.test two.test\noptions timeout:1 ndots:0\n");
+    let limits = of_process(pid, "limits");
+    assert_eq!(line(&limits, "Max open files"), "2000 3000 files");
+    assert_eq!(line(&limits, "Max processes"), "4000 4000 processes");
+    let status = of_process(pid, "status");
+    assert!(line(&status, "Groups:").split(' ').any(|group| group == "1234"), "{status}");
+    assert_eq!((line(&status, "NoNewPrivs:"), line(&status, "Seccomp:")), ("1".to_owned(), "0".to_owned()));
+    assert_eq!(of_process(pid, "oom_score_adj").trim(), "321");
+    let mounts = of_process(pid, "mountinfo");
+    let shm = mounts.lines().find(|line| line.contains(" /dev/shm ")).unwrap();
+    assert!(shm.contains("size=98304k"), "{shm}");
+    assert_eq!(parameter(pid, "/proc/sys/net/core/somaxconn"), "321");
+    assert_eq!(parameter(pid, "/proc/sys/kernel/shmmni"), "77");
+    for (path, number) in [("/dev/fuse", (10, 229)), ("/dev/nothing", (1, 3))] {
+        use std::os::unix::fs::MetadataExt;
+        let node = fs_err::metadata(format!("/proc/{pid}/root{path}")).unwrap().rdev();
+        assert_eq!((nix::sys::stat::major(node), nix::sys::stat::minor(node)), number, "{path}");
+    }
+    if let Some(rules) = world.cgroup_file("around-web-1", &["devices.list"]) {
+        assert!(rules.contains("c 10:229 rwm") && rules.contains("c 10:200 r"), "{rules}");
+    }
+    // What runs beside it is under the same rules.
+    let shown = world.stack(&["exec", "-T", "web", "/stack", "demo", "show"]).ok().stdout;
+    assert!(line(&shown, "Groups:").split(' ').any(|group| group == "1234"), "{shown}");
+    assert_eq!((line(&shown, "NoNewPrivs:"), line(&shown, "Seccomp:")), ("1".to_owned(), "0".to_owned()));
+    // An edit is a new container.
+    world.write("compose.yaml", &format!("services:\n  web:\n    {SLEEPER}{}", ALL.replace("321", "123")));
+    eventually("it is another container", || {
+        let now = world.pids().get("around-web-1").copied().unwrap_or(0);
+        if of_process(now, "oom_score_adj").trim() == "123" { Ok(()) } else { Err(now.to_string()) }
+    });
+}
+
+/// A profile that refuses one call.
+const PROFILE: &str = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+    {"names": ["sethostname"], "action": "SCMP_ACT_ERRNO", "includes": {"arches": ["amd64"]}}]}"#;
+
+#[test]
+fn a_profile_of_system_calls_comes_from_its_file_and_its_edit_is_a_change() {
+    let world = World::new("profile");
+    world.write("profile.json", PROFILE);
+    world.write(
+        "compose.yaml",
+        &format!("services:\n  web:\n    {SLEEPER}\n    security_opt: ['seccomp:profile.json']\n"),
+    );
+    world.stack(&["up", "-d"]).ok();
+    let pid = world.runs(&["profile-web-1"])["profile-web-1"];
+    eventually("it is filtered", || {
+        let status = of_process(pid, "status");
+        if status.contains("Seccomp:\t2") { Ok(()) } else { Err(status) }
+    });
+    world.write("profile.json", &PROFILE.replace("sethostname", "setdomainname"));
+    eventually("it is another container", || match world.pids().get("profile-web-1") {
+        Some(now) if *now != pid => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+}
+
+#[test]
+fn processors_shares_and_rates_change_under_the_running_process() {
+    let world = World::new("shares");
+    let file = |more: &str| format!("services:\n  web:\n    {SLEEPER}\n    mem_limit: 64m\n{more}");
+    world.write("compose.yaml", &file(""));
+    world.stack(&["up", "-d"]).ok();
+    let pids = world.runs(&["shares-web-1"]);
+    let pid = pids["shares-web-1"];
+    let more = "    cpuset: '0'\n    cpu_shares: 512\n    cpu_period: 50000\n    cpu_quota: 25000\n";
+    world.write("compose.yaml", &file(more));
+    eventually("it runs on processor 0", || {
+        let held = line(&of_process(pid, "status"), "Cpus_allowed_list:");
+        if held == "0" { Ok(()) } else { Err(held) }
+    });
+    let quota = world.cgroup_file("shares-web-1", &["cpu.cfs_quota_us", "cpu.max"]).unwrap();
+    assert!(quota.starts_with("25000"), "{quota}");
+    let shares = world.cgroup_file("shares-web-1", &["cpu.shares", "cpu.weight"]).unwrap();
+    assert!(["512", "20"].contains(&shares.trim()), "{shares}");
+    world.write("compose.yaml", &file(""));
+    eventually("it runs anywhere", || {
+        let held = line(&of_process(pid, "status"), "Cpus_allowed_list:");
+        let all = line(&of_process(std::process::id(), "status"), "Cpus_allowed_list:");
+        if held == all { Ok(()) } else { Err(held) }
+    });
+    assert_eq!(world.pids(), pids);
+}
