@@ -147,6 +147,7 @@ impl Runner<'_> {
             },
             healthcheck: None,
             mounts,
+            joins: None,
             endpoints: Vec::new(),
             ports: std::collections::BTreeSet::new(),
             created: Now(0),

@@ -6,7 +6,7 @@ use stack_model::{
     ContainerSpec, Desired, ImageReference, Network, NetworkName, Power, Service, ServiceName, Volume, VolumeName,
 };
 
-use crate::keys::{Lowering, SERVICE_KEYS};
+use crate::keys::{BRIDGE, Lowering, SERVICE_KEYS};
 use crate::project::Project;
 
 impl Project {
@@ -54,6 +54,11 @@ impl Project {
     fn lower_networks(&self) -> BTreeMap<NetworkName, Network> {
         let used = self.used_networks();
         let networks = self.networks.iter().filter(|(key, _)| used.contains(key.as_str()));
+        let bridge = used.contains(BRIDGE) && !self.networks.contains_key(BRIDGE);
+        let bridge = bridge.then(|| crate::project::Network {
+            name: format!("{}_{BRIDGE}", self.name),
+            ..crate::project::Network::default()
+        });
         let lower = |network: &crate::project::Network| Network {
             name: network.name.clone(),
             internal: network.internal.unwrap_or(false),
@@ -62,12 +67,14 @@ impl Project {
             labels: network.labels.clone().into_iter().collect(),
             origin: self.names.origin(network.span),
         };
-        networks.map(|(key, network)| (NetworkName::new(key), lower(network))).collect()
+        let own = bridge.iter().map(|network| (NetworkName::new(BRIDGE), lower(network)));
+        networks.map(|(key, network)| (NetworkName::new(key), lower(network))).chain(own).collect()
     }
 
     fn lower_volumes(&self) -> BTreeMap<VolumeName, Volume> {
         let used = self.used_volumes();
-        let volumes = self.volumes.iter().filter(|(key, _)| used.contains(key.as_str()));
+        // What is mounted from elsewhere is none of the store's.
+        let volumes = self.volumes.iter().filter(|(key, it)| used.contains(key.as_str()) && it.mounted.is_none());
         let lower = |volume: &crate::project::Volume| Volume {
             external: volume.external,
             labels: volume.labels.clone().into_iter().collect(),

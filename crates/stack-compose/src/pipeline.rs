@@ -22,7 +22,7 @@ use crate::interpolate::interpolate;
 use crate::keys::{SERVICE_KEYS, resolve_env_files, resolve_label_files, resolve_seccomp};
 use crate::parse::parse_project;
 use crate::project::{FileSource, Project};
-use crate::report::{Report, Stage};
+use crate::report::{Code, Problem, Report, Stage};
 use crate::source::SourceLoader;
 use crate::text::{Span, Spanned};
 use crate::yaml::Node;
@@ -172,10 +172,28 @@ fn read_files(project: &mut Project, cx: &mut Cx<'_>) {
     let configs: Vec<String> = project.used_configs().into_iter().map(str::to_owned).collect();
     for (sources, used) in [(&mut project.secrets, secrets), (&mut project.configs, configs)] {
         for name in used {
-            if let Some(source) = sources.get_mut(&name).filter(|source| source.file.span.is_somewhere()) {
+            let Some(source) = sources.get_mut(&name) else { continue };
+            if source.file.span.is_somewhere() {
                 read_content(source, cx);
+            } else {
+                take_text(&name, source, cx);
             }
         }
+    }
+}
+
+/// What is not in a file is in the project, or in the environment of whoever runs it.
+fn take_text(name: &str, source: &mut FileSource, cx: &mut Cx<'_>) {
+    if let Some(variable) = &source.variable {
+        source.text = cx.variables.get(&variable.value);
+        if source.text.is_none() {
+            let message = format!("`{name}` is the variable `{}`, which is not set", variable.value);
+            let problem = Problem::error(Code::UndefinedReference, variable.span, message);
+            cx.push(problem.help("set it in the environment or in `.env`"));
+        }
+    }
+    if let Some(text) = &source.text {
+        source.content = short_hex(&[text], CONTENT_DIGITS);
     }
 }
 

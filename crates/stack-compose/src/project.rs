@@ -8,8 +8,9 @@ use indexmap::IndexMap;
 use ipnet::Ipv4Net;
 use stack_model::ProjectName;
 
+use crate::keys::BRIDGE;
 use crate::roads::Roads;
-use crate::service::Service;
+use crate::service::{NetworkSource, Service};
 use crate::shape::Trail;
 use crate::text::{Names, Span, Spanned};
 use crate::variables::Variables;
@@ -64,6 +65,8 @@ pub(crate) struct Volume {
     pub(crate) name: String,
     pub(crate) external: bool,
     pub(crate) driver: Option<String>,
+    /// Filesystem, source and options, where it is not a directory of the store.
+    pub(crate) mounted: Option<(String, String, Vec<String>)>,
     pub(crate) labels: IndexMap<String, String>,
 }
 
@@ -71,6 +74,10 @@ pub(crate) struct Volume {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FileSource {
     pub(crate) file: Spanned<PathBuf>,
+    /// What it is, if the file says so itself.
+    pub(crate) text: Option<String>,
+    /// The variable that has it.
+    pub(crate) variable: Option<Spanned<String>>,
     /// A fingerprint of the content; empty when nothing active uses it.
     pub(crate) content: String,
 }
@@ -147,6 +154,9 @@ impl Project {
         for service in self.services.values() {
             if service.uses_default_network() {
                 used.insert("default");
+            }
+            if service.network_mode.as_ref().is_some_and(|mode| mode.value == NetworkSource::Bridge) {
+                used.insert(BRIDGE);
             }
             used.extend(service.networks.iter().flatten().map(|(name, _)| name.as_str()));
         }

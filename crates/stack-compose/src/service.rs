@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 use stack_model::{
-    Blkio, Condition, Device, ExtraHost, FileKind, HostPort, Protocol, PullPolicy, RestartPolicy, Security, Ulimit,
+    Blkio, Condition, Device, ExtraHost, FileKind, HostNamespaces, HostPort, Protocol, PullPolicy, RestartPolicy,
+    Security, Ulimit,
 };
 
 use crate::text::{Span, Spanned};
@@ -51,6 +52,7 @@ pub(crate) struct Service {
     pub(crate) extra_hosts: Vec<ExtraHost>,
     pub(crate) group_add: Vec<String>,
     pub(crate) healthcheck: Option<Healthcheck>,
+    pub(crate) host_namespaces: HostNamespaces,
     pub(crate) hostname: Option<Spanned<String>>,
     pub(crate) image: Option<Spanned<String>>,
     pub(crate) init: Option<bool>,
@@ -61,7 +63,8 @@ pub(crate) struct Service {
     pub(crate) mem_swappiness: Option<Spanned<i64>>,
     /// `None` inside: without limit.
     pub(crate) memswap_limit: Option<Spanned<Option<u64>>>,
-    pub(crate) network_mode: Option<Spanned<HostOrNone>>,
+    pub(crate) links: Vec<Spanned<Link>>,
+    pub(crate) network_mode: Option<Spanned<NetworkSource>>,
     pub(crate) networks: Option<IndexMap<String, Attachment>>,
     pub(crate) oom_kill_disable: Option<Spanned<bool>>,
     pub(crate) oom_score_adj: Option<Spanned<i64>>,
@@ -151,10 +154,22 @@ pub(crate) struct Healthcheck {
 }
 
 /// `network_mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HostOrNone {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NetworkSource {
     Host,
     None,
+    Bridge,
+    /// That of another service.
+    Service(String),
+    /// That of a container, by its name.
+    Container(String),
+}
+
+/// An entry of `links`.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    pub(crate) service: String,
+    pub(crate) alias: String,
 }
 
 /// An entry of a service's `networks`.
@@ -209,9 +224,9 @@ pub(crate) struct VolumeMount {
 /// What an entry of `volumes` shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum VolumeSource {
-    Named { key: Spanned<String>, no_copy: bool },
+    Named { key: Spanned<String>, no_copy: bool, subpath: Option<String> },
     Anonymous,
-    Bind { path: PathBuf, create: Option<bool> },
+    Bind { path: PathBuf, create: Option<bool>, propagation: Option<String> },
     Tmpfs { size: Option<u64>, mode: Option<u32> },
 }
 

@@ -48,8 +48,6 @@ const ROLLOUT: &str = "containers are replaced one by one, as docker compose doe
 
 /// Sorted by path.
 pub(crate) const NOT_DONE: &[Row] = &[
-    refused("configs.*.content"),
-    refused("configs.*.environment"),
     refused_unless("configs.*.external", is_false),
     warned("configs.*.labels", "nothing shows them"),
     refused("configs.*.template_driver"),
@@ -64,14 +62,12 @@ pub(crate) const NOT_DONE: &[Row] = &[
     refused("networks.*.ipam.options"),
     refused("secrets.*.driver"),
     refused("secrets.*.driver_opts"),
-    refused("secrets.*.environment"),
     refused_unless("secrets.*.external", is_false),
     warned("secrets.*.labels", "nothing shows them"),
     refused("secrets.*.template_driver"),
     warned("services.*.annotations", "no other runtime reads them"),
     warned("services.*.attach", "`up` shows every log"),
     refused("services.*.build"),
-    refused_unless("services.*.cgroup", |node| is_word(node, &["private"])),
     refused("services.*.cgroup_parent"),
     warned("services.*.cpu_count", WINDOWS),
     warned("services.*.cpu_percent", WINDOWS),
@@ -94,13 +90,7 @@ pub(crate) const NOT_DONE: &[Row] = &[
     nothing("services.*.expose"),
     refused_unless("services.*.external_links", is_empty),
     refused_unless("services.*.gpus", is_empty),
-    refused_unless("services.*.ipc", |node| is_word(node, &["", "private", "shareable"])),
     warned("services.*.isolation", WINDOWS),
-    // The name of a service is known without a link.
-    refused_unless("services.*.links.*", |node| match node.as_text().and_then(|text| text.split_once(':')) {
-        Some((service, alias)) => service == alias,
-        None => true,
-    }),
     refused_unless("services.*.logging.driver", |node| is_word(node, &["", "json-file", "local"])),
     warned("services.*.logging.options", "the size of logs is limited anyway"),
     refused_unless("services.*.mac_address", is_empty),
@@ -112,7 +102,6 @@ pub(crate) const NOT_DONE: &[Row] = &[
     refused("services.*.networks.*.link_local_ips"),
     refused("services.*.networks.*.mac_address"),
     warned("services.*.networks.*.priority", "all networks are joined at once"),
-    refused_unless("services.*.pid", is_empty),
     refused_unless("services.*.platform", is_this_platform),
     refused_unless("services.*.post_start", is_empty),
     refused_unless("services.*.pre_start", is_empty),
@@ -123,16 +112,12 @@ pub(crate) const NOT_DONE: &[Row] = &[
     refused_unless("services.*.storage_opt", is_empty),
     refused_unless("services.*.use_api_socket", is_false),
     refused_unless("services.*.userns_mode", |node| is_word(node, &["", "host"])),
-    refused_unless("services.*.uts", is_empty),
-    refused("services.*.volumes.*.bind.propagation"),
     refused_unless("services.*.volumes.*.bind.recursive", |node| is_word(node, &["enabled"])),
     warned("services.*.volumes.*.bind.selinux", "files are not labelled for SELinux yet"),
     warned("services.*.volumes.*.consistency", "it has no effect on Linux"),
     refused("services.*.volumes.*.image"),
     warned("services.*.volumes.*.volume.labels", "nothing shows them"),
-    refused("services.*.volumes.*.volume.subpath"),
     refused_unless("services.*.volumes_from", is_empty),
-    refused("volumes.*.driver_opts"),
 ];
 
 fn scalar(node: &Node) -> Option<(Value, &str)> {
@@ -239,6 +224,8 @@ mod tests {
 
     /// Fields below keys that are lowered, and are a part of that.
     const LOWERED: &[&str] = &[
+        "configs.*.content",
+        "configs.*.environment",
         "configs.*.file",
         "configs.*.name",
         "networks.*.driver",
@@ -247,6 +234,7 @@ mod tests {
         "networks.*.ipam.config.*.subnet",
         "networks.*.labels",
         "networks.*.name",
+        "secrets.*.environment",
         "secrets.*.file",
         "secrets.*.name",
         "services.*.blkio_config.device_read_bps.*.path",
@@ -307,6 +295,7 @@ mod tests {
         "services.*.ulimits.*.hard",
         "services.*.ulimits.*.soft",
         "services.*.volumes.*.bind.create_host_path",
+        "services.*.volumes.*.bind.propagation",
         "services.*.volumes.*.read_only",
         "services.*.volumes.*.source",
         "services.*.volumes.*.target",
@@ -314,7 +303,9 @@ mod tests {
         "services.*.volumes.*.tmpfs.size",
         "services.*.volumes.*.type",
         "services.*.volumes.*.volume.nocopy",
+        "services.*.volumes.*.volume.subpath",
         "volumes.*.driver",
+        "volumes.*.driver_opts",
         "volumes.*.external",
         "volumes.*.external.name",
         "volumes.*.labels",

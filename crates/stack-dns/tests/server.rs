@@ -27,7 +27,7 @@ fn names(id: &str, hosts: &[(&str, u8)], forward: bool) -> Names {
     let hosts = hosts.iter().map(|(name, last)| ((*name).to_owned(), vec![Ipv4Addr::new(10, 89, 0, *last)])).collect();
     // Each container is on a network of its own.
     let network = NetworkName::new(id);
-    let view = View { networks: vec![network.clone()], forward, servers: Vec::new() };
+    let view = View { networks: vec![network.clone()], forward, servers: Vec::new(), links: stack_model::Hosts::new() };
     Names { networks: [(network, hosts)].into(), views: [(ContainerId::new(id), view)].into() }
 }
 

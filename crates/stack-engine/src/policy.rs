@@ -228,13 +228,18 @@ fn with_dependencies<'a>(roots: impl Iterator<Item = &'a ServiceName>, base: &'a
 fn is_on(service: &Service, network: &stack_model::NetworkName) -> bool {
     match &service.container.network {
         NetworkMode::Attached(attached) => attached.contains_key(network),
-        NetworkMode::None | NetworkMode::Host => false,
+        NetworkMode::None | NetworkMode::Host | NetworkMode::Service(_) => false,
     }
 }
 
 fn mounts(service: &Service, volume: &stack_model::VolumeName) -> bool {
     let mut sources = service.container.mounts.iter().map(|mount| &mount.source);
-    sources.any(|source| matches!(source, MountSource::Volume { name, .. } if name == volume))
+    sources.any(|source| match source {
+        MountSource::Volume { name, .. } | MountSource::Subpath { name, .. } => name == volume,
+        MountSource::Anonymous | MountSource::Bind { .. } | MountSource::Mounted { .. } | MountSource::Tmpfs { .. } => {
+            false
+        }
+    })
 }
 
 fn known(name: &ServiceName, base: &Desired) -> Result<(), Failure> {

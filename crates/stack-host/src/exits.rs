@@ -7,6 +7,8 @@ use std::sync::Arc;
 use stack_engine::Wake;
 use stack_model::{ContainerId, Event, Exit, State};
 
+use crate::apply::blocking;
+use crate::failure::failed;
 use crate::host::Shared;
 use crate::kit::Kit;
 use crate::supervisor::now;
@@ -27,6 +29,15 @@ pub(crate) async fn watch_exit(shared: Shared, id: ContainerId, pidfd: Rc<OwnedF
     let kit = Arc::clone(&shared.kit);
     let cgroup = kit.cgroup(&id);
     let killed_for_memory = exit.signal == Some(9) && kit.hierarchy.out_of_memory_kills(&cgroup).unwrap_or(0) > 0;
+    let shares_processes = {
+        let world = shared.world.borrow();
+        world.containers.get(&id).is_some_and(|resident| resident.container.spec.host_namespaces.pid)
+    };
+    if shares_processes {
+        // Elsewhere the kernel does it: with process 1 of a namespace all of it ends (pid_namespaces(7)). What resists is
+        // found by the removal.
+        drop(blocking(&shared, move |kit| kit.hierarchy.kill(&cgroup).map_err(failed)).await);
+    }
     settle(&shared, &id, Exit { out_of_memory: killed_for_memory, ..exit });
 }
 

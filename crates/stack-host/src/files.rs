@@ -21,15 +21,20 @@ pub(crate) struct GeneratedFile {
     pub(crate) read_only: bool,
 }
 
-/// Writes all files of a container below `directory` and lists them in mount order.
-pub(crate) fn write_files(directory: &Path, container: &Container) -> Result<Vec<GeneratedFile>, FilesError> {
+/// Writes all files of a container below `directory` and lists them in mount order. `leader` is the container whose
+/// network it is in, if that is another's.
+pub(crate) fn write_files(
+    directory: &Path,
+    container: &Container,
+    leader: Option<&Container>,
+) -> Result<Vec<GeneratedFile>, FilesError> {
     let files = directory.join("files");
     fs_err::create_dir_all(&files).map_err(FilesError::Write)?;
     let mut generated = Vec::with_capacity(3 + container.spec.files.len());
     let texts = [
         ("hostname", "/etc/hostname", format!("{}\n", container.process.hostname)),
-        ("hosts", "/etc/hosts", hosts(container)),
-        ("resolv.conf", "/etc/resolv.conf", resolv_conf(container)),
+        ("hosts", "/etc/hosts", hosts(container, leader.unwrap_or(container))),
+        ("resolv.conf", "/etc/resolv.conf", resolv_conf(container, leader.unwrap_or(container))),
     ];
     for (name, target, text) in texts {
         let source = files.join(name);
@@ -41,11 +46,14 @@ pub(crate) fn write_files(directory: &Path, container: &Container) -> Result<Vec
             FileKind::Secret => "secret",
             FileKind::Config => "config",
         };
-        let content = fs_err::read(&file.source).map_err(|source| FilesError::Read {
-            kind,
-            target: file.target.clone(),
-            source,
-        })?;
+        let content = match &file.text {
+            Some(text) => text.clone().into_bytes(),
+            None => fs_err::read(&file.source).map_err(|source| FilesError::Read {
+                kind,
+                target: file.target.clone(),
+                source,
+            })?,
+        };
         let source = files.join(format!("{kind}-{number}"));
         write_private(&source, &content)
             .and_then(|()| std::os::unix::fs::chown(&source, Some(file.uid), Some(file.gid)))
@@ -71,15 +79,16 @@ fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
 }
 
 /// `/etc/hosts`: loopback, the container's own name on each of its addresses, and what the file adds.
-fn hosts(container: &Container) -> String {
+fn hosts(container: &Container, leader: &Container) -> String {
     let mut text = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     let Process { hostname, domainname, extra_hosts, .. } = &container.process;
     let full = domainname.as_ref().map_or_else(String::new, |domain| format!("{hostname}.{domain} "));
     // Writing to a String cannot fail.
-    for endpoint in &container.endpoints {
+    for endpoint in &leader.endpoints {
         let _ = writeln!(text, "{}\t{full}{hostname}", endpoint.address.addr());
     }
-    for (name, address) in extra_hosts {
+    let others = leader.process.extra_hosts.iter().filter(|other| !extra_hosts.contains(other));
+    for (name, address) in extra_hosts.iter().chain(others) {
         let _ = writeln!(text, "{address}\t{name}");
     }
     text
@@ -87,19 +96,19 @@ fn hosts(container: &Container) -> String {
 
 /// `/etc/resolv.conf`: the project's own server, which asks the others; where there is no network of its own the others
 /// themselves.
-fn resolv_conf(container: &Container) -> String {
+fn resolv_conf(container: &Container, leader: &Container) -> String {
     let Dns { servers, search, options } = &container.spec.dns;
     let own: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
-    let mut text = match container.spec.network {
+    let mode = &leader.spec.network;
+    let mut text = match mode {
         NetworkMode::Attached(_) => "nameserver 127.0.0.11\n".to_owned(),
         NetworkMode::Host if own.is_empty() => {
             HOST_RESOLV_CONF.iter().find_map(|path| fs_err::read_to_string(path).ok()).unwrap_or_default()
         }
-        NetworkMode::None | NetworkMode::Host => own,
+        NetworkMode::None | NetworkMode::Host | NetworkMode::Service(_) => own,
     };
     let mut options = options.clone();
-    if matches!(container.spec.network, NetworkMode::Attached(_)) && !options.iter().any(|it| it.starts_with("ndots:"))
-    {
+    if matches!(mode, NetworkMode::Attached(_)) && !options.iter().any(|it| it.starts_with("ndots:")) {
         options.push("ndots:0".to_owned());
     }
     // The last line of a kind is the one that counts (resolv.conf(5)).
@@ -139,15 +148,20 @@ mod tests {
 
     #[test]
     fn hosts_have_the_full_name_and_further_lines() {
-        let text = hosts(&container(spec(serde_json::json!({ "attached": {} }))));
+        let own = container(spec(serde_json::json!({ "attached": {} })));
+        let text = hosts(&own, &own);
         assert!(text.ends_with("10.0.0.2\tweb.example.org web\n10.0.0.1\thost.docker.internal\n"), "{text}");
     }
 
     #[test]
     fn servers_are_asked_by_ours_or_by_the_container() {
-        let attached = resolv_conf(&container(spec(serde_json::json!({ "attached": {} }))));
+        let leader = container(spec(serde_json::json!({ "attached": {} })));
+        let attached = resolv_conf(&leader, &leader);
         assert_eq!(attached, "nameserver 127.0.0.11\nsearch a.test\noptions timeout:1 ndots:0\n");
-        let host = resolv_conf(&container(spec(serde_json::json!("host"))));
+        let follower = container(spec(serde_json::json!({ "service": "vpn" })));
+        assert_eq!(resolv_conf(&follower, &leader), attached);
+        let host = container(spec(serde_json::json!("host")));
+        let host = resolv_conf(&host, &host);
         assert_eq!(host, "nameserver 9.9.9.9\nsearch a.test\noptions timeout:1\n");
     }
 }

@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 
 use stack_model::{
-    Container, ContainerId, Desired, Event, Failure, HostFacts, ImageFacts, ImageReference, Layout, Observed, State,
-    VolumeName,
+    Container, ContainerId, Desired, Event, Failure, HostFacts, ImageFacts, ImageReference, Layout, NetworkMode,
+    Observed, State, VolumeName,
 };
 use stack_net::{Net, NetObserved};
 
@@ -144,13 +144,15 @@ fn connect(kit: &Kit, adoptable: &mut Adoptable, pid: u32) -> Result<(), Failure
     let Some(adopted) = stack_runtime::adopt(&kit.layout, &kit.project, id).map_err(failed)? else { return Ok(()) };
     adoptable.pidfd = Some(adopted.pidfd);
     adoptable.terminal = adopted.terminal;
-    if adoptable.container.endpoints.is_empty() {
+    if adoptable.container.spec.network == NetworkMode::Host {
         return Ok(());
     }
     let namespace = fs_err::File::open(format!("/proc/{pid}/ns/net"))
         .map_err(|error| Failure::new(crate::failure::fault_of(&error), error.to_string()))?;
     let sandbox: Sandbox = Arc::new(OwnedFd::from(namespace.into_parts().0));
-    adoptable.sockets = Some(names::open_sockets(kit, &sandbox)?);
+    if !adoptable.container.endpoints.is_empty() {
+        adoptable.sockets = Some(names::open_sockets(kit, &sandbox)?);
+    }
     adoptable.sandbox = Some(sandbox);
     Ok(())
 }

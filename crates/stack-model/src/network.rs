@@ -75,6 +75,12 @@ impl Names {
         for (name, addresses) in view.networks.iter().filter_map(|network| self.networks.get(network)).flatten() {
             hosts.entry(name.clone()).or_default().extend(addresses);
         }
+        for (name, addresses) in &view.links {
+            let known = hosts.entry(name.clone()).or_default();
+            known.extend(addresses);
+            known.sort_unstable();
+            known.dedup();
+        }
         Zone { hosts, forward: view.forward, servers: view.servers.clone() }
     }
 }
@@ -89,6 +95,9 @@ pub struct View {
     /// Resolvers instead of the host's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<IpAddr>,
+    /// Names for this container alone.
+    #[serde(default, skip_serializing_if = "Hosts::is_empty")]
+    pub links: Hosts,
 }
 
 /// What one container can look up.

@@ -81,6 +81,9 @@ pub struct Container {
     pub healthcheck: Option<Healthcheck>,
     /// Mounts with every name resolved.
     pub mounts: Vec<ResolvedMount>,
+    /// The container whose network it is in.
+    #[serde(default)]
+    pub joins: Option<ContainerId>,
     /// Interfaces.
     pub endpoints: Vec<Endpoint>,
     /// Ports with every choice made.
@@ -135,12 +138,28 @@ pub enum ResolvedSource {
         /// Fill it from the image when it is empty.
         copy: bool,
     },
+    /// A path inside a volume of the store.
+    Subpath {
+        /// The volume's real name.
+        name: VolumeName,
+        /// Relative path.
+        path: String,
+    },
     /// A path of the host.
     Bind {
         /// Absolute path.
         path: PathBuf,
         /// Make a missing directory.
         create: bool,
+    },
+    /// What mount(8) is told.
+    Mounted {
+        /// Type of the filesystem, or `bind`.
+        filesystem: String,
+        /// Device, server or path.
+        source: String,
+        /// Options.
+        options: Vec<String>,
     },
     /// Memory.
     Tmpfs {

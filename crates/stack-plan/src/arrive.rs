@@ -333,8 +333,8 @@ fn is_on(container: &Container, network: &NetworkName) -> bool {
 
 fn volumes(container: &Container) -> impl Iterator<Item = &VolumeName> {
     container.mounts.iter().filter_map(|mount| match &mount.source {
-        ResolvedSource::Volume { name, .. } => Some(name),
-        ResolvedSource::Bind { .. } | ResolvedSource::Tmpfs { .. } => None,
+        ResolvedSource::Volume { name, .. } | ResolvedSource::Subpath { name, .. } => Some(name),
+        ResolvedSource::Bind { .. } | ResolvedSource::Mounted { .. } | ResolvedSource::Tmpfs { .. } => None,
     })
 }
 

@@ -1,7 +1,7 @@
 //! What a change of each field costs. Every structure is taken apart without `..`: a new field does not compile until
 //! someone decides its class here.
 
-use stack_model::{Attachment, ContainerSpec, Dns, Effect, FileKind, Limits, NetworkMode};
+use stack_model::{Attachment, ContainerSpec, Dns, Effect, FileKind, HostNamespaces, Limits, NetworkMode};
 
 use crate::words;
 
@@ -62,6 +62,7 @@ fn fields_that_are_compared(spec: &ContainerSpec) {
         shm_size: _,
         oom_score_adj: _,
         security: _,
+        host_namespaces: _,
         devices: _,
         device_cgroup_rules: _,
         init: _,
@@ -75,6 +76,7 @@ fn fields_that_are_compared(spec: &ContainerSpec) {
         mounts: _,
         files: _,
         network: _,
+        links: _,
         ports: _,
         labels: _,
         restart: _,
@@ -261,6 +263,17 @@ fn compare_confinement(old: &ContainerSpec, new: &ContainerSpec, changes: &mut V
             [words::security(&old.security), words::security(&new.security)],
         );
     }
+    let HostNamespaces { pid, ipc, uts, cgroup } = old.host_namespaces;
+    let shared = [
+        ("pid", pid, new.host_namespaces.pid),
+        ("ipc", ipc, new.host_namespaces.ipc),
+        ("uts", uts, new.host_namespaces.uts),
+        ("cgroup", cgroup, new.host_namespaces.cgroup),
+    ];
+    for (field, old, new) in shared.into_iter().filter(|(_, old, new)| old != new) {
+        let word = |host: bool| if host { "host" } else { "private" }.to_owned();
+        note(changes, field, Effect::Replace, [word(old), word(new)]);
+    }
     if old.devices != new.devices {
         note(changes, "devices", Effect::Replace, [words::devices(&old.devices), words::devices(&new.devices)]);
     }
@@ -275,6 +288,9 @@ fn compare_names(old: &ContainerSpec, new: &ContainerSpec, changes: &mut Vec<Cha
     if old.extra_hosts != new.extra_hosts {
         let values = [words::extra_hosts(&old.extra_hosts), words::extra_hosts(&new.extra_hosts)];
         note(changes, "extra_hosts", Effect::Replace, values);
+    }
+    if old.links != new.links {
+        note(changes, "links", Effect::Live, [words::links(&old.links), words::links(&new.links)]);
     }
     let Dns { servers, search, options } = &old.dns;
     let printed = |servers: &[std::net::IpAddr]| servers.iter().map(ToString::to_string).collect::<Vec<_>>();

@@ -217,7 +217,7 @@ fn free_gateway(
         .values()
         .filter(|service| match &service.container.network {
             NetworkMode::Attached(map) => map.contains_key(name),
-            NetworkMode::None | NetworkMode::Host => false,
+            NetworkMode::None | NetworkMode::Host | NetworkMode::Service(_) => false,
         })
         .map(|service| u64::from(service.replicas))
         .sum();

@@ -53,6 +53,7 @@ fn warn_unpublished(draft: &mut Draft<'_>, desired: &Desired) {
             _ if service.container.ports.is_empty() || service.replicas == 0 => continue,
             NetworkMode::None => "it has no network",
             NetworkMode::Host => "it is on the host's own network",
+            NetworkMode::Service(_) => "it is on the network of another service",
             NetworkMode::Attached(map)
                 if map.keys().all(|it| desired.networks.get(it).is_some_and(|it| it.internal)) =>
             {

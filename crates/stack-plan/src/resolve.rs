@@ -6,14 +6,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use stack_model::{
     Attachment, Container, ContainerId, ContainerSpec, Endpoint, Failure, Fault, Healthcheck, HostAddress, IfName,
     ImageConfig, ImageFacts, Key, Mount, MountSource, NetworkMode, NetworkName, Probe, Process, PublishedPort,
-    ResolvedMount, ResolvedSource, Until, VolumeName, short_hex,
+    ResolvedMount, ResolvedSource, ServiceName, Until, VolumeName, short_hex,
 };
 
 use crate::RECORD_SCHEMA;
 use crate::allot::{Addresses, Ports, Slot};
 use crate::draft::Frame;
 use crate::network::{Segment, Standing};
-use crate::survey::{Fresh, Replica, Survey, Verdict, lacking_image};
+use crate::survey::{Fresh, Leader, Replica, Survey, Verdict, lacking_image};
 
 /// Where programs are looked for when neither the file nor the image says so; the value is docker's.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -29,16 +29,49 @@ type Segments<'a> = BTreeMap<&'a NetworkName, Segment<'a>>;
 /// Resolves every container that is to be created, and the ports of those whose ports changed.
 pub(crate) fn resolve_all<'a>(frame: Frame<'a>, survey: &mut Survey<'a>, segments: &Segments<'a>) {
     let mut allot = Allot::new(frame, survey, segments);
+    resolve_those(frame, survey, segments, &mut allot, &|mode| !matches!(mode, NetworkMode::Service(_)));
+    let leaders = leaders(survey);
     for replica in survey.replicas.values_mut() {
+        replica.join(&leaders);
+    }
+    resolve_those(frame, survey, segments, &mut allot, &|mode| matches!(mode, NetworkMode::Service(_)));
+}
+
+/// The containers that there will be of services whose network others are in.
+fn leaders<'a>(survey: &Survey<'a>) -> BTreeMap<ServiceName, Leader> {
+    let named = survey.replicas.values().filter_map(|replica| match &replica.service.container.network {
+        NetworkMode::Service(name) => Some(name),
+        NetworkMode::None | NetworkMode::Host | NetworkMode::Attached(_) => None,
+    });
+    let leader = |name: &'a ServiceName| {
+        let replica = survey.replicas.get(&(name, 1))?;
+        let container = match &replica.fresh {
+            Some(Ok(fresh)) => &fresh.container,
+            Some(Err(_)) | None => &replica.current?.container,
+        };
+        let (id, hostname) = (container.id.clone(), container.process.hostname.clone());
+        Some((name.clone(), Leader { key: replica.key(), id, hostname }))
+    };
+    named.filter_map(leader).collect()
+}
+
+fn resolve_those<'a>(
+    frame: Frame<'a>,
+    survey: &mut Survey<'a>,
+    segments: &Segments<'a>,
+    allot: &mut Allot<'a>,
+    wanted: &dyn Fn(&NetworkMode) -> bool,
+) {
+    for replica in survey.replicas.values_mut().filter(|replica| wanted(&replica.service.container.network)) {
         let creates = match replica.verdict {
             Verdict::Create => true,
             Verdict::Replace(_) => replica.service.power == stack_model::Power::On,
             Verdict::Keep | Verdict::Restart(_) | Verdict::Off => false,
         };
         if creates {
-            replica.fresh = Some(fresh(frame, replica, segments, &mut allot));
+            replica.fresh = Some(fresh(frame, replica, segments, allot));
         } else if let Verdict::Keep | Verdict::Restart(_) = replica.verdict {
-            replica.record = revise(frame, replica, &mut allot);
+            replica.record = revise(frame, replica, allot);
             if let Some(Err(_)) = replica.record {
                 // A restart that cannot be written down would be asked for again and again.
                 replica.verdict = Verdict::Keep;
@@ -94,6 +127,16 @@ fn fresh<'a>(
     let id = new_id(frame, replica.slot);
     let mut process = process(spec, &facts.config, &id).map_err(Until::Failed)?;
     let (endpoints, holders) = endpoints(replica, &id, container_name(frame, replica).as_str(), segments, allot)?;
+    let joins = match (&spec.network, &replica.leader) {
+        (NetworkMode::Service(_), Some(leader)) => {
+            if spec.hostname.is_none() {
+                process.hostname.clone_from(&leader.hostname);
+            }
+            Some(leader.id.clone())
+        }
+        (NetworkMode::Service(name), None) => return Err(Until::Done(Key::Container(name.clone(), 1))),
+        (NetworkMode::None | NetworkMode::Host | NetworkMode::Attached(_), _) => None,
+    };
     process.extra_hosts = extra_hosts(spec, &endpoints, segments);
     let previous = replica.current.map(|current| &current.container.ports).cloned().unwrap_or_default();
     let ports = decide_ports(spec, replica.slot, &endpoints, &previous, &mut allot.ports).map_err(Until::Failed)?;
@@ -109,6 +152,7 @@ fn fresh<'a>(
         process,
         healthcheck: healthcheck(spec, Some(facts)),
         mounts: mounts(frame, replica.slot, spec, &facts.config),
+        joins,
         endpoints,
         ports,
         created: frame.now,
@@ -141,8 +185,10 @@ fn new_id(frame: Frame<'_>, (service, index): Slot<'_>) -> ContainerId {
 
 fn check_volumes(frame: Frame<'_>, (service, index): Slot<'_>, spec: &ContainerSpec) -> Result<(), Until> {
     let named = spec.mounts.iter().filter_map(|mount| match &mount.source {
-        MountSource::Volume { name, .. } => Some(name),
-        MountSource::Anonymous | MountSource::Bind { .. } | MountSource::Tmpfs { .. } => None,
+        MountSource::Volume { name, .. } | MountSource::Subpath { name, .. } => Some(name),
+        MountSource::Anonymous | MountSource::Bind { .. } | MountSource::Mounted { .. } | MountSource::Tmpfs { .. } => {
+            None
+        }
     });
     for name in named {
         let external = frame.desired.volumes.get(name).is_some_and(|volume| volume.external);
@@ -238,7 +284,12 @@ fn resolve_mount(mount: &Mount, anonymous: impl Fn(&str) -> ResolvedSource) -> R
     let source = match &mount.source {
         MountSource::Volume { name, no_copy } => ResolvedSource::Volume { name: name.clone(), copy: !no_copy },
         MountSource::Anonymous => anonymous(normal(&mount.target)),
+        MountSource::Subpath { name, path } => ResolvedSource::Subpath { name: name.clone(), path: path.clone() },
         MountSource::Bind { path, create } => ResolvedSource::Bind { path: path.clone(), create: *create },
+        MountSource::Mounted { filesystem, source, options } => {
+            let (filesystem, source, options) = (filesystem.clone(), source.clone(), options.clone());
+            ResolvedSource::Mounted { filesystem, source, options }
+        }
         MountSource::Tmpfs { size, mode } => ResolvedSource::Tmpfs { size: *size, mode: mode.unwrap_or(TMPFS_MODE) },
     };
     ResolvedMount { source, target: mount.target.clone(), read_only: mount.read_only }

@@ -112,7 +112,10 @@ impl<'a> Surface<'_, 'a> {
             present.iter().map(|it| it.container).filter(|container| !container.endpoints.is_empty()).collect();
         let names = Names {
             networks: by_network(&with_network),
-            views: with_network.iter().map(|container| (container.id.clone(), view(container))).collect(),
+            views: with_network
+                .iter()
+                .map(|container| (container.id.clone(), view(container, &with_network)))
+                .collect(),
         };
         let seen = self.frame.observed.names.as_ref();
         if seen.map_or(names.views.is_empty(), |seen| *seen == names) {
@@ -180,10 +183,23 @@ fn by_network(containers: &[&Container]) -> BTreeMap<NetworkName, Hosts> {
     by_network
 }
 
-fn view(container: &Container) -> View {
+fn view(container: &Container, all: &[&Container]) -> View {
     View {
         networks: container.endpoints.iter().map(|endpoint| endpoint.network.clone()).collect(),
         forward: container.endpoints.iter().any(|endpoint| !endpoint.internal),
         servers: container.spec.dns.servers.clone(),
+        links: links(container, all),
     }
+}
+
+/// The addresses of linked services on the networks that the container shares with them.
+fn links(container: &Container, all: &[&Container]) -> Hosts {
+    let mut hosts = Hosts::new();
+    let is_shared = |network: &NetworkName| container.endpoints.iter().any(|endpoint| endpoint.network == *network);
+    for (alias, service) in &container.spec.links {
+        let others = all.iter().filter(|other| other.service == *service).flat_map(|other| &other.endpoints);
+        let addresses = others.filter(|endpoint| is_shared(&endpoint.network)).map(|it| it.address.addr());
+        hosts.insert(alias.to_ascii_lowercase(), addresses.collect());
+    }
+    hosts
 }

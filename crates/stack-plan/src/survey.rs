@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use stack_model::{
-    Cause, Container, ContainerId, Desired, Effect, Endpoint, Failure, Fault, ImageFacts, Key, NetworkName,
-    ObservedContainer, Power, PullPolicy, Service, ServiceName, State, Until,
+    Cause, Container, ContainerId, Desired, Effect, Endpoint, Failure, Fault, ImageFacts, Key, NetworkMode,
+    NetworkName, ObservedContainer, Power, PullPolicy, Service, ServiceName, State, Until,
 };
 
 use crate::allot::Slot;
@@ -30,6 +30,16 @@ pub(crate) struct Replica<'a> {
     pub(crate) fresh: Option<Result<Fresh, Until>>,
     /// The record that the current container should have, where it differs, or why it cannot have it.
     pub(crate) record: Option<Result<Box<Container>, Failure>>,
+    /// The container whose network it is in, if it is in another's.
+    pub(crate) leader: Option<Leader>,
+}
+
+/// A container whose network another one is in.
+#[derive(Debug, Clone)]
+pub(crate) struct Leader {
+    pub(crate) key: Key,
+    pub(crate) id: ContainerId,
+    pub(crate) hostname: String,
 }
 
 /// A container to be created.
@@ -67,6 +77,19 @@ pub(crate) struct Survey<'a> {
 impl<'a> Replica<'a> {
     pub(crate) fn key(&self) -> Key {
         Key::Container(self.slot.0.clone(), self.slot.1)
+    }
+
+    /// Finds whose network it is in. A network goes with its container, and whoever is in it has to follow.
+    pub(crate) fn join(&mut self, leaders: &BTreeMap<ServiceName, Leader>) {
+        let NetworkMode::Service(name) = &self.service.container.network else { return };
+        self.leader = leaders.get(name).cloned();
+        let (Some(leader), Some(current)) = (&self.leader, self.current) else { return };
+        if matches!(self.verdict, Verdict::Keep | Verdict::Restart(_))
+            && current.container.joins.as_ref() != Some(&leader.id)
+        {
+            self.verdict = Verdict::Replace(Cause::Follows(leader.key.clone()));
+            self.changes.clear();
+        }
     }
 
     /// The current container goes away or ends, and that may begin now.
@@ -128,6 +151,7 @@ pub(crate) fn survey<'a>(frame: Frame<'a>, segments: &BTreeMap<&'a NetworkName, 
                 changes: Vec::new(),
                 fresh: None,
                 record: None,
+                leader: None,
             };
             judge(frame, segments, &mut replica);
             replicas.insert((name, index), replica);

@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use stack_model::{
     Blkio, Device, ExtraHost, FileMount, Healthcheck, HostAddress, HostPort, Mount, MountSource, NetworkMode, PortSpec,
-    Probe, Protocol, PullPolicy, RestartPolicy, Seccomp, Security, Ulimit, short_hex,
+    Probe, Protocol, PullPolicy, RestartPolicy, Seccomp, Security, ServiceName, Ulimit, short_hex,
 };
 
 /// Longest value in a plan line, in characters.
@@ -99,6 +99,11 @@ pub(crate) fn extra_hosts(hosts: &[ExtraHost]) -> String {
     list(&hosts.iter().map(word).collect::<Vec<_>>())
 }
 
+/// Names of services as the file writes them.
+pub(crate) fn links(links: &BTreeMap<String, ServiceName>) -> String {
+    list(&links.iter().map(|(alias, service)| format!("{service}:{alias}")).collect::<Vec<_>>())
+}
+
 /// What is said about block devices.
 pub(crate) fn blkio(blkio: &Blkio) -> String {
     let Blkio { weight, weight_device, read_bps, write_bps, read_iops, write_iops } = blkio;
@@ -147,6 +152,8 @@ pub(crate) fn mounts(list: &[Mount]) -> String {
 fn mount(mount: &Mount) -> String {
     let source = match &mount.source {
         MountSource::Volume { name, .. } => format!("{name}:"),
+        MountSource::Subpath { name, path } => format!("{name}/{path}:"),
+        MountSource::Mounted { source, options, .. } => format!("{source}({}):", options.join(",")),
         MountSource::Anonymous => String::new(),
         MountSource::Bind { path, .. } => format!("{}:", path.display()),
         MountSource::Tmpfs { .. } => "tmpfs:".to_owned(),
@@ -165,6 +172,7 @@ pub(crate) fn network(mode: &NetworkMode) -> String {
     match mode {
         NetworkMode::None => "none".to_owned(),
         NetworkMode::Host => "host".to_owned(),
+        NetworkMode::Service(name) => format!("service:{name}"),
         NetworkMode::Attached(map) => {
             let list: Vec<&str> = map.keys().map(stack_model::NetworkName::as_str).collect();
             short(&format!("[{}]", list.join(", ")))

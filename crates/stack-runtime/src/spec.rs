@@ -146,8 +146,8 @@ pub(crate) struct SystemSpec {
     pub(crate) cgroup_views: Vec<CgroupView>,
     /// `/sys` can be written.
     pub(crate) writable: bool,
-    /// Bytes of `/dev/shm`.
-    pub(crate) shm_size: u64,
+    /// Bytes of `/dev/shm`; `None` is the host's.
+    pub(crate) shm_size: Option<u64>,
 }
 
 /// Programs of the host's that run at certain steps, with the state as JSON on their standard input.
@@ -249,10 +249,28 @@ impl ChangeSpec {
 /// What a [`MountSpec`] shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum MountKind {
-    Bind { path: PathBuf, create: bool, recursive: bool },
-    Volume { path: PathBuf, copy: bool },
-    Filesystem { kind: String, options: Vec<(String, String)>, fill: Fill },
-    Cgroups { views: Vec<CgroupView> },
+    Bind {
+        path: PathBuf,
+        create: bool,
+        recursive: bool,
+    },
+    Volume {
+        path: PathBuf,
+        copy: bool,
+    },
+    /// A path inside a volume, which is resolved inside of it.
+    Subpath {
+        volume: PathBuf,
+        path: String,
+    },
+    Filesystem {
+        kind: String,
+        options: Vec<(String, String)>,
+        fill: Fill,
+    },
+    Cgroups {
+        views: Vec<CgroupView>,
+    },
 }
 
 /// What a fresh filesystem takes over from the directory it covers.
@@ -327,11 +345,14 @@ pub(crate) fn render(spec: &StartSpec<'_>, join: &Join, devices: Vec<DeviceSpec>
     let directory = layout.container(project, &container.id);
     let run = layout.container_run(project, &container.id);
     let privileged = container.spec.privileged;
+    let shared = container.spec.host_namespaces;
+    let own_name = netns.is_some() && !shared.uts;
+    let propagation = host_propagation(container);
     let open = privileged || container.spec.security.unmask;
     let hidden = |paths: &[&str]| paths.iter().filter(|_| !open).map(|path| (*path).to_owned()).collect();
     Ok(InitSpec {
         cgroup_procs: if join.v2_dir.is_some() { Vec::new() } else { join.procs.clone() },
-        namespaces: NamespaceSpec { cgroup: true, time: None, mount: true },
+        namespaces: NamespaceSpec { cgroup: !shared.cgroup, time: None, mount: true },
         root: RootSpec {
             source: RootSource::Overlay {
                 lower: layers.iter().rev().cloned().collect(),
@@ -340,21 +361,21 @@ pub(crate) fn render(spec: &StartSpec<'_>, join: &Join, devices: Vec<DeviceSpec>
             },
             mountpoint: directory.join("rootfs"),
             read_only: container.spec.read_only,
-            propagation: nix::libc::MS_PRIVATE,
+            propagation,
             own_propagation: None,
             no_pivot: false,
         },
         system: Some(SystemSpec {
             cgroup_views: render_cgroup_views(join, cgroup),
             writable: privileged,
-            shm_size: container.spec.shm_size.map_or(SHM_BYTES, |size| size.0),
+            shm_size: (!shared.ipc).then(|| container.spec.shm_size.map_or(SHM_BYTES, |size| size.0)),
         }),
         mounts: render_mounts(layout, container, files),
         devices: Some(devices).filter(|devices| !devices.is_empty()),
         masked: hidden(&MASKED),
         protected: hidden(&READ_ONLY),
-        hostname: netns.is_some().then(|| container.process.hostname.clone()),
-        domainname: container.process.domainname.clone().filter(|_| netns.is_some()),
+        hostname: own_name.then(|| container.process.hostname.clone()),
+        domainname: container.process.domainname.clone().filter(|_| own_name),
         sysctls: container.spec.sysctls.clone().into_iter().collect(),
         streams: if container.spec.tty {
             StreamSpec::Front { run }
@@ -365,6 +386,24 @@ pub(crate) fn render(spec: &StartSpec<'_>, join: &Join, devices: Vec<DeviceSpec>
         hooks: HookSpecs::default(),
         process: render_process(container)?,
     })
+}
+
+/// How the host's mounts and those of a new container know of each other: as far as one of its own asks.
+fn host_propagation(container: &Container) -> u64 {
+    let asked = |words: [&str; 2]| {
+        container.mounts.iter().any(|mount| match &mount.source {
+            ResolvedSource::Mounted { options, .. } => options.iter().any(|option| words.contains(&option.as_str())),
+            ResolvedSource::Volume { .. }
+            | ResolvedSource::Subpath { .. }
+            | ResolvedSource::Bind { .. }
+            | ResolvedSource::Tmpfs { .. } => false,
+        })
+    };
+    match (asked(["shared", "rshared"]), asked(["slave", "rslave"])) {
+        (true, _) => nix::libc::MS_SHARED,
+        (false, true) => nix::libc::MS_SLAVE,
+        (false, false) => nix::libc::MS_PRIVATE,
+    }
 }
 
 /// From `/sys/fs/cgroup/memory/stack/shop/c9d1/cgroup.procs` to `memory`.
@@ -438,6 +477,14 @@ fn render_mounts(layout: &Layout, container: &Container, files: &[GeneratedFile]
     let asked = container.mounts.iter().map(|mount| {
         let mut change = ChangeSpec::read_only(mount.read_only);
         let source = match &mount.source {
+            ResolvedSource::Subpath { name, path } => {
+                MountKind::Subpath { volume: layout.volume_data(name), path: path.clone() }
+            }
+            ResolvedSource::Mounted { filesystem, source, options } => {
+                let (kind, more) = oci::mounted(filesystem, source, options);
+                change = ChangeSpec { all_set: change.all_set | more.all_set, ..more };
+                kind
+            }
             ResolvedSource::Volume { name, copy } => MountKind::Volume { path: layout.volume_data(name), copy: *copy },
             ResolvedSource::Bind { path, create } => {
                 MountKind::Bind { path: path.clone(), create: *create, recursive: true }

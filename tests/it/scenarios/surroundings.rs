@@ -1,5 +1,6 @@
 //! What a container finds around its program, looked at from inside.
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns};
 use stack_tests::{World, eventually};
 
@@ -148,4 +149,129 @@ fn processors_shares_and_rates_change_under_the_running_process() {
         if held == all { Ok(()) } else { Err(held) }
     });
     assert_eq!(world.pids(), pids);
+}
+
+fn namespace(pid: u32, name: &str) -> std::path::PathBuf {
+    fs_err::read_link(format!("/proc/{pid}/ns/{name}")).unwrap_or_default()
+}
+
+#[test]
+fn the_network_of_another_service_is_shared_and_followed() {
+    let world = World::new("share");
+    let file = |mode: &str| {
+        format!(
+            "services:\n  app:\n    {SLEEPER}\n    network_mode: service:vpn\n  vpn:\n    image: stack.local/self\n    \
+             command: [demo, counter, --listen, '9000']\n    environment: {{MODE: {mode}}}\n  plain:\n    {SLEEPER}\n    \
+             links: ['vpn:tunnel']\n  old:\n    {SLEEPER}\n    network_mode: bridge\n"
+        )
+    };
+    let all = ["share-app-1", "share-old-1", "share-plain-1", "share-vpn-1"];
+    world.write("compose.yaml", &file("one"));
+    world.stack(&["up", "-d"]).ok();
+    let pids = world.runs(&all);
+    let net = |name: &str| namespace(world.pids().get(name).copied().unwrap_or(0), "net");
+    assert_eq!(net("share-app-1"), net("share-vpn-1"));
+    assert_ne!(net("share-plain-1"), net("share-vpn-1"));
+    assert_ne!(net("share-old-1"), net("share-plain-1"));
+    // What listens in one is on loopback of the other, and a link is a name for it.
+    let check =
+        |service: &str, address: &str| world.stack(&["exec", "-T", service, "/stack", "demo", "check", address]);
+    for (service, address) in [("app", "http://127.0.0.1:9000"), ("plain", "http://tunnel:9000")] {
+        eventually("the other answers", || match check(service, address) {
+            run if run.code == Some(0) => Ok(()),
+            run => Err(run.stderr),
+        });
+    }
+    // A killed supervisor forgets nothing: a restart of the follower finds the network again.
+    if let Some(supervisor) = world.supervisor() {
+        world.kill(supervisor);
+    }
+    world.stack(&["restart", "app"]).ok();
+    eventually("the follower is back", || {
+        let now = world.pids().get("share-app-1").copied().unwrap_or(0);
+        let back = now != pids["share-app-1"] && net("share-app-1") == net("share-vpn-1");
+        if back { Ok(()) } else { Err(format!("{now}")) }
+    });
+    // A new leader has a new network, and whoever was in the old one is replaced too.
+    let before = (net("share-vpn-1"), world.pids()["share-old-1"]);
+    world.write("compose.yaml", &file("two"));
+    eventually("both are new", || {
+        let (leader, follower) = (net("share-vpn-1"), net("share-app-1"));
+        let done = leader != before.0 && leader == follower && !leader.as_os_str().is_empty();
+        if done { Ok(()) } else { Err(format!("{leader:?} {follower:?}")) }
+    });
+    assert_eq!(world.pids()["share-old-1"], before.1);
+}
+
+#[test]
+fn files_and_mounts_come_from_where_the_file_says() {
+    let world = World::new("mounts");
+    let volume = world.layout().volume_data(&stack_model::VolumeName::new("mounts_data"));
+    fs_err::create_dir_all(volume.join("inner")).expect("a directory");
+    fs_err::write(volume.join("inner/file"), "from the volume").expect("a file");
+    for name in ["shown", "shared"] {
+        fs_err::create_dir(world.project_dir().join(name)).expect("a directory");
+    }
+    world.write("shown/file", "from the host");
+    let shared = SharedMount::new(world.project_dir().join("shared"));
+    let file = format!(
+        "services:\n  web:\n    {SLEEPER}\n    pid: host\n    ipc: host\n    cgroup: host\n    configs: [conf]\n    \
+         secrets: [word]\n    volumes:\n      - bound:/bound\n      - ./shared:/shared:rslave\n      - {{type: volume, \
+         source: data, target: /inner, volume: {{subpath: inner}}}}\nconfigs: {{conf: {{content: 'a = 1'}}}}\nsecrets: \
+         {{word: {{environment: WORD}}}}\nvolumes:\n  data:\n  bound: {{driver_opts: {{type: none, o: bind, device: \
+         {}/shown}}}}\n",
+        world.project_dir().display()
+    );
+    world.write("compose.yaml", &file);
+    world.stack(&["up", "-d"]).fails(1, &["WORD", "compose.yaml"]);
+    let mut up = world.command(&["up", "-d"]);
+    up.env("WORD", "hush");
+    world.finish(up).ok();
+    let pid = world.runs(&["mounts-web-1"])["mounts-web-1"];
+    eventually("the program runs", || {
+        let command = of_process(pid, "cmdline");
+        if command.contains("sleep") { Ok(()) } else { Err(command) }
+    });
+    assert_eq!(inside(pid, "/conf"), "a = 1");
+    assert_eq!(inside(pid, "/run/secrets/word"), "hush");
+    assert_eq!(inside(pid, "/bound/file"), "from the host");
+    assert_eq!(inside(pid, "/inner/file"), "from the volume");
+    let own = std::process::id();
+    for (name, is_shared) in [("pid", true), ("ipc", true), ("cgroup", true), ("net", false), ("uts", false)] {
+        assert_eq!(namespace(pid, name) == namespace(own, name), is_shared, "{name}");
+    }
+    // What is mounted on the host later is seen inside.
+    shared.mount_below();
+    eventually("the mount is seen", || {
+        let mounts = of_process(pid, "mountinfo");
+        let seen = mounts.lines().any(|line| line.contains(" /shared/below ") && line.contains("master:"));
+        if seen { Ok(()) } else { Err(mounts) }
+    });
+    world.stack(&["down", "-v", "-t", "0"]).ok();
+}
+
+/// A filesystem whose mounts others see, as long as the value lives.
+struct SharedMount(std::path::PathBuf);
+
+impl SharedMount {
+    fn new(place: std::path::PathBuf) -> Self {
+        mount(Some("none"), &place, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("a filesystem");
+        mount(None::<&str>, &place, None::<&str>, MsFlags::MS_SHARED, None::<&str>).expect("it can be shared");
+        Self(place)
+    }
+
+    fn mount_below(&self) {
+        let below = self.0.join("below");
+        fs_err::create_dir(&below).expect("a directory");
+        mount(Some("none"), &below, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("a filesystem");
+    }
+}
+
+impl Drop for SharedMount {
+    fn drop(&mut self) {
+        for place in [self.0.join("below"), self.0.clone()] {
+            // What a failed test never mounted is not there.
+            let _ = umount2(&place, MntFlags::MNT_DETACH);
+        }
+    }
 }

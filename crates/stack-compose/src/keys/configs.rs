@@ -111,6 +111,7 @@ pub(super) fn lower_files(files: &[FileReference], sources: &IndexMap<String, Fi
         Some(FileMount {
             kind: file.kind,
             source: source.file.value.clone(),
+            text: source.text.clone(),
             content: source.content.clone(),
             target: full_target(file.kind, &file.source, file.target.as_deref()),
             uid: file.uid.unwrap_or(0),

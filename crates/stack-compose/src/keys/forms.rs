@@ -3,6 +3,8 @@
 use indexmap::IndexMap;
 
 use crate::context::Cx;
+use crate::decode::not_yet;
+use crate::nearest::nearest;
 use crate::report::{Code, Problem};
 use crate::shape::At;
 use crate::text::{Span, Spanned};
@@ -173,6 +175,25 @@ pub(super) fn unique_texts(node: &Node, what: &str, cx: &mut Cx<'_>) -> Vec<Span
     unique
 }
 
+/// Whether a namespace is the host's; `own` are words for one of its own.
+pub(super) fn host_namespace(node: &Node, key: &str, own: &[&str], cx: &mut Cx<'_>) -> bool {
+    let text = if node.is_null() { None } else { cx.text(node, &format!("`{key}`")) };
+    let Some(text) = text.filter(|text| !text.value.is_empty() && !own.contains(&text.value.as_str())) else {
+        return false;
+    };
+    let word = text.value.as_str();
+    if word != "host" {
+        let known = word == "none" || word.starts_with("service:") || word.starts_with("container:");
+        cx.push(if known {
+            not_yet(text.span, &format!("`{key}: {word}`")).help("write `host`, or remove it")
+        } else {
+            let problem = Problem::error(Code::InvalidValue, text.span, format!("`{word}` is no value of `{key}`"));
+            problem.nearest(text.span, nearest(word, own.iter().copied().chain(["host"])))
+        });
+    }
+    word == "host"
+}
+
 /// A number where zero and less are the same as none.
 pub(super) fn above_zero(number: Option<&Spanned<i64>>) -> Option<u64> {
     number.and_then(|number| u64::try_from(number.value).ok()).filter(|number| *number > 0)
@@ -218,7 +239,7 @@ pub(super) fn capabilities(node: &Node, what: &str, cx: &mut Cx<'_>) -> Vec<Span
     for name in &names {
         let plain = plain_capability(&name.value);
         if plain != "ALL" && !CAPABILITIES.contains(&plain.as_str()) {
-            let near = crate::nearest::nearest(&plain, CAPABILITIES.iter().copied());
+            let near = nearest(&plain, CAPABILITIES.iter().copied());
             let message = format!("there is no capability `{}`", name.value);
             let problem = Problem::error(Code::InvalidValue, name.span, message).nearest(name.span, near);
             cx.push(problem.reason("capabilities(7) lists them"));

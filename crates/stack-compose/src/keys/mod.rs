@@ -103,6 +103,7 @@ pub(crate) use env_file::{report_mistakes, resolve as resolve_env_files};
 pub(crate) use forms::{file_name_key, labels_of};
 pub(crate) use key::{Lowering, ServiceKey};
 pub(crate) use label_file::resolve as resolve_label_files;
+pub(crate) use network_mode::BRIDGE;
 pub(crate) use security_opt::resolve as resolve_seccomp;
 
 use crate::shape::{Field, Object, Shape};

@@ -1,15 +1,15 @@
 //! `network_mode`: no network of its own (`host`), or nothing but loopback (`none`).
 
 use crate::shape::common::TEXT;
-use stack_model::NetworkMode;
+use stack_model::{self as model, NetworkMode, NetworkName, ServiceName};
 
-use super::ServiceKey;
+use super::{Lowering, ServiceKey};
 use crate::context::Cx;
 use crate::decode::not_yet;
 use crate::nearest::nearest;
 use crate::project::Project;
 use crate::report::{Code, Problem, Report};
-use crate::service::{HostOrNone, Service};
+use crate::service::{NetworkSource, Service};
 use crate::text::Spanned;
 use crate::yaml::Node;
 
@@ -20,40 +20,97 @@ pub(super) const KEY: ServiceKey = ServiceKey::new(
 )
 .parse(parse)
 .check(check)
-.lower(|from, to| match from.service.network_mode.as_ref().map(|mode| mode.value) {
-    Some(HostOrNone::Host) => to.container.network = NetworkMode::Host,
-    Some(HostOrNone::None) => to.container.network = NetworkMode::None,
-    None => {}
-});
+.lower(lower);
+
+/// The network of services that ask for docker's own bridge: one of the project's, which is as far from others.
+pub(crate) const BRIDGE: &str = "bridge";
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     let Some(text) = cx.text(node, "`network_mode`") else { return };
-    let mode = match text.value.as_str() {
-        "host" => HostOrNone::Host,
-        "none" => HostOrNone::None,
-        other => {
-            let known = other == "bridge" || other.starts_with("service:") || other.starts_with("container:");
-            let problem = if known {
-                not_yet(text.span, &format!("`network_mode: {other}`"))
-            } else {
-                let message = format!("`{other}` is not a network mode");
-                let problem = Problem::error(Code::InvalidValue, text.span, message);
-                problem.reason("the modes are `host` and `none`; networks are named under `networks`")
-            };
-            let near = nearest(other, ["host", "none"]);
-            return cx.push(if known { problem } else { problem.nearest(text.span, near) });
+    let named = |rest: &str| !rest.is_empty();
+    let mode = match text.value.split_once(':') {
+        None if text.value.is_empty() => return,
+        None if text.value == "host" => NetworkSource::Host,
+        None if text.value == "none" => NetworkSource::None,
+        None if matches!(text.value.as_str(), "bridge" | "default") => NetworkSource::Bridge,
+        Some(("service", name)) if named(name) => NetworkSource::Service(name.to_owned()),
+        Some(("container", name)) if named(name) => NetworkSource::Container(name.to_owned()),
+        _ => {
+            let message = format!("`{}` is not a network mode", text.value);
+            let problem = Problem::error(Code::InvalidValue, text.span, message);
+            let problem = problem.reason(
+                "the modes are `host`, `none`, `bridge`, `service:NAME` and `container:NAME`; networks are named under \
+                 `networks`",
+            );
+            return cx.push(problem.nearest(text.span, nearest(&text.value, ["host", "none", "bridge"])));
         }
     };
     service.network_mode = Some(Spanned::new(mode, text.span));
 }
 
-fn check(service: &Service, _: &Project, report: &mut Report) {
+fn check(service: &Service, project: &Project, report: &mut Report) {
     let Some(mode) = &service.network_mode else { return };
+    if let NetworkSource::Container(name) = &mode.value
+        && container(project, name).is_none()
+    {
+        let problem = not_yet(mode.span, &format!("the network of `{name}`, which is no container of this project,"));
+        report.push(problem.help("write `service:NAME` for a service of this project").when_run());
+    }
+    let word = match &mode.value {
+        NetworkSource::Bridge => return,
+        NetworkSource::Host => "host".to_owned(),
+        NetworkSource::None => "none".to_owned(),
+        NetworkSource::Service(name) => format!("service:{name}"),
+        NetworkSource::Container(name) => format!("container:{name}"),
+    };
     if let Some(port) = service.ports.first() {
-        let word = if mode.value == HostOrNone::Host { "host" } else { "none" };
         let message = format!("`ports` have no effect with `network_mode: {word}`");
         let problem = Problem::warning(Code::ConflictingKeys, port.span, message);
         report.push(problem.also(mode.span, "the container has no network of its own").help("remove `ports`"));
+    }
+}
+
+/// The service whose first container has that name.
+fn container<'p>(project: &'p Project, name: &str) -> Option<&'p Service> {
+    project.services.values().find(|service| match &service.container_name {
+        Some(own) => own.value == name,
+        None => format!("{}-{}-1", project.name, service.name) == name,
+    })
+}
+
+/// Whoever is in the network of a service that is itself in another's is in that one.
+fn lower(from: &Lowering<'_>, to: &mut model::Service) {
+    let (mut service, mut leader) = (from.service, None);
+    // Longer chains are cycles, which are reported elsewhere.
+    for _ in 0..=from.project.services.len() {
+        let next = match service.network_mode.as_ref().map(|mode| &mode.value) {
+            Some(NetworkSource::Service(name)) => from.project.services.get(name),
+            Some(NetworkSource::Container(name)) => container(from.project, name),
+            _ => None,
+        };
+        let Some(next) = next else { break };
+        (service, leader) = (next, Some(next));
+    }
+    to.container.network = match service.network_mode.as_ref().map(|mode| &mode.value) {
+        Some(NetworkSource::Host) => NetworkMode::Host,
+        Some(NetworkSource::None) if leader.is_none() => NetworkMode::None,
+        Some(NetworkSource::Bridge) if leader.is_none() => {
+            NetworkMode::Attached([(NetworkName::from(BRIDGE), model::Attachment::default())].into())
+        }
+        _ => match leader {
+            Some(leader) => NetworkMode::Service(ServiceName::new(&leader.name)),
+            None => return,
+        },
+    };
+    if let NetworkMode::Service(name) = &to.container.network {
+        let origin = from.service.network_mode.as_ref().map_or(from.service.span, |mode| mode.span);
+        let dependency = model::Dependency {
+            condition: model::Condition::Started,
+            restart: true,
+            required: true,
+            origin: from.project.names.origin(origin),
+        };
+        to.depends_on.entry(name.clone()).or_insert(dependency);
     }
 }
 
@@ -61,7 +118,7 @@ fn check(service: &Service, _: &Project, report: &mut Report) {
 mod tests {
     use stack_model::NetworkMode;
 
-    use crate::testing::{errors, service, warnings};
+    use crate::testing::{Files, errors, service, warnings};
 
     #[test]
     fn host_and_none_are_lowered() {
@@ -70,15 +127,27 @@ mod tests {
     }
 
     #[test]
+    fn the_network_of_another_service_is_lowered_to_whose_it_is() {
+        let text = "services:\n  a: {image: i, network_mode: 'service:b'}\n  b: {image: i, network_mode: 'container:p-c-1'}\n  \
+                    c: {image: i}\n  d: {image: i, network_mode: bridge}\n  e: {image: i, network_mode: 'service:h'}\n  \
+                    h: {image: i, network_mode: host}\n";
+        let desired = Files::new(text).desired();
+        let mode = |name: &str| desired.services[name].container.network.clone();
+        assert_eq!(mode("a"), NetworkMode::Service("c".into()));
+        assert_eq!(mode("b"), NetworkMode::Service("c".into()));
+        assert!(desired.services["b"].depends_on["c"].restart);
+        assert_eq!(mode("e"), NetworkMode::Host);
+        assert!(desired.networks.contains_key("bridge"));
+        assert!(matches!(mode("d"), NetworkMode::Attached(map) if map.contains_key("bridge")));
+    }
+
+    #[test]
     fn the_rest_is_refused() {
-        let bridge = ["4:19 `network_mode: bridge` is not supported yet"];
-        assert_eq!(errors("network_mode: bridge"), bridge);
+        assert_eq!(errors("network_mode: service:b"), ["4:27 service `a` depends on undefined service `b`"]);
         assert_eq!(
-            errors("network_mode: service:b"),
-            [
-                "4:19 `network_mode: service:b` is not supported yet",
-                "4:27 service `a` depends on undefined service `b`",
-            ]
+            errors("network_mode: container:other"),
+            ["4:19 the network of `other`, which is no container of this project, is not supported yet; write \
+              `service:NAME` for a service of this project"]
         );
         assert_eq!(errors("network_mode: hots"), ["4:19 `hots` is not a network mode; did you mean `host`?"]);
     }

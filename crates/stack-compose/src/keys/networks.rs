@@ -134,7 +134,7 @@ mod tests {
     fn attached(service: &stack_model::Service) -> Vec<(String, Attachment)> {
         match &service.container.network {
             NetworkMode::Attached(networks) => networks.iter().map(|(n, a)| (n.to_string(), a.clone())).collect(),
-            NetworkMode::None | NetworkMode::Host => Vec::new(),
+            NetworkMode::None | NetworkMode::Host | NetworkMode::Service(_) => Vec::new(),
         }
     }
 

@@ -4,7 +4,7 @@ use super::ServiceKey;
 use super::forms::labels_of;
 use crate::project::Project;
 use crate::report::{Code, Problem, Report};
-use crate::service::{HostOrNone, Service};
+use crate::service::{NetworkSource, Service};
 use crate::shape::common::LABELS;
 use crate::text::Span;
 
@@ -37,11 +37,16 @@ fn check(service: &Service, _: &Project, report: &mut Report) {
         let path = format!("sysctls.{name}");
         let found = service.origins.iter().find(|(origin, _)| *origin == path);
         let span = found.map_or(service.span, |(_, span): &(String, Span)| *span);
-        let is_host = service.network_mode.as_ref().is_some_and(|mode| mode.value == HostOrNone::Host);
-        if is_net && is_host {
-            let message = format!("`{name}` cannot be set on the network of the host");
+        let is_host = service.network_mode.as_ref().is_some_and(|mode| mode.value == NetworkSource::Host);
+        let shared = match (is_net, of_ipc) {
+            (true, _) if is_host => Some(("on the network of the host", "a network")),
+            (_, true) if service.host_namespaces.ipc => Some(("in the IPC namespace of the host", "one")),
+            _ => None,
+        };
+        if let Some((place, own)) = shared {
+            let message = format!("`{name}` cannot be set {place}");
             let problem = Problem::error(Code::ConflictingKeys, span, message);
-            report.push(problem.help("remove it, or give the service a network of its own").when_run());
+            report.push(problem.help(format!("remove it, or give the service {own} of its own")).when_run());
         } else if !is_net && !of_ipc {
             let message = format!("`{name}` is no parameter of a container");
             let problem = Problem::error(Code::InvalidValue, span, message);

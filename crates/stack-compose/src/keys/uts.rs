@@ -1,6 +1,9 @@
 //! `uts`: the UTS namespace.
 
 use super::ServiceKey;
+use super::forms::host_namespace;
 use crate::shape::common::TEXT;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new("uts", "UTS namespace: `host`.", &TEXT);
+pub(super) const KEY: ServiceKey = ServiceKey::new("uts", "UTS namespace: `host`.", &TEXT)
+    .parse(|node, service, cx| service.host_namespaces.uts = host_namespace(node, "uts", &[], cx))
+    .lower(|from, to| to.container.host_namespaces.uts = from.service.host_namespaces.uts);

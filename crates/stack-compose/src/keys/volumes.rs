@@ -274,14 +274,18 @@ fn parse_source(node: &Node, fields: &Mapping, cx: &mut Cx<'_>) -> Option<Volume
             boolean("nocopy", cx);
             Some(VolumeSource::Anonymous)
         }
-        ("volume", Some(key)) => Some(VolumeSource::Named { key, no_copy: boolean("nocopy", cx).unwrap_or(false) }),
+        ("volume", Some(key)) => {
+            let no_copy = boolean("nocopy", cx).unwrap_or(false);
+            Some(VolumeSource::Named { key, no_copy, subpath: options.and_then(|options| subpath(options, cx)) })
+        }
         ("bind", Some(source)) => {
             let directory = cx.directory.clone();
             let create = boolean("create_host_path", cx);
             // An absolute path stays as it is written; a trailing slash is a part of it.
             let absolute = source.value.starts_with('/');
             let path = if absolute { source.value.into() } else { cx.absolute(&directory, &source.value) };
-            Some(VolumeSource::Bind { path, create })
+            let propagation = options.and_then(|options| propagation(options, cx));
+            Some(VolumeSource::Bind { path, create, propagation })
         }
         ("bind", None) => {
             cx.push(Problem::error(Code::MissingKey, node.span, "a mount of type `bind` needs `source`"));
@@ -306,6 +310,32 @@ fn parse_source(node: &Node, fields: &Mapping, cx: &mut Cx<'_>) -> Option<Volume
             None
         }
     }
+}
+
+/// A path inside a volume.
+fn subpath(options: &Node, cx: &mut Cx<'_>) -> Option<String> {
+    let path = cx.text(options.get("subpath")?, "`subpath`").filter(|path| !path.value.is_empty())?;
+    let leaves = path.value.starts_with('/') || path.value.split('/').any(|part| part == "..");
+    if leaves {
+        let message = format!("`{}` is not a path inside the volume", path.value);
+        cx.push(Problem::error(Code::InvalidValue, path.span, message).help("write a relative path without `..`"));
+        return None;
+    }
+    Some(path.value)
+}
+
+const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "rshared", "rslave", "shared", "slave"];
+
+/// How mounts below are passed on; not at all is what every mount has.
+fn propagation(options: &Node, cx: &mut Cx<'_>) -> Option<String> {
+    let word = cx.text(options.get("propagation")?, "`propagation`").filter(|word| !word.value.is_empty())?;
+    if !PROPAGATIONS.contains(&word.value.as_str()) {
+        let problem =
+            Problem::error(Code::InvalidValue, word.span, format!("`{}` is no value of `propagation`", word.value));
+        cx.push(problem.nearest(word.span, nearest(&word.value, PROPAGATIONS)));
+        return None;
+    }
+    Some(word.value).filter(|word| !matches!(word.as_str(), "private" | "rprivate"))
 }
 
 fn check(service: &Service, project: &Project, report: &mut Report) {
@@ -341,11 +371,21 @@ fn check(service: &Service, project: &Project, report: &mut Report) {
 fn lower(from: &Lowering<'_>, to: &mut model::Service) {
     let volumes = from.service.volumes.iter().map(|mount| {
         let source = match &mount.source {
-            VolumeSource::Named { key, no_copy } => {
-                MountSource::Volume { name: from.project.volume_name(&key.value), no_copy: *no_copy }
+            VolumeSource::Named { key, no_copy, subpath } => {
+                let name = from.project.volume_name(&key.value);
+                let mounted = from.project.volumes.get(&key.value).and_then(|volume| volume.mounted.clone());
+                match (mounted, subpath) {
+                    (Some((filesystem, source, options)), _) => MountSource::Mounted { filesystem, source, options },
+                    (None, Some(path)) => MountSource::Subpath { name, path: path.clone() },
+                    (None, None) => MountSource::Volume { name, no_copy: *no_copy },
+                }
             }
             VolumeSource::Anonymous => MountSource::Anonymous,
-            VolumeSource::Bind { path, create } => {
+            VolumeSource::Bind { path, create: _, propagation: Some(word) } => {
+                let options = vec!["rbind".to_owned(), word.clone()];
+                MountSource::Mounted { filesystem: "bind".to_owned(), source: path.display().to_string(), options }
+            }
+            VolumeSource::Bind { path, create, propagation: None } => {
                 MountSource::Bind { path: path.clone(), create: create.unwrap_or(true) }
             }
             VolumeSource::Tmpfs { size, mode } => MountSource::Tmpfs { size: size.map(Bytes), mode: *mode },
@@ -419,6 +459,48 @@ mod tests {
     }
 
     #[test]
+    fn propagation_and_paths_inside_volumes_are_lowered() {
+        let mounted = |filesystem: &str, source: &str, options: &[&str]| MountSource::Mounted {
+            filesystem: filesystem.to_owned(),
+            source: source.to_owned(),
+            options: options.iter().map(|option| (*option).to_owned()).collect(),
+        };
+        assert_eq!(one("['/x:/d:ro,rslave']").0, mounted("bind", "/x", &["rbind", "rslave"]));
+        assert_eq!(one("['/x:/d:rprivate']").0, bind("/x", true));
+        let inside = "[{type: volume, source: data, target: /d, volume: {subpath: a/b}}]";
+        assert_eq!(one(inside).0, MountSource::Subpath { name: "p_data".into(), path: "a/b".to_owned() });
+        assert_eq!(
+            errors("volumes: [{type: volume, target: /d, source: v, volume: {subpath: ../x}}]")[1],
+            "4:71 `../x` is not a path inside the volume; write a relative path without `..`"
+        );
+    }
+
+    #[test]
+    fn a_volume_with_options_is_what_they_say() {
+        let lowered = |text: &str| {
+            let text = format!(
+                "services: {{a: {{image: i, volumes: ['vol:/d']}}}}\nvolumes: {{vol: {{driver_opts: {{{text}}}}}}}\n"
+            );
+            let desired = Files::new(&text).desired();
+            assert!(desired.volumes.is_empty());
+            desired.services["a"].container.mounts[0].source.clone()
+        };
+        let MountSource::Mounted { filesystem, source, options } =
+            lowered("type: nfs, o: 'addr=10.0.0.1,rw', device: ':/export'")
+        else {
+            panic!("no mount")
+        };
+        assert_eq!(
+            (filesystem.as_str(), source.as_str(), options.join(" ").as_str()),
+            ("nfs", ":/export", "addr=10.0.0.1 rw")
+        );
+        let MountSource::Mounted { filesystem, source, .. } = lowered("type: none, o: bind, device: /srv/data") else {
+            panic!("no mount")
+        };
+        assert_eq!((filesystem.as_str(), source.as_str()), ("bind", "/srv/data"));
+    }
+
+    #[test]
     fn mistakes_are_shown_on_their_part() {
         assert_eq!(
             errors("volumes: ['data:/d']"),
@@ -442,10 +524,6 @@ mod tests {
         assert_eq!(
             errors("volumes: [{type: bnid, source: /a, target: /b}]"),
             ["4:22 `bnid` is not a value of `type`; did you mean `bind`?"]
-        );
-        assert_eq!(
-            errors("volumes: ['/a:/b:rshared']"),
-            ["4:22 `propagation: rshared` of `bind` is not supported yet; remove it, if the program runs without it"]
         );
         assert_eq!(warnings("volumes: ['/a:/b', '/a:/b']"), ["4:28 `/b` is mounted twice; remove one of them"]);
         assert_eq!(warnings("volumes: ['/a:/b:z']"), ["4:22 `selinux: z` of `bind` has no effect"]);

@@ -48,7 +48,11 @@ pub(crate) fn files(root: &Mapping, section_name: &str, cx: &mut Cx<'_>) -> Inde
             let directory = cx.directory.clone();
             file.map(|file| cx.absolute(&directory, &file))
         });
-        files.insert(key.to_owned(), FileSource { file: path, content: String::new() });
+        let text = fields.get("content").filter(|entry| !entry.value.is_null());
+        let text = text.and_then(|entry| cx.any_text(&entry.value, "`content`").flatten());
+        let variable = fields.get("environment").filter(|entry| !entry.value.is_null());
+        let variable = variable.and_then(|entry| cx.text(&entry.value, "`environment`"));
+        files.insert(key.to_owned(), FileSource { file: path, text, variable, content: String::new() });
     }
     files
 }

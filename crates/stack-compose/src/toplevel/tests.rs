@@ -60,7 +60,7 @@ fn keys_of_the_specification_and_slips_are_told_apart() {
         ),
         [
             "2:24 the volume driver `nfs` is not supported yet",
-            "3:15 `environment: X` of `secrets` is not supported yet; remove it, if the program runs without it",
+            "3:28 `s` is the variable `X`, which is not set; set it in the environment or in `.env`",
             "3:32 `t` of `secrets` has no source; write one of `file`, `environment`, or `external: true`",
         ]
     );

@@ -8,9 +8,10 @@ use crate::context::Cx;
 use crate::decode::not_yet;
 use crate::keys::labels_of;
 use crate::project::Volume;
+use crate::report::{Code, Problem};
 use crate::shape::common::{LABELS, OPTIONS, TEXT};
 use crate::shape::{Field, Forms, Object, Shape};
-use crate::yaml::{Entry, Mapping};
+use crate::yaml::{Entry, Mapping, Node};
 
 pub(super) const VOLUMES: Shape = section_of(&Shape::Nullable(&VOLUME), "volume");
 const VOLUME: Shape = Shape::Forms(Forms { long: &LONG, short: &[], expand: expand_external });
@@ -52,8 +53,48 @@ fn volume(key: &str, entry: &Entry, project: &ProjectName, cx: &mut Cx<'_>) -> V
         }
         volume.driver = Some(driver.value);
     }
+    if let Some(options) = fields.get("driver_opts").filter(|entry| !entry.value.is_null()) {
+        volume.mounted = mounted(&options.value, cx);
+    }
     if let Some(labels) = fields.get("labels") {
         volume.labels = labels_of(&labels.value, "`labels`", cx);
     }
     volume
+}
+
+/// The options of the driver `local` are those of mount(8): `type`, `device` and `o`.
+fn mounted(node: &Node, cx: &mut Cx<'_>) -> Option<(String, String, Vec<String>)> {
+    let fields = node.as_mapping()?;
+    for (name, entry) in fields {
+        if !matches!(&**name, "type" | "device" | "o") {
+            let problem = Problem::error(Code::InvalidValue, entry.key, format!("`{name}` is no option of `local`"));
+            cx.push(problem.reason("the driver `local` takes `type`, `device` and `o`").help("remove it"));
+        }
+    }
+    let mut text = |key: &str| {
+        let entry = fields.get(key).filter(|entry| !entry.value.is_null())?;
+        cx.any_text(&entry.value, &format!("`{key}`")).flatten().filter(|text| !text.is_empty())
+    };
+    let (kind, device, options) = (text("type"), text("device"), text("o").unwrap_or_default());
+    let options: Vec<String> = options.split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect();
+    let is_bind = options.iter().any(|option| matches!(option.as_str(), "bind" | "rbind"));
+    let (Some(device), kind) = (device, kind.unwrap_or_default()) else {
+        let problem = Problem::error(Code::MissingKey, node.span, "a volume with options needs `device`");
+        cx.push(problem.help("write what is to be mounted, such as `device: /srv/data`"));
+        return None;
+    };
+    if is_bind {
+        return Some(("bind".to_owned(), device, options));
+    }
+    if kind.is_empty() || kind == "none" {
+        let problem = Problem::error(Code::MissingKey, node.span, "a volume with a `device` needs `type`");
+        cx.push(problem.help("write the filesystem, such as `type: nfs`, or `o: bind` for a directory"));
+        return None;
+    }
+    if kind == "tmpfs" {
+        let problem = not_yet(node.span, "a volume of type `tmpfs`");
+        cx.push(problem.help("give the service a `tmpfs` of its own"));
+        return None;
+    }
+    Some((kind, device, options))
 }

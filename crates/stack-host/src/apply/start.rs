@@ -26,18 +26,20 @@ struct Launched {
 }
 
 pub(super) async fn start(shared: &Shared, id: ContainerId) -> Result<Changed, Failure> {
-    let (container, sandbox) = {
+    let (container, sandbox, leader) = {
         let world = shared.world.borrow();
         let gone = || Failure::new(Fault::Missing, format!("container {} does not exist", id.short()));
         let resident = world.containers.get(&id).ok_or_else(gone)?;
         if resident.is_running() {
             return Ok(Changed::No);
         }
-        (resident.container.clone(), resident.sandbox.clone())
+        let container = resident.container.clone();
+        let leader = container.joins.as_ref().map(|leader| leader_of(&world, &container, leader)).transpose()?;
+        (container, resident.sandbox.clone(), leader)
     };
     // The readers exist before the process does, so that its first line finds them.
     let pipes = output::open(shared, &container)?;
-    let launched = blocking(shared, move |kit| launch(kit, &container, sandbox)).await?;
+    let launched = blocking(shared, move |kit| launch(kit, &container, sandbox, leader)).await?;
     let Launched { started, sandbox, sockets } = launched;
     let began = now();
     if let Some(sockets) = sockets {
@@ -54,12 +56,36 @@ pub(super) async fn start(shared: &Shared, id: ContainerId) -> Result<Changed, F
     Ok(Changed::Yes)
 }
 
+/// The container whose network another one is in.
+struct Leader {
+    container: Container,
+    sandbox: Sandbox,
+}
+
+fn leader_of(world: &World, container: &Container, leader: &ContainerId) -> Result<Leader, Failure> {
+    let resident = world.containers.get(leader).filter(|resident| resident.is_running());
+    let found = resident.and_then(|resident| {
+        let sandbox = resident.sandbox.clone()?;
+        Some(Leader { container: resident.container.clone(), sandbox })
+    });
+    found.ok_or_else(|| {
+        let text = format!("{} is to be on the network of a container that does not run", container.name);
+        Failure::new(Fault::Transient, text).hint("look at why the other one has ended: `stack logs`")
+    })
+}
+
 /// Makes everything that blocks. Nothing of it needs undoing when a later step fails: descriptors close by themselves,
 /// and the cgroup is found and used by the next attempt.
-fn launch(kit: &Kit, container: &Container, sandbox: Option<Sandbox>) -> Result<Launched, Failure> {
+fn launch(
+    kit: &Kit,
+    container: &Container,
+    sandbox: Option<Sandbox>,
+    leader: Option<Leader>,
+) -> Result<Launched, Failure> {
     let fresh = sandbox.is_none();
     let sandbox = match (&container.spec.network, sandbox) {
         (NetworkMode::Host, _) => None,
+        (NetworkMode::Service(_), own) => leader.as_ref().map(|leader| leader.sandbox.clone()).or(own),
         (NetworkMode::None | NetworkMode::Attached(_), Some(sandbox)) => Some(sandbox),
         (NetworkMode::None | NetworkMode::Attached(_), None) => {
             Some(Arc::new(kit.net.create_sandbox(&container.endpoints).map_err(failed)?))
@@ -70,7 +96,8 @@ fn launch(kit: &Kit, container: &Container, sandbox: Option<Sandbox>) -> Result<
         Some(_) | None => None,
     };
     let run = kit.layout.container_run(&kit.project, &container.id);
-    let generated = files::write_files(&run, container).map_err(failed)?;
+    let generated =
+        files::write_files(&run, container, leader.as_ref().map(|leader| &leader.container)).map_err(failed)?;
     let spec = StartSpec {
         layout: &kit.layout,
         project: &kit.project,
@@ -126,7 +153,7 @@ pub(super) fn probe_again(shared: &Shared, id: &ContainerId) {
 /// Volumes that a container's mounts name.
 pub(crate) fn volumes(container: &Container) -> impl Iterator<Item = &stack_model::VolumeName> {
     container.mounts.iter().filter_map(|mount| match &mount.source {
-        ResolvedSource::Volume { name, .. } => Some(name),
-        ResolvedSource::Bind { .. } | ResolvedSource::Tmpfs { .. } => None,
+        ResolvedSource::Volume { name, .. } | ResolvedSource::Subpath { name, .. } => Some(name),
+        ResolvedSource::Bind { .. } | ResolvedSource::Mounted { .. } | ResolvedSource::Tmpfs { .. } => None,
     })
 }

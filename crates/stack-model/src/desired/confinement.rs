@@ -86,3 +86,21 @@ pub struct Device {
     /// Some of `r`, `w` and `m`.
     pub permissions: String,
 }
+
+/// Namespaces of the host's that a container shares instead of having its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each kind of namespace")]
+pub struct HostNamespaces {
+    /// Process ids.
+    #[serde(default)]
+    pub pid: bool,
+    /// System V IPC, POSIX message queues and `/dev/shm`.
+    #[serde(default)]
+    pub ipc: bool,
+    /// Host name.
+    #[serde(default)]
+    pub uts: bool,
+    /// Cgroups.
+    #[serde(default)]
+    pub cgroup: bool,
+}

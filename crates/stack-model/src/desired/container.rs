@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Device, Dns, ExtraHost, Security, Ulimit};
-use crate::{Bytes, ImageReference, Millis, NanoCpus, NetworkName, VolumeName};
+use super::{Device, Dns, ExtraHost, HostNamespaces, Security, Ulimit};
+use crate::{Bytes, ImageReference, Millis, NanoCpus, NetworkName, ServiceName, VolumeName};
 
 /// The part of a service that a container is made of. Each field has a class in `stack-plan`'s `classify.rs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +65,9 @@ pub struct ContainerSpec {
     /// How the program is confined, beyond its capabilities.
     #[serde(default)]
     pub security: Security,
+    /// Namespaces of the host's that it shares.
+    #[serde(default)]
+    pub host_namespaces: HostNamespaces,
     /// Devices of the host.
     #[serde(default)]
     pub devices: Vec<Device>,
@@ -103,6 +106,9 @@ pub struct ContainerSpec {
     pub files: Vec<FileMount>,
     /// Which networks it is on.
     pub network: NetworkMode,
+    /// Further names of services, for this container alone.
+    #[serde(default)]
+    pub links: BTreeMap<String, ServiceName>,
     /// Published ports.
     #[serde(default)]
     pub ports: Vec<PortSpec>,
@@ -144,6 +150,7 @@ impl ContainerSpec {
             shm_size: None,
             oom_score_adj: 0,
             security: Security::default(),
+            host_namespaces: HostNamespaces::default(),
             devices: Vec::new(),
             device_cgroup_rules: Vec::new(),
             init: false,
@@ -157,6 +164,7 @@ impl ContainerSpec {
             mounts: Vec::new(),
             files: Vec::new(),
             network: NetworkMode::None,
+            links: BTreeMap::new(),
             ports: Vec::new(),
             labels: BTreeMap::new(),
             restart: RestartPolicy::default(),
@@ -268,12 +276,28 @@ pub enum MountSource {
     },
     /// A volume without a name; it lives as long as the container's service.
     Anonymous,
+    /// A directory or file inside a named volume; it must exist.
+    Subpath {
+        /// The volume's real name.
+        name: VolumeName,
+        /// Relative path.
+        path: String,
+    },
     /// A path of the host.
     Bind {
         /// Absolute path.
         path: PathBuf,
         /// Make a missing directory instead of failing.
         create: bool,
+    },
+    /// What mount(8) is told.
+    Mounted {
+        /// Type of the filesystem, or `bind`.
+        filesystem: String,
+        /// Device, server or path.
+        source: String,
+        /// Options, such as `rslave` or `addr=10.0.0.1`.
+        options: Vec<String>,
     },
     /// Memory.
     Tmpfs {
@@ -299,8 +323,11 @@ pub enum FileKind {
 pub struct FileMount {
     /// Secret or config.
     pub kind: FileKind,
-    /// The file, absolute.
+    /// The file, absolute; empty when there is none.
     pub source: PathBuf,
+    /// What stands in it, where that is not in a file of the host.
+    #[serde(default)]
+    pub text: Option<String>,
     /// [`crate::short_hex`] of its content when the project was loaded: an edit is a change.
     pub content: String,
     /// Absolute path inside the container.
@@ -321,6 +348,8 @@ pub enum NetworkMode {
     None,
     /// The host's own.
     Host,
+    /// That of another service's first container.
+    Service(ServiceName),
     /// Networks of [`crate::Desired::networks`].
     Attached(BTreeMap<NetworkName, Attachment>),
 }

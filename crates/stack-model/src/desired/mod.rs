@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Millis, NetworkName, Origin, ProjectName, ServiceName, VolumeName};
 
-pub use confinement::{Device, Dns, ExtraHost, HostAddress, Seccomp, Security, Ulimit};
+pub use confinement::{Device, Dns, ExtraHost, HostAddress, HostNamespaces, Seccomp, Security, Ulimit};
 pub use container::{
     Attachment, Blkio, ContainerSpec, FileKind, FileMount, Healthcheck, HostPort, Limits, Mount, MountSource,
     NetworkMode, PortSpec, Probe, Protocol, PullPolicy, RestartPolicy,

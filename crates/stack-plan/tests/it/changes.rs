@@ -23,7 +23,7 @@ fn attachment(spec: &mut ContainerSpec) -> &mut Attachment {
 
 fn file(kind: FileKind) -> FileMount {
     let (source, target) = (PathBuf::from("/etc/a"), "/run/a".to_owned());
-    FileMount { kind, source, content: "0".to_owned(), target, uid: 0, gid: 0, mode: 0o444 }
+    FileMount { kind, source, text: None, content: "0".to_owned(), target, uid: 0, gid: 0, mode: 0o444 }
 }
 
 /// Every field of [`ContainerSpec`], in its order, with the key and the class of a change.
@@ -59,6 +59,10 @@ const FIELDS: &[(&str, &str, Effect, Edit)] = &[
     ("oom_score_adj", "oom_score_adj", Effect::Replace, |spec| spec.oom_score_adj = 100),
     ("security", "security_opt", Effect::Replace, |spec| spec.security.no_new_privileges = true),
     ("security", "security_opt", Effect::Replace, |spec| spec.security.seccomp = Seccomp::Profile("{}".into())),
+    ("host_namespaces", "pid", Effect::Replace, |spec| spec.host_namespaces.pid = true),
+    ("host_namespaces", "ipc", Effect::Replace, |spec| spec.host_namespaces.ipc = true),
+    ("host_namespaces", "uts", Effect::Replace, |spec| spec.host_namespaces.uts = true),
+    ("host_namespaces", "cgroup", Effect::Replace, |spec| spec.host_namespaces.cgroup = true),
     ("devices", "devices", Effect::Replace, |spec| {
         let (source, target) = ("/dev/fuse".into(), "/dev/fuse".into());
         spec.devices.push(Device { source, target, permissions: "rwm".into() });
@@ -105,6 +109,7 @@ const FIELDS: &[(&str, &str, Effect, Edit)] = &[
     ("network", "networks.default.aliases", Effect::Live, |spec| {
         attachment(spec).aliases.insert("b".into());
     }),
+    ("links", "links", Effect::Live, |spec| drop(spec.links.insert("db".into(), "database".into()))),
     ("ports", "ports", Effect::Live, |spec| spec.ports.push(port(HostPort::Range(80, 80), 80))),
     ("labels", "labels.a", Effect::Live, |spec| drop(spec.labels.insert("a".into(), "1".into()))),
     ("restart", "restart", Effect::Live, |spec| spec.restart = RestartPolicy::Always),
@@ -125,7 +130,7 @@ fn every_field_has_a_class() {
     for name in field_names() {
         assert!(FIELDS.iter().any(|(field, ..)| *field == name), "no test for {name}");
     }
-    assert_eq!(field_names().len(), 37);
+    assert_eq!(field_names().len(), 39);
     for (_, key, effect, edit) in FIELDS {
         let mut changed = spec();
         edit(&mut changed);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
 use stack_model::{
-    Container, HostPort, IfName, ImageReference, Mount, MountSource, NetworkMode, Plan, PortSpec, Probe, Protocol,
-    PublishedPort, ResolvedSource, Service, State,
+    Condition, Container, Dependency, HostPort, IfName, ImageReference, Mount, MountSource, NetworkMode, Plan,
+    PortSpec, Probe, Protocol, PublishedPort, ResolvedSource, Service, State,
 };
 
 use crate::project::{Build, check, service, shop};
@@ -30,7 +30,7 @@ fn resolve(service: Service, change: impl FnOnce(&mut stack_model::ImageConfig))
 
 #[test]
 fn a_new_project_is_started_by_one_plan() {
-    let web = service().publish(HostPort::Range(8080, 8080), 80).after("db", stack_model::Condition::Started);
+    let web = service().publish(HostPort::Range(8080, 8080), 80).after("db", Condition::Started);
     let desired = shop([("db", service().mount("shop_data", "/data")), ("web", web)]);
     assert_snapshot!(World::new().plan(&desired), @r"
     #1           network:default      ensure bridge stk-d38021d9 10.89.0.0/26 new       missing
@@ -49,7 +49,7 @@ fn unchanged_config_plans_nothing() {
     let desired = shop([
         ("db", service().mount("shop_data", "/data").healthy()),
         ("job", service().on(&[])),
-        ("web", service().replicas(3).publish(HostPort::Any, 80).after("db", stack_model::Condition::Healthy)),
+        ("web", service().replicas(3).publish(HostPort::Any, 80).after("db", Condition::Healthy)),
     ]);
     let world = World::with(&desired);
     assert_eq!(world.plan(&desired), Plan::default());
@@ -334,4 +334,32 @@ fn a_failed_start_is_tried_again_later() {
     blocked      container:web/1      start                                new       failed: cannot start: exec /app: no such file
     blocked      container:web/1      start                                new       retry after: cannot start: exec /app: no such file
     ");
+}
+
+#[test]
+fn whoever_is_on_the_network_of_another_follows_it() {
+    let project = |image: &str| {
+        let app = service().edit(|service| {
+            service.container.network = NetworkMode::Service("vpn".into());
+            let dependency = Dependency {
+                condition: Condition::Started,
+                restart: true,
+                required: true,
+                origin: stack_model::Origin::default(),
+            };
+            service.depends_on.insert("vpn".into(), dependency);
+        });
+        shop([("app", app), ("vpn", service().image(image))])
+    };
+    let mut world = World::with(&project("app:1"));
+    let app = world.container("app", 1).container.clone();
+    assert_eq!(app.joins.as_ref(), Some(&world.id("vpn", 1)));
+    assert_eq!(app.process.hostname, world.container("vpn", 1).container.process.hostname);
+    assert!(app.endpoints.is_empty());
+    // A new leader is a new network.
+    world.settle(&project("app:2"));
+    let renewed = world.container("app", 1).container.clone();
+    assert_ne!(renewed.id, app.id);
+    assert_eq!(renewed.joins.as_ref(), Some(&world.id("vpn", 1)));
+    assert!(world.plan(&project("app:2")).is_converged());
 }

@@ -33,6 +33,13 @@ pub(super) fn mount_all(root: &OwnedFd, mounts: &[MountSpec], prepared: &[OwnedF
                 let source = open_source(path, false)?;
                 bind(root, mount, &source, true, prepared)?;
             }
+            MountKind::Subpath { volume, path } => {
+                let volume = open_source(volume, false)?;
+                // Whoever fills the volume may have put links in it: they lead nowhere else.
+                let source = paths::open(volume.as_fd(), path, Links::Follow)
+                    .map_err(|error| StepFailure::new("find in the volume", path, error))?;
+                bind(root, mount, &source, true, prepared)?;
+            }
             MountKind::Filesystem { kind, options, fill } => mount_filesystem(root, mount, kind, options, *fill)?,
             MountKind::Cgroups { views } => mount_cgroups(root, &mount.target, views, mount.change.set)?,
         }

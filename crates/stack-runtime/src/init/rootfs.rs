@@ -121,14 +121,29 @@ pub(super) fn mount_system(root: &OwnedFd, spec: &SystemSpec, tty: bool) -> Resu
     make_devices(root, tty)?;
     let terminals = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
     mount_at(root, "/dev/pts", "devpts", &terminals, NO_SUID | NO_EXEC)?;
-    let size = spec.shm_size.to_string();
-    let shared = [("mode", "1777"), ("size", size.as_str())];
-    mount_at(root, "/dev/shm", "tmpfs", &shared, NO_SUID | NO_DEV | NO_EXEC)?;
+    match spec.shm_size {
+        Some(size) => {
+            let size = size.to_string();
+            let own = [("mode", "1777"), ("size", size.as_str())];
+            mount_at(root, "/dev/shm", "tmpfs", &own, NO_SUID | NO_DEV | NO_EXEC)?;
+        }
+        None => bind_host(root, "/dev/shm")?,
+    }
     mount_at(root, "/dev/mqueue", "mqueue", &[], NO_SUID | NO_DEV | NO_EXEC)?;
     let writable = if spec.writable { PLAIN } else { RD_ONLY };
     mount_at(root, "/sys", "sysfs", &[], NO_SUID | NO_DEV | NO_EXEC | writable)?;
     let plain = NO_SUID | NO_DEV | NO_EXEC | writable;
     mount_cgroups(root, CGROUPS, &spec.cgroup_views, plain.bits().into())
+}
+
+/// Shows a directory of the host's at the same place.
+fn bind_host(root: &OwnedFd, path: &str) -> Result<(), StepFailure> {
+    let failed = |error: std::io::Error| StepFailure::new("mount", path, error);
+    let source = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| failed(error.into()))?;
+    let copy = clone_mount(source.as_fd(), true).map_err(failed)?;
+    let place = paths::ensure(root.as_fd(), path, Kind::Directory, Links::Refuse).map_err(failed)?;
+    attach(copy.as_fd(), place.as_fd(), path)
 }
 
 fn mount_at(

@@ -12,8 +12,8 @@ use super::mount_options::{self, MountOptions};
 use super::{OciError, filter};
 use crate::capabilities::{Capabilities, CapabilitySet, CapabilitySets};
 use crate::spec::{
-    CgroupView, DeviceSpec, Fill, HookSpec, HookSpecs, InitSpec, LimitSpec, MountKind, MountSpec, NamespaceSpec,
-    ProcessSpec, RootSource, RootSpec, ScheduleSpec, StreamSpec, UserSpec,
+    CgroupView, ChangeSpec, DeviceSpec, Fill, HookSpec, HookSpecs, InitSpec, LimitSpec, MountKind, MountSpec,
+    NamespaceSpec, ProcessSpec, RootSource, RootSpec, ScheduleSpec, StreamSpec, UserSpec,
 };
 
 /// Devices that every container has: name and minor number of major 1, then the terminal.
@@ -276,6 +276,17 @@ fn mount(mount: &Mount, around: &Surroundings<'_>, prepared: &mut usize) -> Resu
         (None, kind) => filesystem(kind.unwrap_or_default(), mount, copy_up, data),
     };
     Ok(MountSpec { target, source, change })
+}
+
+/// A mount in the words of mount(8), without the names of a bundle.
+pub(crate) fn mounted(kind: &str, source: &str, options: &[String]) -> (MountKind, ChangeSpec) {
+    let MountOptions { change, bind, mut data, .. } = mount_options::parse(options.iter().map(String::as_str));
+    if kind == "bind" || bind.is_some() {
+        let (path, recursive) = (source.into(), bind.unwrap_or(true));
+        return (MountKind::Bind { path, create: false, recursive }, change);
+    }
+    data.insert(0, ("source".to_owned(), source.to_owned()));
+    (MountKind::Filesystem { kind: kind.to_owned(), options: data, fill: Fill::Nothing }, change)
 }
 
 fn filesystem(kind: &str, mount: &Mount, copy_up: bool, mut options: Vec<(String, String)>) -> MountKind {

@@ -40,6 +40,7 @@ use std::path::PathBuf;
 use crate::error::StepFailure;
 
 pub(crate) use docker_profile::docker_profile;
+pub(crate) use lower::mounted;
 
 pub use create::{CreateOptions, Created};
 pub use exec::ProcessOptions;

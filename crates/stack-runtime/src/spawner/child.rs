@@ -74,12 +74,19 @@ fn make(
     keeper: &mut Keeper,
     whole: SingleThreaded,
 ) -> io::Result<()> {
-    let Request::Start { netns, into_cgroup, keep } = request else {
+    let Request::Start { netns, shared, into_cgroup, keep } = request else {
         return pass(orders, answers, further, whole);
     };
     let netns = if netns { further.next() } else { None };
     let cgroup = if into_cgroup { further.next() } else { None };
-    let (pid, pidfd) = start(orders, answers, (netns, cgroup), whole)?;
+    let namespaces = Namespaces {
+        pid: !shared.pid,
+        mount: true,
+        uts: netns.is_some() && !shared.uts,
+        ipc: !shared.ipc,
+        ..Namespaces::default()
+    };
+    let (pid, pidfd) = start(orders, answers, (netns, cgroup), namespaces, whole)?;
     if let Some(run) = keep {
         keeper.keep(run, pid, Some(pidfd));
     }
@@ -95,9 +102,9 @@ fn start(
     orders: &OwnedFd,
     answers: &OwnedFd,
     (netns, cgroup): (Option<OwnedFd>, Option<OwnedFd>),
+    namespaces: Namespaces,
     whole: SingleThreaded,
 ) -> io::Result<(u32, OwnedFd)> {
-    let namespaces = Namespaces { pid: true, mount: true, uts: netns.is_some(), ipc: true, ..Namespaces::default() };
     match clone_process(whole, namespaces, true, cgroup.as_ref().map(AsFd::as_fd))? {
         Cloned::Parent { pid, pidfd } => {
             wire::send(answers.as_fd(), &Answer::Spawned(pid), &[pidfd.as_fd()])?;

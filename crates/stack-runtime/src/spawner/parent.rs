@@ -86,7 +86,8 @@ impl Spawner {
         let join = spec.hierarchy.create(&spec.cgroup, &container.spec.limits, devices)?;
         let run = spec.layout.container_run(spec.project, &container.id);
         let keep = self.keeps.then(|| run.clone());
-        let request = Request::Start { netns: spec.netns.is_some(), into_cgroup: join.v2_dir.is_some(), keep };
+        let shared = container.spec.host_namespaces;
+        let request = Request::Start { netns: spec.netns.is_some(), shared, into_cgroup: join.v2_dir.is_some(), keep };
         let memory = wire::pack(&spec::render(spec, &join, nodes)?).map_err(RuntimeError::Spawner)?;
         let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
         descriptors.extend(spec.netns);

@@ -12,6 +12,7 @@ use rustix::net::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use stack_model::HostNamespaces;
 
 use crate::error::StepFailure;
 use crate::spec::ProcessSpec;
@@ -30,6 +31,8 @@ pub(super) enum Request {
     Start {
         /// The network namespace to be in follows.
         netns: bool,
+        /// Namespaces of the host's to share.
+        shared: HostNamespaces,
         /// A version 2 directory for `CLONE_INTO_CGROUP` follows.
         into_cgroup: bool,
         /// The run directory of a container that is to be kept.

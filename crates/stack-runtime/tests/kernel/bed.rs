@@ -144,6 +144,7 @@ pub(crate) fn container(line: &str) -> Container {
         },
         healthcheck: None,
         mounts: Vec::new(),
+        joins: None,
         endpoints: Vec::new(),
         ports: BTreeSet::new(),
         created: stack_model::Now(0),
