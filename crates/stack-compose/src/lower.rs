@@ -64,6 +64,8 @@ impl Project {
             internal: network.internal.unwrap_or(false),
             subnet: network.subnet.as_ref().map(|subnet| subnet.value),
             gateway: network.gateway.as_ref().map(|gateway| gateway.value),
+            ip_range: network.ip_range,
+            reserved: network.reserved.clone(),
             labels: network.labels.clone().into_iter().collect(),
             origin: self.names.origin(network.span),
         };

@@ -54,6 +54,8 @@ pub(crate) struct Network {
     pub(crate) internal: Option<bool>,
     pub(crate) subnet: Option<Spanned<Ipv4Net>>,
     pub(crate) gateway: Option<Spanned<Ipv4Addr>>,
+    pub(crate) ip_range: Option<Ipv4Net>,
+    pub(crate) reserved: BTreeMap<String, Ipv4Addr>,
     pub(crate) labels: IndexMap<String, String>,
 }
 

@@ -58,6 +58,9 @@ pub(crate) struct Service {
     pub(crate) init: Option<bool>,
     pub(crate) label_file: Vec<Spanned<PathBuf>>,
     pub(crate) labels: IndexMap<String, String>,
+    /// Bytes.
+    pub(crate) log_size: Option<u64>,
+    pub(crate) mac_address: Option<[u8; 6]>,
     pub(crate) mem_limit: Option<Spanned<u64>>,
     pub(crate) mem_reservation: Option<Spanned<u64>>,
     pub(crate) mem_swappiness: Option<Spanned<i64>>,
@@ -178,6 +181,10 @@ pub(crate) struct Attachment {
     pub(crate) span: Span,
     pub(crate) aliases: Vec<String>,
     pub(crate) ipv4_address: Option<Spanned<Ipv4Addr>>,
+    pub(crate) mac_address: Option<[u8; 6]>,
+    pub(crate) gw_priority: i64,
+    pub(crate) interface_name: Option<String>,
+    pub(crate) priority: i64,
 }
 
 /// An entry of `ports`.

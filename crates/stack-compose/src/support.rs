@@ -56,8 +56,6 @@ pub(crate) const NOT_DONE: &[Row] = &[
     refused_unless("networks.*.enable_ipv4", |node| !is_false(node)),
     refused_unless("networks.*.enable_ipv6", is_false),
     refused_unless("networks.*.external", is_false),
-    refused("networks.*.ipam.config.*.aux_addresses"),
-    refused("networks.*.ipam.config.*.ip_range"),
     refused_unless("networks.*.ipam.driver", |node| is_word(node, &["", "default"])),
     refused("networks.*.ipam.options"),
     refused("secrets.*.driver"),
@@ -92,15 +90,10 @@ pub(crate) const NOT_DONE: &[Row] = &[
     refused_unless("services.*.gpus", is_empty),
     warned("services.*.isolation", WINDOWS),
     refused_unless("services.*.logging.driver", |node| is_word(node, &["", "json-file", "local"])),
-    warned("services.*.logging.options", "the size of logs is limited anyway"),
-    refused_unless("services.*.mac_address", is_empty),
     refused_unless("services.*.models", is_empty),
     refused("services.*.networks.*.driver_opts"),
-    refused_unless("services.*.networks.*.gw_priority", is_zero),
-    refused("services.*.networks.*.interface_name"),
     refused("services.*.networks.*.ipv6_address"),
     refused("services.*.networks.*.link_local_ips"),
-    refused("services.*.networks.*.mac_address"),
     warned("services.*.networks.*.priority", "all networks are joined at once"),
     refused_unless("services.*.platform", is_this_platform),
     refused_unless("services.*.post_start", is_empty),
@@ -220,7 +213,7 @@ mod tests {
     use crate::toplevel::ROOT;
 
     /// Keys that another key's file lowers, or an earlier phase uses up.
-    const ELSEWHERE: [&str; 6] = ["deploy", "env_file", "extends", "label_file", "profiles", "tmpfs"];
+    const ELSEWHERE: [&str; 7] = ["deploy", "env_file", "extends", "label_file", "mac_address", "profiles", "tmpfs"];
 
     /// Fields below keys that are lowered, and are a part of that.
     const LOWERED: &[&str] = &[
@@ -230,7 +223,9 @@ mod tests {
         "configs.*.name",
         "networks.*.driver",
         "networks.*.internal",
+        "networks.*.ipam.config.*.aux_addresses",
         "networks.*.ipam.config.*.gateway",
+        "networks.*.ipam.config.*.ip_range",
         "networks.*.ipam.config.*.subnet",
         "networks.*.labels",
         "networks.*.name",
@@ -278,8 +273,12 @@ mod tests {
         "services.*.healthcheck.start_period",
         "services.*.healthcheck.test",
         "services.*.healthcheck.timeout",
+        "services.*.logging.options",
         "services.*.networks.*.aliases",
+        "services.*.networks.*.gw_priority",
+        "services.*.networks.*.interface_name",
         "services.*.networks.*.ipv4_address",
+        "services.*.networks.*.mac_address",
         "services.*.ports.*.app_protocol",
         "services.*.ports.*.host_ip",
         "services.*.ports.*.mode",

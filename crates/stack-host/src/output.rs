@@ -27,7 +27,11 @@ pub(crate) fn open(shared: &Shared, container: &Container) -> Result<Pipes, Fail
 /// Opens them beside the container.
 pub(crate) fn open_at(layout: &Layout, project: &ProjectName, container: &Container) -> std::io::Result<Pipes> {
     let (stdout, stderr) = stack_runtime::open_output(layout, project, &container.id)?;
-    let log = LogWriter::open(&layout.container(project, &container.id))?;
+    let directory = layout.container(project, &container.id);
+    let log = match container.spec.logging.most {
+        Some(most) => LogWriter::open_bounded(&directory, most.0)?,
+        None => LogWriter::open(&directory)?,
+    };
     Ok(Pipes { log, stdout, stderr })
 }
 

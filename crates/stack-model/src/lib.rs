@@ -22,8 +22,8 @@ mod unit;
 pub use control::{PolicyChange, Reply, Request, UpOptions};
 pub use desired::{
     Attachment, Blkio, Condition, ContainerSpec, Dependency, Desired, Device, Dns, ExtraHost, FileKind, FileMount,
-    Healthcheck, HostAddress, HostNamespaces, HostPort, Limits, Mount, MountSource, Network, NetworkMode, PortSpec,
-    Power, Probe, Protocol, PullPolicy, RestartPolicy, Seccomp, Security, Service, Ulimit, Volume,
+    Healthcheck, HostAddress, HostNamespaces, HostPort, Limits, Logging, Mount, MountSource, Network, NetworkMode,
+    PortSpec, Power, Probe, Protocol, PullPolicy, RestartPolicy, Seccomp, Security, Service, Ulimit, Volume,
 };
 pub use diagnostic::{Diagnostic, Failure, Fault, Label, Patch, Severity};
 pub use event::{Event, OpReport, Stamped};

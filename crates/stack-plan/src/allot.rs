@@ -24,6 +24,10 @@ pub(crate) struct Addresses<'a> {
 #[derive(Debug)]
 struct Pool<'a> {
     gateway: Ipv4Net,
+    /// Addresses are taken from this part of the subnet.
+    range: Option<Ipv4Net>,
+    /// Addresses that are none of ours.
+    reserved: &'a BTreeMap<String, Ipv4Addr>,
     /// Who has an address now.
     held: BTreeMap<Ipv4Addr, &'a ContainerId>,
     /// Which replica will have it.
@@ -45,7 +49,8 @@ impl<'a> Addresses<'a> {
         let pools = pools.map(|(name, segment)| {
             let gateway = segment.plan.gateway;
             let next = gateway.network();
-            (*name, Pool { gateway, held: BTreeMap::new(), claimed: BTreeMap::new(), next })
+            let (range, reserved) = (segment.wanted.ip_range, &segment.wanted.reserved);
+            (*name, Pool { gateway, range, reserved, held: BTreeMap::new(), claimed: BTreeMap::new(), next })
         });
         Self { pools: pools.collect() }
     }
@@ -85,6 +90,9 @@ impl<'a> Addresses<'a> {
             let text = format!("{service}/{index}: {address} on network {network} belongs to {owner}");
             Failure::new(Fault::Conflict, text).hint("choose another `ipv4_address`")
         };
+        if let Some((owner, _)) = pool.reserved.iter().find(|(_, other)| **other == address) {
+            return Err(taken(format!("`{owner}` of `aux_addresses`")));
+        }
         if let Some(owner) = pool.claimed.get(&address).filter(|owner| **owner != slot) {
             return Err(taken(format!("{}/{}", owner.0, owner.1)));
         }
@@ -106,7 +114,10 @@ impl<'a> Addresses<'a> {
         let pool = self.pool(network)?;
         let subnet = pool.gateway.trunc();
         let usable = |pool: &Pool<'_>, address: Ipv4Addr| {
-            address != pool.gateway.addr() && pool.claimed.get(&address).is_none_or(|owner| *owner == slot)
+            address != pool.gateway.addr()
+                && pool.range.is_none_or(|range| range.contains(&address))
+                && !pool.reserved.values().any(|other| *other == address)
+                && pool.claimed.get(&address).is_none_or(|owner| *owner == slot)
         };
         let kept = previous.filter(|address| subnet.contains(address) && usable(pool, *address));
         let lowest = || {
@@ -115,7 +126,7 @@ impl<'a> Addresses<'a> {
         };
         let Some(address) = kept.or_else(lowest) else {
             let text = format!("{}/{}: network {network} ({subnet}) has no free address", slot.0, slot.1);
-            return Err(Failure::new(Fault::Conflict, text).hint("give the network a larger `subnet`"));
+            return Err(Failure::new(Fault::Conflict, text).hint("give the network a larger `subnet` or `ip_range`"));
         };
         if kept.is_none() {
             pool.next = address;

@@ -78,6 +78,7 @@ fn fields_that_are_compared(spec: &ContainerSpec) {
         network: _,
         links: _,
         ports: _,
+        logging: _,
         labels: _,
         restart: _,
         stop_signal: _,
@@ -274,6 +275,10 @@ fn compare_confinement(old: &ContainerSpec, new: &ContainerSpec, changes: &mut V
         let word = |host: bool| if host { "host" } else { "private" }.to_owned();
         note(changes, field, Effect::Replace, [word(old), word(new)]);
     }
+    if old.logging != new.logging {
+        let values = [words::optional(old.logging.most.as_ref()), words::optional(new.logging.most.as_ref())];
+        note(changes, "logging", Effect::Replace, values);
+    }
     if old.devices != new.devices {
         note(changes, "devices", Effect::Replace, [words::devices(&old.devices), words::devices(&new.devices)]);
     }
@@ -341,10 +346,22 @@ fn compare_network(old: &NetworkMode, new: &NetworkMode, changes: &mut Vec<Chang
     }
     for (name, attachment) in before {
         let Some(other) = after.get(name) else { continue };
-        let Attachment { aliases, ipv4 } = attachment;
+        let Attachment { aliases, ipv4, mac, gateway_priority, interface } = attachment;
         if *ipv4 != other.ipv4 {
             let values = [words::optional(ipv4.as_ref()), words::optional(other.ipv4.as_ref())];
             note(changes, &format!("networks.{name}.ipv4_address"), Effect::Replace, values);
+        }
+        if *mac != other.mac {
+            let values = [words::mac(*mac), words::mac(other.mac)];
+            note(changes, &format!("networks.{name}.mac_address"), Effect::Replace, values);
+        }
+        if *gateway_priority != other.gateway_priority {
+            let values = [gateway_priority.to_string(), other.gateway_priority.to_string()];
+            note(changes, &format!("networks.{name}.gw_priority"), Effect::Replace, values);
+        }
+        if *interface != other.interface {
+            let values = [words::optional(interface.as_ref()), words::optional(other.interface.as_ref())];
+            note(changes, &format!("networks.{name}.interface_name"), Effect::Replace, values);
         }
         if *aliases != other.aliases {
             let values = [words::set(aliases), words::set(&other.aliases)];

@@ -334,7 +334,7 @@ fn endpoints<'a>(
         return Err(Until::Failed(Failure::new(Fault::User, text)));
     }
     let (mut endpoints, mut holders): Attached = (Vec::with_capacity(attachments.len()), Vec::new());
-    let mut has_gateway = false;
+    let way_out = way_out(attachments, segments);
     for (place, (network, attachment)) in attachments.iter().enumerate() {
         let Some(segment) = segments.get(network) else {
             let text = format!("{service}/{index}: network {network} is not declared");
@@ -354,22 +354,39 @@ fn endpoints<'a>(
         };
         let granted = granted.map_err(Until::Failed)?;
         holders.extend(granted.holder);
-        let leads_out = !segment.plan.internal && !has_gateway;
-        has_gateway |= leads_out;
+        let leads_out = way_out == Some(network);
         let [a, b, c, d] = granted.address.addr().octets();
         endpoints.push(Endpoint {
             network: network.clone(),
             bridge: segment.plan.bridge.clone(),
             host_interface: host_interface(id, place),
-            interface: IfName::new(format!("eth{place}")),
+            interface: interface(attachments, attachment, place),
             address: granted.address,
             gateway: leads_out.then(|| segment.plan.gateway.addr()),
-            mac: [0x02, 0x42, a, b, c, d],
+            mac: attachment.mac.unwrap_or([0x02, 0x42, a, b, c, d]),
             names: names(replica.slot.0.as_str(), name, id, attachment),
             internal: segment.plan.internal,
         });
     }
     Ok((endpoints, holders))
+}
+
+/// The network that leads out: of those that do, the first one with the highest priority.
+fn way_out<'n>(attachments: &'n BTreeMap<NetworkName, Attachment>, segments: &Segments<'_>) -> Option<&'n NetworkName> {
+    let leading = attachments.iter().filter(|(name, _)| segments.get(name).is_some_and(|it| !it.plan.internal));
+    // Of equal ones `max_by_key` takes the last.
+    leading.rev().max_by_key(|(_, attachment)| attachment.gateway_priority).map(|(name, _)| name)
+}
+
+/// The name inside: the file's, else `eth` and a number that the file has given to no other.
+fn interface(attachments: &BTreeMap<NetworkName, Attachment>, own: &Attachment, place: usize) -> IfName {
+    if let Some(name) = &own.interface {
+        return IfName::new(name.clone());
+    }
+    let given = |name: &String| attachments.values().any(|other| other.interface.as_ref() == Some(name));
+    let mut free = (0..).map(|number: usize| format!("eth{number}")).filter(|name| !given(name));
+    let before = attachments.values().take(place).filter(|other| other.interface.is_none()).count();
+    IfName::new(free.nth(before).unwrap_or_else(|| format!("eth{place}")))
 }
 
 /// `stkv`, ten digits of the identifier and one that counts: 15 bytes, as many as the kernel takes.

@@ -104,6 +104,12 @@ pub(crate) fn links(links: &BTreeMap<String, ServiceName>) -> String {
     list(&links.iter().map(|(alias, service)| format!("{service}:{alias}")).collect::<Vec<_>>())
 }
 
+/// A hardware address.
+pub(crate) fn mac(address: Option<[u8; 6]>) -> String {
+    let text = |address: [u8; 6]| address.map(|byte| format!("{byte:02x}")).join(":");
+    address.map_or_else(|| "none".to_owned(), text)
+}
+
 /// What is said about block devices.
 pub(crate) fn blkio(blkio: &Blkio) -> String {
     let Blkio { weight, weight_device, read_bps, write_bps, read_iops, write_iops } = blkio;

@@ -184,6 +184,8 @@ fn network(name: &str) -> Network {
         internal: name == "back",
         subnet: None,
         gateway: None,
+        ip_range: None,
+        reserved: BTreeMap::new(),
         labels: BTreeMap::new(),
         origin: Origin::default(),
     }

@@ -47,6 +47,9 @@ const ALL: &str = "
     devices: ['/dev/fuse', '/dev/null:/dev/nothing:rw']
     device_cgroup_rules: ['c 10:200 r']
     oom_score_adj: 321
+    mac_address: '02:42:00:00:03:21'
+    networks: {default: {interface_name: lan0}}
+    logging: {options: {max-size: 64k, max-file: '2'}}
 ";
 
 #[test]
@@ -79,6 +82,9 @@ fn names_limits_and_devices_are_what_the_file_says() {
     assert!(shm.contains("size=98304k"), "{shm}");
     assert_eq!(parameter(pid, "/proc/sys/net/core/somaxconn"), "321");
     assert_eq!(parameter(pid, "/proc/sys/kernel/shmmni"), "77");
+    let devices = of_process(pid, "net/dev");
+    assert!(devices.contains(" lan0:"), "{devices}");
+    assert_eq!(inside(pid, "/sys/class/net/lan0/address").trim(), "02:42:00:00:03:21");
     for (path, number) in [("/dev/fuse", (10, 229)), ("/dev/nothing", (1, 3))] {
         use std::os::unix::fs::MetadataExt;
         let node = fs_err::metadata(format!("/proc/{pid}/root{path}")).unwrap().rdev();

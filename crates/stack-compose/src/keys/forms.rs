@@ -194,6 +194,25 @@ pub(super) fn host_namespace(node: &Node, key: &str, own: &[&str], cx: &mut Cx<'
     word == "host"
 }
 
+/// Six bytes in hexadecimal; an empty text is none.
+pub(super) fn mac_address(node: &Node, cx: &mut Cx<'_>) -> Option<[u8; 6]> {
+    let text = cx.text(node, "`mac_address`").filter(|text| !text.value.is_empty())?;
+    let bytes: Vec<Option<u8>> = text
+        .value
+        .split([':', '-'])
+        .map(|part| u8::from_str_radix(part, 16).ok().filter(|_| part.len() == 2))
+        .collect();
+    let address = bytes.into_iter().collect::<Option<Vec<u8>>>().and_then(|bytes| <[u8; 6]>::try_from(bytes).ok());
+    // The lowest bit of the first byte marks a group.
+    if address.is_none_or(|address| address[0] & 1 == 1) {
+        let message = format!("`{}` is not the hardware address of an interface", text.value);
+        let problem = Problem::error(Code::InvalidValue, text.span, message);
+        cx.push(problem.help("write six bytes of which the first is even: `02:42:ac:11:65:43`"));
+        return None;
+    }
+    address
+}
+
 /// A number where zero and less are the same as none.
 pub(super) fn above_zero(number: Option<&Spanned<i64>>) -> Option<u64> {
     number.and_then(|number| u64::try_from(number.value).ok()).filter(|number| *number > 0)

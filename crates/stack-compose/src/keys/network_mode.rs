@@ -95,7 +95,8 @@ fn lower(from: &Lowering<'_>, to: &mut model::Service) {
         Some(NetworkSource::Host) => NetworkMode::Host,
         Some(NetworkSource::None) if leader.is_none() => NetworkMode::None,
         Some(NetworkSource::Bridge) if leader.is_none() => {
-            NetworkMode::Attached([(NetworkName::from(BRIDGE), model::Attachment::default())].into())
+            let attachment = model::Attachment { mac: from.service.mac_address, ..model::Attachment::default() };
+            NetworkMode::Attached([(NetworkName::from(BRIDGE), attachment)].into())
         }
         _ => match leader {
             Some(leader) => NetworkMode::Service(ServiceName::new(&leader.name)),

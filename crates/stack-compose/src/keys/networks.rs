@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use stack_model::{self as model, NetworkMode, NetworkName};
 
 use super::ServiceKey;
-use super::forms::{itself, names_to_keys};
+use super::forms::{itself, mac_address, names_to_keys};
 use super::key::Lowering;
 use crate::context::Cx;
 use crate::nearest::nearest;
@@ -64,7 +64,32 @@ fn attachment(entry: &Entry, cx: &mut Cx<'_>) -> Attachment {
             }
         }
     }
+    if let Some(entry) = fields.get("mac_address").filter(|entry| !entry.value.is_null()) {
+        attachment.mac_address = mac_address(&entry.value, cx);
+    }
+    for (key, number) in [("gw_priority", &mut attachment.gw_priority), ("priority", &mut attachment.priority)] {
+        if let Some(entry) = fields.get(key).filter(|entry| !entry.value.is_null()) {
+            let read = cx.integer(&entry.value, &format!("`{key}`"), i64::from(i32::MIN)..=i64::from(i32::MAX));
+            *number = read.map_or(0, |read| read.value);
+        }
+    }
+    attachment.interface_name = fields.get("interface_name").and_then(|entry| interface_name(&entry.value, cx));
     attachment
+}
+
+/// The kernel takes 15 bytes (`dev_valid_name`, net/core/dev.c).
+const INTERFACE_BYTES: usize = 15;
+
+fn interface_name(node: &Node, cx: &mut Cx<'_>) -> Option<String> {
+    let name = cx.text(node, "`interface_name`").filter(|name| !name.value.is_empty())?;
+    let letters = name.value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+    if !letters || name.value.len() > INTERFACE_BYTES || matches!(name.value.as_str(), "." | ".." | "lo") {
+        let message = format!("`{}` is not the name of an interface", name.value);
+        let problem = Problem::error(Code::InvalidName, name.span, message);
+        cx.push(problem.help(format!("use at most {INTERFACE_BYTES} letters, digits, `_`, `-` and `.`")));
+        return None;
+    }
+    Some(name.value)
 }
 
 fn check(service: &Service, project: &Project, report: &mut Report) {
@@ -116,11 +141,18 @@ fn lower(from: &Lowering<'_>, to: &mut model::Service) {
     let attachments = from.service.networks.iter().flatten().map(|(name, attachment)| {
         let aliases = attachment.aliases.iter().cloned().collect();
         let ipv4 = attachment.ipv4_address.as_ref().map(|address| address.value);
-        (NetworkName::new(name), model::Attachment { aliases, ipv4 })
+        let (mac, interface) = (attachment.mac_address, attachment.interface_name.clone());
+        let gateway_priority = attachment.gw_priority;
+        (NetworkName::new(name), model::Attachment { aliases, ipv4, mac, gateway_priority, interface })
     });
     let mut attachments: std::collections::BTreeMap<_, _> = attachments.collect();
     if attachments.is_empty() {
         attachments.insert(NetworkName::from("default"), model::Attachment::default());
+    }
+    let main = from.service.networks.iter().flatten().map(|(name, it)| (-it.priority, name)).min();
+    let main = main.map_or("default", |(_, name)| name);
+    if let Some(attachment) = attachments.get_mut(main) {
+        attachment.mac = attachment.mac.or(from.service.mac_address);
     }
     to.container.network = NetworkMode::Attached(attachments);
 }
@@ -174,7 +206,8 @@ mod tests {
         );
         assert_eq!(
             project_errors("services:\n  a: {image: i, networks: {n: {mac_address: x}}}\nnetworks: {n: }\n"),
-            ["2:32 `mac_address: x` is not supported yet; remove it, if the program runs without it"]
+            ["2:45 `x` is not the hardware address of an interface; write six bytes of which the first is even: \
+             `02:42:ac:11:65:43`"]
         );
     }
 }

@@ -91,8 +91,19 @@ fn parse_ipam(node: &Node, network: &mut Network, cx: &mut Cx<'_>) {
         let entry = fields.get(key).filter(|entry| !entry.value.is_null())?;
         cx.text(&entry.value, &format!("`{key}`"))
     };
-    let (subnet, gateway) = (text("subnet"), text("gateway"));
+    let (subnet, gateway, range) = (text("subnet"), text("gateway"), text("ip_range"));
     network.subnet = subnet.and_then(|subnet| parse_subnet(&subnet, cx));
+    network.ip_range = range.and_then(|range| parse_range(&range, network, cx));
+    for (name, entry) in fields.get("aux_addresses").and_then(|entry| entry.value.as_mapping()).into_iter().flatten() {
+        let Some(text) = cx.text(&entry.value, &format!("`{name}` of `aux_addresses`")) else { continue };
+        match text.value.parse() {
+            Ok(address) => drop(network.reserved.insert(name.to_string(), address)),
+            Err(_) => {
+                let message = format!("`{}` is not an IPv4 address", text.value);
+                cx.push(Problem::error(Code::InvalidValue, text.span, message));
+            }
+        }
+    }
     let Some(gateway) = gateway else { return };
     match (gateway.value.parse(), &network.subnet) {
         (Ok(address), Some(subnet)) if subnet.value.contains(&address) => {
@@ -131,4 +142,26 @@ fn parse_subnet(subnet: &Spanned<String>, cx: &mut Cx<'_>) -> Option<Spanned<ipn
     };
     cx.push(problem);
     None
+}
+
+/// The part of a subnet that addresses are taken from.
+fn parse_range(range: &Spanned<String>, network: &Network, cx: &mut Cx<'_>) -> Option<ipnet::Ipv4Net> {
+    let Ok(net) = range.value.parse::<ipnet::Ipv4Net>() else {
+        let message = format!("`{}` is not a range of addresses", range.value);
+        let problem = Problem::error(Code::InvalidValue, range.span, message);
+        cx.push(problem.help("write an address and a prefix length: `10.1.0.128/25`"));
+        return None;
+    };
+    match &network.subnet {
+        Some(subnet) if subnet.value.contains(&net) => Some(net.trunc()),
+        Some(subnet) => {
+            let message = format!("the range {net} is not in the subnet {}", subnet.value);
+            cx.push(Problem::error(Code::InvalidValue, range.span, message).also(subnet.span, "the subnet"));
+            None
+        }
+        None => {
+            cx.push(Problem::error(Code::MissingKey, range.span, "an `ip_range` needs a `subnet` that it is in"));
+            None
+        }
+    }
 }

@@ -37,6 +37,8 @@ fn base() -> Desired {
         internal: false,
         subnet: None,
         gateway: None,
+        ip_range: None,
+        reserved: BTreeMap::new(),
         labels: BTreeMap::new(),
         origin: Origin::default(),
     };

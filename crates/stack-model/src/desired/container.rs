@@ -112,6 +112,9 @@ pub struct ContainerSpec {
     /// Published ports.
     #[serde(default)]
     pub ports: Vec<PortSpec>,
+    /// Its log.
+    #[serde(default)]
+    pub logging: Logging,
     /// Labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -166,6 +169,7 @@ impl ContainerSpec {
             network: NetworkMode::None,
             links: BTreeMap::new(),
             ports: Vec::new(),
+            logging: Logging::default(),
             labels: BTreeMap::new(),
             restart: RestartPolicy::default(),
             stop_signal: None,
@@ -361,6 +365,23 @@ pub struct Attachment {
     pub aliases: BTreeSet<String>,
     /// A fixed address.
     pub ipv4: Option<Ipv4Addr>,
+    /// A fixed hardware address.
+    #[serde(default)]
+    pub mac: Option<[u8; 6]>,
+    /// The network with the highest one has the default route.
+    #[serde(default)]
+    pub gateway_priority: i64,
+    /// Name of the interface inside the container.
+    #[serde(default)]
+    pub interface: Option<String>,
+}
+
+/// How much is kept of what a container writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logging {
+    /// Bytes of all files together; `None` is the default of the log.
+    #[serde(default)]
+    pub most: Option<Bytes>,
 }
 
 /// Transport protocol of a port.

@@ -14,7 +14,7 @@ use crate::{Millis, NetworkName, Origin, ProjectName, ServiceName, VolumeName};
 
 pub use confinement::{Device, Dns, ExtraHost, HostAddress, HostNamespaces, Seccomp, Security, Ulimit};
 pub use container::{
-    Attachment, Blkio, ContainerSpec, FileKind, FileMount, Healthcheck, HostPort, Limits, Mount, MountSource,
+    Attachment, Blkio, ContainerSpec, FileKind, FileMount, Healthcheck, HostPort, Limits, Logging, Mount, MountSource,
     NetworkMode, PortSpec, Probe, Protocol, PullPolicy, RestartPolicy,
 };
 pub use service::{Condition, Dependency, Power, Service};
@@ -42,7 +42,7 @@ pub struct Desired {
 }
 
 /// A network that services share.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// Real name, `<project>_<key>` unless the file names it.
     pub name: String,
@@ -52,6 +52,12 @@ pub struct Network {
     pub subnet: Option<Ipv4Net>,
     /// A gateway that the file asks for.
     pub gateway: Option<Ipv4Addr>,
+    /// Part of the subnet that addresses are taken from; fixed ones may lie outside.
+    #[serde(default)]
+    pub ip_range: Option<Ipv4Net>,
+    /// Addresses that others have, by what they are called.
+    #[serde(default)]
+    pub reserved: BTreeMap<String, Ipv4Addr>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Where it is declared.

@@ -106,11 +106,19 @@ const FIELDS: &[(&str, &str, Effect, Edit)] = &[
     ("network", "networks.default.ipv4_address", Effect::Replace, |spec| {
         attachment(spec).ipv4 = Some([10, 89, 0, 9].into());
     }),
+    ("network", "networks.default.mac_address", Effect::Replace, |spec| {
+        attachment(spec).mac = Some([2, 0, 0, 0, 0, 1]);
+    }),
+    ("network", "networks.default.gw_priority", Effect::Replace, |spec| attachment(spec).gateway_priority = 1),
+    ("network", "networks.default.interface_name", Effect::Replace, |spec| {
+        attachment(spec).interface = Some("lan0".into());
+    }),
     ("network", "networks.default.aliases", Effect::Live, |spec| {
         attachment(spec).aliases.insert("b".into());
     }),
     ("links", "links", Effect::Live, |spec| drop(spec.links.insert("db".into(), "database".into()))),
     ("ports", "ports", Effect::Live, |spec| spec.ports.push(port(HostPort::Range(80, 80), 80))),
+    ("logging", "logging", Effect::Replace, |spec| spec.logging.most = Some(Bytes(1 << 20))),
     ("labels", "labels.a", Effect::Live, |spec| drop(spec.labels.insert("a".into(), "1".into()))),
     ("restart", "restart", Effect::Live, |spec| spec.restart = RestartPolicy::Always),
     ("stop_signal", "stop_signal", Effect::Live, |spec| spec.stop_signal = Some(2)),
@@ -130,7 +138,7 @@ fn every_field_has_a_class() {
     for name in field_names() {
         assert!(FIELDS.iter().any(|(field, ..)| *field == name), "no test for {name}");
     }
-    assert_eq!(field_names().len(), 39);
+    assert_eq!(field_names().len(), 40);
     for (_, key, effect, edit) in FIELDS {
         let mut changed = spec();
         edit(&mut changed);

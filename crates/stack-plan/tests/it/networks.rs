@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 use ipnet::Ipv4Net;
-use stack_model::{Attachment, HostPort, Names, NetworkMode, Plan, Ruleset};
+use stack_model::{Attachment, HostPort, Names, NetworkMode, NetworkName, Plan, Ruleset};
 
 use crate::project::{Build, service, shop};
 use crate::world::World;
@@ -211,7 +211,7 @@ fn a_full_network_says_so() {
 
 #[test]
 fn each_container_sees_the_names_of_its_own_networks_only() {
-    let alias = Attachment { aliases: ["Cache".to_owned()].into(), ipv4: None };
+    let alias = Attachment { aliases: ["Cache".to_owned()].into(), ..Attachment::default() };
     let api = service().on(&["back", "front"]);
     let db = service().replicas(2).on(&["back"]).edit(|service| {
         let NetworkMode::Attached(map) = &mut service.container.network else { return };
@@ -304,4 +304,36 @@ fn an_empty_project_publishes_nothing() {
     world.observed.names = Some(Names::default());
     world.observed.ruleset = Some(Ruleset::default());
     assert_eq!(world.plan(&shop([])), Plan::default());
+}
+
+#[test]
+fn addresses_stay_in_their_range_and_clear_of_those_of_others() {
+    let mut desired = shop([("web", service().replicas(2))]);
+    let network = desired.networks.get_mut("default").unwrap();
+    network.subnet = Some("10.7.0.0/24".parse().unwrap());
+    network.ip_range = Some("10.7.0.128/29".parse().unwrap());
+    network.reserved.insert("router".to_owned(), "10.7.0.129".parse().unwrap());
+    let mut world = World::with(&desired);
+    let mut address = |index| world.container("web", index).container.endpoints[0].address.addr().to_string();
+    assert_eq!((address(1), address(2)), ("10.7.0.128".to_owned(), "10.7.0.130".to_owned()));
+}
+
+#[test]
+fn the_way_out_the_names_and_the_hardware_addresses_are_the_files() {
+    let web = service().edit(|service| {
+        let networks = [
+            ("back", Attachment { interface: Some("eth0".to_owned()), ..Attachment::default() }),
+            ("default", Attachment { mac: Some([2, 0, 0, 0, 0, 9]), ..Attachment::default() }),
+            ("front", Attachment { gateway_priority: 5, ..Attachment::default() }),
+        ];
+        let networks = networks.map(|(name, attachment)| (NetworkName::new(name), attachment));
+        service.container.network = NetworkMode::Attached(networks.into());
+    });
+    let mut world = World::with(&shop([("web", web)]));
+    let endpoints = &world.container("web", 1).container.endpoints;
+    let names: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.interface.as_str()).collect();
+    assert_eq!(names, ["eth0", "eth1", "eth2"]);
+    assert_eq!(endpoints[1].mac, [2, 0, 0, 0, 0, 9]);
+    let ways: Vec<bool> = endpoints.iter().map(|endpoint| endpoint.gateway.is_some()).collect();
+    assert_eq!(ways, [false, false, true]);
 }

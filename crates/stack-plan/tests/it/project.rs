@@ -53,6 +53,8 @@ pub(crate) fn network(name: &str) -> Network {
         internal: false,
         subnet: None,
         gateway: None,
+        ip_range: None,
+        reserved: BTreeMap::new(),
         labels: BTreeMap::new(),
         origin: origin(80),
     }

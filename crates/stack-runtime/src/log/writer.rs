@@ -42,6 +42,15 @@ impl LogWriter {
         Self::open_with_limits(directory, LOG_BYTES_MAX, INDEX_BYTES_MAX)
     }
 
+    /// The same for a log of at most `most` bytes: the file that grows and the one before it, which are kept together.
+    /// The index is as long as ever.
+    ///
+    /// # Errors
+    /// A file cannot be opened, read or written.
+    pub fn open_bounded(directory: &Path, most: u64) -> io::Result<Self> {
+        Self::open_with_limits(directory, (most / 2).max(1), INDEX_BYTES_MAX)
+    }
+
     fn open_with_limits(directory: &Path, log_max: u64, index_max: u64) -> io::Result<Self> {
         let paths = Paths::new(directory);
         finish_rotation(&paths)?;
