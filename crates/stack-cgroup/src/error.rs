@@ -121,6 +121,12 @@ impl CgroupError {
             Self::BelowUsage { .. } => {
                 Some("raise `mem_limit`, or restart the service so that it begins small".to_owned())
             }
+            Self::Write { path, .. } if path.ends_with("cpuset.cpus") => {
+                let all = path.parent().and_then(|own| own.parent());
+                let all = all.and_then(|above| fs_err::read_to_string(above.join("cpuset.cpus.effective")).ok());
+                let all = all.or_else(|| fs_err::read_to_string("/sys/devices/system/cpu/online").ok());
+                Some(format!("correct `cpuset`: there are the processors {}", all.unwrap_or_default().trim()))
+            }
             _ if self.fault() == Fault::Denied => Some("run as root".to_owned()),
             Self::NotEmpty { .. } => Some("look at `cat /proc/PID/stack`: they hang in the kernel".to_owned()),
             Self::Bus { .. } => Some("install and start dbus: apt install dbus".to_owned()),

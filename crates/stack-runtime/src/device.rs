@@ -34,7 +34,8 @@ pub(crate) fn look_up(devices: &[Device]) -> io::Result<Vec<Granted>> {
 }
 
 fn collect(source: &Path, target: &str, permissions: &str, granted: &mut Vec<Granted>) -> io::Result<()> {
-    let metadata = fs::metadata(source)?;
+    let metadata = std::fs::metadata(source)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {}", source.display(), error.kind())))?;
     let file_type = metadata.file_type();
     if file_type.is_dir() {
         for entry in fs::read_dir(source)? {

@@ -460,3 +460,19 @@ pub enum Probe {
     /// Runs a command line with the container's `/bin/sh -c`.
     Shell(String),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Records of an earlier version lack the fields that came later. Each of them has to mean what it meant then, or
+    /// every container would be replaced by the first `up` of a new version.
+    #[test]
+    fn what_a_record_does_not_say_is_the_default() {
+        let text = serde_json::json!({ "image": "app:1", "network": "none", "stop_grace": 0 });
+        let spec: ContainerSpec = serde_json::from_value(text).unwrap();
+        assert_eq!(spec, ContainerSpec::new(ImageReference::new("app:1")));
+        let text = serde_json::json!({ "aliases": [], "ipv4": null });
+        assert_eq!(serde_json::from_value::<Attachment>(text).unwrap(), Attachment::default());
+    }
+}

@@ -42,7 +42,10 @@ pub(super) fn detached(
     attributes: MountAttrFlags,
 ) -> Result<OwnedFd, StepFailure> {
     let failed = |error: rustix::io::Errno| StepFailure::new("mount", kind, error);
-    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed)?;
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|error| match error {
+        rustix::io::Errno::NODEV => StepFailure::because("mount", kind, "the kernel does not know this filesystem"),
+        other => failed(other),
+    })?;
     for (name, value) in options {
         let set = if value.is_empty() {
             fsconfig_set_flag(context.as_fd(), *name)
