@@ -107,7 +107,7 @@ impl StageRun<'_> {
             let root = tree.look(Path::new("")).map_err(|_| BuildError::request("an archive was removed"))?;
             unpacked.push(tree.walk(&root, Path::new(""), &[])?);
         }
-        let now = self.solver.request.source_date_epoch.unwrap_or_else(time::now);
+        let now = self.solver.epoch.unwrap_or_else(time::now);
         self.change(link, |target| job.write(target, &unpacked, now))
     }
 

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use stack_model::{Build, NamedContext};
+
 use crate::error::{BuildError, Text, Wrong};
 use crate::lex::{self, Raw};
-use crate::request::{BuildRequest, NamedContext};
 use crate::words::{self, WordError};
 
 /// A Dockerfile, split at FROM.
@@ -69,7 +70,7 @@ const KEYWORDS: [&str; 17] = [
     "WORKDIR",
 ];
 
-pub(crate) fn parse(text: Text, request: &BuildRequest) -> Result<Graph, BuildError> {
+pub(crate) fn parse(text: Text, request: &Build) -> Result<Graph, BuildError> {
     match stages(&text.text, request) {
         Ok((escape, stages, globals)) => Ok(Graph { text, escape, stages, globals }),
         Err(wrong) => Err(text.mistake(wrong)),
@@ -78,7 +79,7 @@ pub(crate) fn parse(text: Text, request: &BuildRequest) -> Result<Graph, BuildEr
 
 type Parts = (char, Vec<Stage>, BTreeMap<String, Option<String>>);
 
-fn stages(text: &str, request: &BuildRequest) -> Result<Parts, Wrong> {
+fn stages(text: &str, request: &Build) -> Result<Parts, Wrong> {
     let lex::Lexed { instructions, escape } = lex::lex(text)?;
     let mut stages: Vec<Stage> = Vec::new();
     let mut globals = platform_arguments();
@@ -156,7 +157,7 @@ fn from(
     escape: char,
     stages: &[Stage],
     globals: &BTreeMap<String, Option<String>>,
-    request: &BuildRequest,
+    request: &Build,
 ) -> Result<Stage, Wrong> {
     let lookup = |name: &str| globals.get(name).cloned().flatten();
     let words = lex::shell_words(&raw.rest, escape);
@@ -218,11 +219,11 @@ fn at_word(raw: &Raw, start: usize, error: WordError) -> Wrong {
 }
 
 /// What a name of FROM or `--from` means.
-fn resolve(text: &str, stages: &[Stage], request: &BuildRequest) -> Source {
+fn resolve(text: &str, stages: &[Stage], request: &Build) -> Source {
     if let Some(context) = request.contexts.get(text) {
         return match context {
             NamedContext::Directory(path) => Source::Directory(path.clone()),
-            NamedContext::Image(name) => Source::Image(name.clone()),
+            NamedContext::Image(name) | NamedContext::Built(name) => Source::Image(name.clone()),
         };
     }
     let lower = text.to_ascii_lowercase();
@@ -234,7 +235,7 @@ fn resolve(text: &str, stages: &[Stage], request: &BuildRequest) -> Source {
 }
 
 /// What `--from` of a step means.
-pub(crate) fn resolve_from(text: &str, stages: &[Stage], request: &BuildRequest) -> Source {
+pub(crate) fn resolve_from(text: &str, stages: &[Stage], request: &Build) -> Source {
     match text.parse::<usize>() {
         Ok(number) if number < stages.len() => Source::Stage(number),
         Ok(_) | Err(_) => resolve(text, stages, request),
@@ -242,7 +243,7 @@ pub(crate) fn resolve_from(text: &str, stages: &[Stage], request: &BuildRequest)
 }
 
 /// The stages that a step reads.
-fn references(raw: &Raw, stages: &[Stage], request: &BuildRequest) -> Result<Vec<usize>, Wrong> {
+fn references(raw: &Raw, stages: &[Stage], request: &Build) -> Result<Vec<usize>, Wrong> {
     let mut found = Vec::new();
     let own = stages.len() - 1;
     for flag in &raw.flags {
@@ -288,7 +289,7 @@ fn global(
     raw: &Raw,
     escape: char,
     globals: &mut BTreeMap<String, Option<String>>,
-    request: &BuildRequest,
+    request: &Build,
 ) -> Result<(), Wrong> {
     for (start, word) in lex::shell_words(&raw.rest, escape) {
         let (name, default) = match word.split_once('=') {
@@ -309,11 +310,8 @@ fn global(
 }
 
 /// The value that the request gives an argument.
-pub(crate) fn argument(request: &BuildRequest, name: &str) -> Option<String> {
-    match request.args.get(name)? {
-        Some(value) => Some(value.clone()),
-        None => request.environment.get(name).cloned(),
-    }
+pub(crate) fn argument(request: &Build, name: &str) -> Option<String> {
+    request.args.get(name).cloned().flatten()
 }
 
 impl Graph {
@@ -353,7 +351,7 @@ mod tests {
 
     fn graph(text: &str, args: &[(&str, &str)]) -> Result<Graph, BuildError> {
         let args = args.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect();
-        let request = BuildRequest { args, ..BuildRequest::default() };
+        let request = Build { args, ..Build::default() };
         parse(Text { name: "Dockerfile".to_owned(), text: text.to_owned() }, &request)
     }
 

@@ -10,13 +10,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use stack_cgroup::Hierarchy;
 use stack_image::StoredLayer;
 use stack_model::{
-    Bytes, Container, ContainerId, ContainerSpec, Exit, ImageId, Limits, Millis, NetworkMode, Now, Process,
-    ResolvedMount, ResolvedSource, ServiceName,
+    BuildNetwork, Bytes, Container, ContainerId, ContainerSpec, Exit, ImageId, Limits, Millis, NetworkMode, Now,
+    Process, ResolvedMount, ResolvedSource, ServiceName,
 };
 use stack_runtime::{GeneratedFile, RuntimeError, Spawner, StartSpec};
 
 use crate::error::BuildError;
-use crate::request::BuildNetwork;
 use crate::workshop::Workshop;
 
 /// What docker allows and the services of a project do not get by default.

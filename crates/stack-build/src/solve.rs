@@ -8,9 +8,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use fs_err as fs;
 use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
+use serde::{Deserialize, Serialize};
 use stack_cgroup::Hierarchy;
 use stack_image::{ImageDocuments, Store};
-use stack_model::{ImageId, ImageReference, Layout};
+use stack_model::{Build, Dockerfile, ImageId, ImageReference, Layout, NamedContext};
 use stack_runtime::{RuntimeError, Spawner};
 
 use crate::cache::StepCache;
@@ -19,7 +20,6 @@ use crate::event::BuildEvent;
 use crate::files::FileDigests;
 use crate::graph::{self, Graph};
 use crate::ignore::Ignore;
-use crate::request::{BuildRequest, Dockerfile};
 use crate::stage::{Snapshot, StageRun};
 use crate::workshop::{Workshop, home};
 
@@ -30,7 +30,20 @@ pub struct Builder {
     store: Store,
     hierarchy: Hierarchy,
     spawner: Spawner,
+    surroundings: Surroundings,
 }
+
+/// What a command passes on to all its builds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Surroundings {
+    /// Variables of the command's environment: values of arguments and secrets, proxies, `SOURCE_DATE_EPOCH`.
+    pub environment: BTreeMap<String, String>,
+    /// Where the command was run: errors name Dockerfiles from here.
+    pub working_dir: PathBuf,
+}
+
+/// The time of everything new, in seconds since the epoch (reproducible-builds.org).
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// A finished build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +67,7 @@ impl Builder {
     ///
     /// # Errors
     /// A permission is missing, or the store cannot be opened.
-    pub fn start(layout: Layout, program: &Path) -> Result<Self, BuildError> {
+    pub fn start(layout: Layout, program: &Path, surroundings: Surroundings) -> Result<Self, BuildError> {
         let own = nix::sched::unshare(CloneFlags::CLONE_NEWNS).and_then(|()| {
             // What the host mounts and unmounts is still seen; what is mounted here is not seen by the host.
             nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SLAVE | MsFlags::MS_REC, None::<&str>)
@@ -62,19 +75,21 @@ impl Builder {
         own.map_err(|errno| RuntimeError::Spawner(errno.into()))?;
         let spawner = Spawner::start(program)?;
         let store = Store::open(&layout)?;
-        Ok(Self { layout, store, hierarchy: Hierarchy::detect()?, spawner })
+        Ok(Self { layout, store, hierarchy: Hierarchy::detect()?, spawner, surroundings })
     }
 
     /// Builds an image.
     ///
     /// # Errors
     /// See [`BuildError`]. Steps that were done stay in the cache.
-    pub fn build(&self, request: &BuildRequest, report: &(dyn Fn(BuildEvent) + Sync)) -> Result<Built, BuildError> {
+    pub fn build(&self, request: &Build, report: &(dyn Fn(BuildEvent) + Sync)) -> Result<Built, BuildError> {
+        let request = &self.with_arguments(request);
+        let epoch = self.epoch(request)?;
         for platform in &request.platforms {
             graph::check_platform(platform).map_err(BuildError::request)?;
         }
         let names = request.tags.iter().map(|tag| self.name(tag)).collect::<Result<Vec<_>, _>>()?;
-        let (text, ignore) = read(request)?;
+        let (text, ignore) = read(request, &self.surroundings.working_dir)?;
         let graph = graph::parse(text, request)?;
         let target = graph.target(request.target.as_deref())?;
         let _lease = self.store.lease()?;
@@ -86,6 +101,7 @@ impl Builder {
         let solver = Solver {
             builder: self,
             request,
+            epoch,
             graph: &graph,
             ignore: &ignore,
             workshop: &workshop,
@@ -101,10 +117,31 @@ impl Builder {
         };
         let snapshot = solver.run(target)?;
         solver.digests.save();
-        let config = snapshot.finish(&request.labels, request.source_date_epoch);
+        let config = snapshot.finish(&request.labels, epoch);
         let facts = self.store.add_image(&config, &snapshot.layers, &names)?;
         let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
         Ok(Built { id: facts.id, names, steps: count(&solver.steps), cached: count(&solver.cached) })
+    }
+
+    /// The request with the values that arguments without one take from the environment.
+    fn with_arguments(&self, request: &Build) -> Build {
+        let mut request = request.clone();
+        for (name, value) in &mut request.args {
+            *value = value.take().or_else(|| self.environment().get(name).cloned());
+        }
+        request
+    }
+
+    /// As an argument or a variable; an argument counts more.
+    fn epoch(&self, request: &Build) -> Result<Option<i64>, BuildError> {
+        let argument = request.args.get(EPOCH).and_then(Option::as_ref);
+        let text = argument.or_else(|| self.environment().get(EPOCH)).filter(|text| !text.is_empty());
+        let wrong = |text| BuildError::request(format!("{EPOCH} is `{text}`, which is not a number of seconds"));
+        text.map(|text| text.parse().map_err(|_| wrong(text))).transpose()
+    }
+
+    pub(crate) fn environment(&self) -> &BTreeMap<String, String> {
+        &self.surroundings.environment
     }
 
     fn name(&self, text: &str) -> Result<ImageReference, BuildError> {
@@ -130,7 +167,7 @@ impl Builder {
 }
 
 /// The Dockerfile and what the context leaves out.
-fn read(request: &BuildRequest) -> Result<(Text, Ignore), BuildError> {
+fn read(request: &Build, here: &Path) -> Result<(Text, Ignore), BuildError> {
     let context = &request.context;
     if !context.is_dir() {
         let message = format!("the context {} is no directory", context.display());
@@ -143,7 +180,8 @@ fn read(request: &BuildRequest) -> Result<(Text, Ignore), BuildError> {
             let path = context.join(file);
             let text = fs::read(&path).map_err(BuildError::io("read the Dockerfile", &path))?;
             let text = String::from_utf8_lossy(&text).into_owned();
-            let name = path.strip_prefix(context).unwrap_or(&path).display().to_string();
+            let named = path.strip_prefix(here).or_else(|_| path.strip_prefix(context)).unwrap_or(&path);
+            let name = named.display().to_string();
             let mut ignore = path.into_os_string();
             ignore.push(".dockerignore");
             (Text { name, text }, Some(PathBuf::from(ignore)))
@@ -164,7 +202,9 @@ enum Slot {
 /// What all stages of a build share.
 pub(crate) struct Solver<'b> {
     pub(crate) builder: &'b Builder,
-    pub(crate) request: &'b BuildRequest,
+    pub(crate) request: &'b Build,
+    /// Seconds since 1970 that everything new gets.
+    pub(crate) epoch: Option<i64>,
     pub(crate) graph: &'b Graph,
     pub(crate) ignore: &'b Ignore,
     pub(crate) workshop: &'b Workshop<'b>,
@@ -232,6 +272,11 @@ impl Solver<'_> {
     pub(crate) fn image(&self, name: &str) -> Result<ImageDocuments, BuildError> {
         let store = &self.builder.store;
         let reference = self.builder.name(name)?;
+        if self.request.contexts.values().any(|context| matches!(context, NamedContext::Built(built) if built == name))
+        {
+            let missing = || BuildError::request(format!("the image {name} of another service has not been built"));
+            return store.documents(&reference)?.ok_or_else(missing);
+        }
         let mut pulled = self.pulling.lock().unwrap_or_else(PoisonError::into_inner);
         let wants_newer = self.request.pull && !pulled.contains(reference.as_str());
         if wants_newer || store.find(&reference)?.is_none() {

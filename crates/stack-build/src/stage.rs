@@ -63,7 +63,7 @@ impl<'s> StageRun<'s> {
             layers: Vec::new(),
             config: Config::of_base(json!({})),
             args: BTreeMap::new(),
-            created: solver.request.source_date_epoch.unwrap_or(0),
+            created: solver.epoch.unwrap_or(0),
             cmd_set: false,
         };
         let mut run = Self { solver, stage, state: empty, step, triggered: false };
@@ -109,7 +109,7 @@ impl<'s> StageRun<'s> {
             Source::Image(name) => {
                 let image = self.solver.image(name).map_err(|error| self.at_base(error))?;
                 let config = Config::of_base(image.config);
-                let created = self.solver.request.source_date_epoch.unwrap_or_else(|| config.created());
+                let created = self.solver.epoch.unwrap_or_else(|| config.created());
                 Snapshot { layers: image.layers, config, created, ..self.state.clone() }
             }
         };

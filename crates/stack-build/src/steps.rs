@@ -9,7 +9,7 @@ use fs_err::os::unix::fs::OpenOptionsExt;
 use serde_json::json;
 use stack_image::pack::{Changes, pack};
 use stack_image::{Lock, StoredLayer};
-use stack_model::{Bytes, Fault, ResolvedMount, ResolvedSource};
+use stack_model::{BuildNetwork, Bytes, Fault, ResolvedMount, ResolvedSource, SecretSource};
 
 use crate::cache::{KeyMaker, Made};
 use crate::copy::{Marks, Target};
@@ -19,7 +19,6 @@ use crate::glob::Pattern;
 use crate::graph::{Source, argument, resolve_from};
 use crate::lex::{Raw, document_of};
 use crate::mounts::{self, Kind, Owner, RunMount, Sharing};
-use crate::request::{BuildNetwork, SecretSource};
 use crate::run::{self, Command, Runner};
 use crate::solve::Solver;
 use crate::sources::{self, Missing, Tree};
@@ -84,7 +83,7 @@ impl<'s> StageRun<'s> {
             }
             None => {
                 let layer = make(self)?;
-                let created = self.solver.request.source_date_epoch.unwrap_or_else(time::now);
+                let created = self.solver.epoch.unwrap_or_else(time::now);
                 Made { layer, created, key: key.to_owned() }
             }
         };
@@ -94,7 +93,7 @@ impl<'s> StageRun<'s> {
         drop(lock);
         match made.layer {
             Some(layer) => {
-                self.state.created = self.solver.request.source_date_epoch.unwrap_or(made.created);
+                self.state.created = self.solver.epoch.unwrap_or(made.created);
                 self.state.layers.push(layer);
                 self.note(created_by, Some(&made.key));
             }
@@ -109,7 +108,7 @@ impl<'s> StageRun<'s> {
         if above {
             self.state.layers.iter().for_each(|layer| key.add("layer", layer.diff_id().as_str()));
         }
-        if let Some(epoch) = self.solver.request.source_date_epoch {
+        if let Some(epoch) = self.solver.epoch {
             key.add("epoch", epoch.to_string());
         }
         key
@@ -125,7 +124,7 @@ impl<'s> StageRun<'s> {
         let store = self.solver.builder.store();
         let lower = if below.is_empty() { None } else { Some(self.solver.workshop.view(store, below)?) };
         let lower = lower.as_ref().map(View::path);
-        let changes = Changes { upper, lower, latest: self.solver.request.source_date_epoch, mount_points };
+        let changes = Changes { upper, lower, latest: self.solver.epoch, mount_points };
         Ok(store.add_layer(|output| pack(&changes, output))?)
     }
 
@@ -442,14 +441,18 @@ impl<'s> StageRun<'s> {
             return Ok(());
         }
         let wrong = Wrong::new(mount.bytes.clone(), "not-given", format!("the {what} `{id}` was not given"));
-        Err(self.mistake(wrong.help(if what == "secret" { "--secret id=ID,src=FILE" } else { "--ssh ID=SOCKET" })))
+        let help = match what {
+            "secret" => "give it with `--secret id=ID,src=FILE`, or under `build.secrets` of the Compose file",
+            _ => "give it with `--ssh ID=SOCKET`, or under `build.ssh` of the Compose file",
+        };
+        Err(self.mistake(wrong.help(help)))
     }
 
     fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, BuildError> {
         match self.solver.request.secrets.get(id) {
             None => Ok(None),
             Some(SecretSource::Variable(name)) => {
-                Ok(self.solver.request.environment.get(name).map(|value| value.clone().into_bytes()))
+                Ok(self.solver.builder.environment().get(name).map(|value| value.clone().into_bytes()))
             }
             Some(SecretSource::File(path)) => fs::read(path).map(Some).map_err(BuildError::io("read the secret", path)),
         }

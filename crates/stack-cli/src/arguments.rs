@@ -130,6 +130,8 @@ pub(crate) enum Verb {
     Logout(logout::LogoutArgs),
     /// Build an image from a Dockerfile
     Build(build::BuildArgs),
+    #[command(hide = true)]
+    BuildOrdered,
     /// Show the version
     Version,
     #[command(hide = true)]
@@ -194,6 +196,11 @@ mod tests {
             "logout localhost:5000",
             "build -f x/Dockerfile -t a -t b:1 --target s --build-arg A=1 --build-arg B --no-cache --pull dir",
             "build --secret id=k,src=f --ssh default --network none --add-host db:10.0.0.1 --shm-size 64m .",
+            "build",
+            "build --no-cache --pull --build-arg A=1 --push --with-dependencies -q web db",
+            "up -d --build --quiet-build --quiet-pull",
+            "up --no-build --pull policy",
+            "pull --ignore-buildable --ignore-pull-failures --include-deps --policy missing web",
             "version",
         ] {
             parse(words).unwrap_or_else(|error| panic!("{words}: {error}"));
@@ -208,6 +215,7 @@ mod tests {
             "up --wait-timeout 5",
             "logs --tail some",
             "exec web",
+            "up --build --no-build",
             "exec -t -T web a",
         ] {
             assert_eq!(parse(words).expect_err(words).exit_code(), 2, "{words}");

@@ -40,6 +40,7 @@ impl Project {
             replicas: 1,
             depends_on: BTreeMap::new(),
             power: Power::On,
+            build: None,
             restart_request: 0,
             origins: service.origins.iter().map(|(path, span)| (path.clone(), self.names.origin(*span))).collect(),
             origin: self.names.origin(service.span),

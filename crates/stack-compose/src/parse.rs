@@ -85,7 +85,7 @@ fn origins(fields: &Mapping, path: &mut String, origins: &mut Vec<(String, Span)
 
 /// What the plan speaks of by one key may be written under another: it is shown at its place there.
 fn same_meaning(origins: &mut Vec<(String, Span)>) {
-    const PAIRS: [(&str, &str); 9] = [
+    const PAIRS: [(&str, &str); 10] = [
         ("restart", "deploy.restart_policy"),
         ("cpus", "deploy.resources.limits.cpus"),
         ("mem_limit", "deploy.resources.limits.memory"),
@@ -95,6 +95,7 @@ fn same_meaning(origins: &mut Vec<(String, Span)>) {
         ("memswap_limit", "mem_limit"),
         ("volumes", "tmpfs"),
         ("environment", "env_file"),
+        ("image", "build"),
     ];
     for (key, path) in PAIRS {
         let written = |name: &str| origins.iter().find(|(origin, _)| origin == name).map(|(_, span)| *span);

@@ -121,11 +121,20 @@ impl Project {
 
     /// Images of the active services, sorted, each once; those that are built have the name that the build gives them.
     pub fn images(&self) -> Vec<String> {
-        let image = |service: &Service| match &service.image {
+        self.services
+            .values()
+            .filter_map(|service| self.image_of(service))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
+    }
+
+    /// The image of a service: what the file says, or the name that a build gives it.
+    pub(crate) fn image_of(&self, service: &Service) -> Option<String> {
+        match &service.image {
             Some(image) => Some(image.value.clone()),
-            None => service.builds.then(|| format!("{}-{}", self.name, service.name)),
-        };
-        self.services.values().filter_map(image).collect::<BTreeSet<_>>().into_iter().collect()
+            None => service.builds.then(|| format!("{}-{}", self.name, service.name).to_lowercase()),
+        }
     }
 
     /// Images that active services name and do not build, sorted, each once.
@@ -271,6 +280,15 @@ impl Project {
         let active = services.into_iter().flatten().filter(|(name, _)| self.services.contains_key(&***name));
         let models = active.filter_map(|(_, entry)| entry.value.get("models")?.as_mapping());
         models.flat_map(|models| models.keys().map(ToString::to_string)).collect()
+    }
+
+    /// Where a secret of a build comes from.
+    pub(crate) fn secret(&self, name: &str) -> Option<stack_model::SecretSource> {
+        let declared = self.document.get("secrets").and_then(|secrets| secrets.get(name));
+        match declared.and_then(|secret| secret.get("environment")).and_then(Node::as_text) {
+            Some(variable) => Some(stack_model::SecretSource::Variable(variable.to_owned())),
+            None => Some(stack_model::SecretSource::File(self.secrets.get(name)?.file.value.clone())),
+        }
     }
 
     /// Secrets of builds.

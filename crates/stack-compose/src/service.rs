@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 use stack_model::{
-    Blkio, Condition, Device, ExtraHost, FileKind, HostNamespaces, HostPort, Protocol, PullPolicy, RestartPolicy,
-    Security, Ulimit,
+    self as model, Blkio, Condition, Device, ExtraHost, FileKind, HostNamespaces, HostPort, Protocol, PullPolicy,
+    RestartPolicy, Security, Ulimit,
 };
 
 use crate::text::{Span, Spanned};
@@ -28,6 +28,7 @@ pub(crate) struct Service {
     pub(crate) blkio: Blkio,
     /// Where a weight stands.
     pub(crate) blkio_weight: Option<Span>,
+    pub(crate) build: Option<Build>,
     pub(crate) cap_add: Vec<Spanned<String>>,
     pub(crate) cap_drop: Vec<Spanned<String>>,
     pub(crate) command: Option<Vec<String>>,
@@ -76,6 +77,7 @@ pub(crate) struct Service {
     pub(crate) privileged: Option<bool>,
     pub(crate) profiles: Vec<Spanned<String>>,
     pub(crate) pull_policy: Option<Spanned<PullPolicy>>,
+    pub(crate) pull_refresh_after: Option<model::Millis>,
     pub(crate) read_only: Option<bool>,
     pub(crate) restart: Option<Spanned<RestartPolicy>>,
     pub(crate) scale: Option<Spanned<u32>>,
@@ -114,6 +116,38 @@ impl Service {
         let asked = |profile: &Spanned<String>| profiles.iter().any(|asked| asked == "*" || *asked == profile.value);
         self.profiles.is_empty() || self.profiles.iter().any(asked)
     }
+}
+
+/// `build`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Build {
+    pub(crate) context: PathBuf,
+    pub(crate) dockerfile: Option<PathBuf>,
+    pub(crate) dockerfile_inline: Option<String>,
+    pub(crate) args: IndexMap<String, Option<String>>,
+    pub(crate) target: Option<String>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) labels: IndexMap<String, String>,
+    pub(crate) no_cache: bool,
+    pub(crate) pull: bool,
+    pub(crate) cache_from: Vec<String>,
+    pub(crate) platforms: Vec<String>,
+    /// Id and the secret of the file.
+    pub(crate) secrets: Vec<(String, String)>,
+    /// Id and socket; `None` is that of the environment.
+    pub(crate) ssh: Vec<(String, Option<PathBuf>)>,
+    pub(crate) network: model::BuildNetwork,
+    pub(crate) extra_hosts: Vec<(String, String)>,
+    pub(crate) shm_size: Option<u64>,
+    pub(crate) additional_contexts: IndexMap<String, BuildContext>,
+}
+
+/// An entry of `build.additional_contexts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BuildContext {
+    Directory(PathBuf),
+    Image(String),
+    Service(String),
 }
 
 /// An edge of `depends_on`.

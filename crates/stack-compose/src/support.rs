@@ -44,6 +44,9 @@ const fn nothing(path: &'static str) -> Row {
 
 const WINDOWS: &str = "it concerns Windows only";
 const SWARM: &str = "it concerns several machines, and docker compose does not heed it either";
+const CACHE: &str = "this machine keeps the steps of all builds anyway";
+const ATTESTED: &str = "images get no attestations";
+const MOUNTED: &str = "`RUN --mount=type=secret` says it, and docker compose does not heed it here either";
 const ROLLOUT: &str = "containers are replaced one by one, as docker compose does it";
 
 /// Sorted by path.
@@ -65,7 +68,17 @@ pub(crate) const NOT_DONE: &[Row] = &[
     refused("secrets.*.template_driver"),
     warned("services.*.annotations", "no other runtime reads them"),
     warned("services.*.attach", "`up` shows every log"),
-    refused("services.*.build"),
+    warned("services.*.build.cache_to", CACHE),
+    refused_unless("services.*.build.entitlements", is_empty),
+    warned("services.*.build.isolation", WINDOWS),
+    refused_unless("services.*.build.no_cache_filter", is_empty),
+    refused_unless("services.*.build.privileged", is_false),
+    warned("services.*.build.provenance", ATTESTED),
+    warned("services.*.build.sbom", ATTESTED),
+    warned("services.*.build.secrets.*.gid", MOUNTED),
+    warned("services.*.build.secrets.*.mode", MOUNTED),
+    warned("services.*.build.secrets.*.uid", MOUNTED),
+    refused_unless("services.*.build.ulimits", is_empty),
     refused("services.*.cgroup_parent"),
     warned("services.*.cpu_count", WINDOWS),
     warned("services.*.cpu_percent", WINDOWS),
@@ -100,7 +113,6 @@ pub(crate) const NOT_DONE: &[Row] = &[
     refused_unless("services.*.pre_start", is_empty),
     refused_unless("services.*.pre_stop", is_empty),
     refused("services.*.provider"),
-    warned("services.*.pull_refresh_after", "images are not fetched again by themselves"),
     refused_unless("services.*.runtime", |node| is_word(node, &["", "runc"])),
     refused_unless("services.*.storage_opt", is_empty),
     refused_unless("services.*.use_api_socket", is_false),
@@ -213,7 +225,8 @@ mod tests {
     use crate::toplevel::ROOT;
 
     /// Keys that another key's file lowers, or an earlier phase uses up.
-    const ELSEWHERE: [&str; 7] = ["deploy", "env_file", "extends", "label_file", "mac_address", "profiles", "tmpfs"];
+    const ELSEWHERE: [&str; 8] =
+        ["deploy", "env_file", "extends", "label_file", "mac_address", "profiles", "pull_refresh_after", "tmpfs"];
 
     /// Fields below keys that are lowered, and are a part of that.
     const LOWERED: &[&str] = &[
@@ -243,6 +256,24 @@ mod tests {
         "services.*.blkio_config.weight",
         "services.*.blkio_config.weight_device.*.path",
         "services.*.blkio_config.weight_device.*.weight",
+        "services.*.build.additional_contexts",
+        "services.*.build.args",
+        "services.*.build.cache_from",
+        "services.*.build.context",
+        "services.*.build.dockerfile",
+        "services.*.build.dockerfile_inline",
+        "services.*.build.extra_hosts",
+        "services.*.build.labels",
+        "services.*.build.network",
+        "services.*.build.no_cache",
+        "services.*.build.platforms",
+        "services.*.build.pull",
+        "services.*.build.secrets.*.source",
+        "services.*.build.secrets.*.target",
+        "services.*.build.shm_size",
+        "services.*.build.ssh",
+        "services.*.build.tags",
+        "services.*.build.target",
         "services.*.configs.*.gid",
         "services.*.configs.*.mode",
         "services.*.configs.*.source",

@@ -143,7 +143,7 @@ impl Store {
             if name.registry() == BUILT_IN_REGISTRY {
                 return Err(ImageError::BuiltIn(name.to_string()));
             }
-            keep_image(&self.content, &name.to_string(), &bytes, &manifest, parsed.platform.clone())?;
+            keep_image(&self.content, &name.to_string(), &bytes, &manifest, parsed.platform.clone(), None)?;
         }
         Ok(ImageFacts {
             id: ImageId::new(digest),

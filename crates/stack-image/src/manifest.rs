@@ -28,6 +28,9 @@ const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zs
 /// The annotation that names an image of a layout (OCI image-spec, annotations).
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
+/// When a registry was last asked for what a name means, in milliseconds since the epoch.
+pub(crate) const ASKED: &str = "dev.stack.image.asked";
+
 /// Points to content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,9 +1,10 @@
 //! Names of images: given, taken away, looked up.
 
 use serde_json::Value;
-use stack_model::ImageReference;
+use stack_model::{ImageReference, Now};
 
 use crate::error::ImageError;
+use crate::manifest::ASKED;
 use crate::reference::Reference;
 use crate::self_image::BUILT_IN_REGISTRY;
 use crate::store::Store;
@@ -24,6 +25,17 @@ impl Store {
         let descriptor = index.named(known.as_str()).cloned().ok_or_else(|| ImageError::NotHere(known.to_string()))?;
         self.content.name(&new.to_string(), descriptor)?;
         Ok(ImageReference::new(new.to_string()))
+    }
+
+    /// When a registry was last asked for an image that is here; `None` for one that was built or loaded.
+    ///
+    /// # Errors
+    /// The name is wrong, or the store is damaged.
+    pub fn asked(&self, image: &ImageReference) -> Result<Option<Now>, ImageError> {
+        let name = Reference::parse(image.as_str())?.to_string();
+        let index = self.content.read_index()?;
+        let asked = index.named(&name).and_then(|descriptor| descriptor.annotations.get(ASKED));
+        Ok(asked.and_then(|text| text.parse().ok()).map(Now))
     }
 
     /// Takes a name away. The content goes with the next collection, unless something else needs it.

@@ -3,12 +3,12 @@
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt;
 use futures_util::stream;
 use oci_client::client::BlobResponse;
-use stack_model::{ImageFacts, ImageReference};
+use stack_model::{ImageFacts, ImageReference, Now};
 use tokio::sync::mpsc;
 
 use crate::config::Parsed;
@@ -250,7 +250,7 @@ impl Pull<'_> {
         let (content, name) = (self.store.content.clone(), self.name.clone());
         let work = tokio::task::spawn_blocking(move || {
             let platform = found.config.platform;
-            keep_image(&content, &name, &found.config_bytes, &found.manifest_bytes, platform)
+            keep_image(&content, &name, &found.config_bytes, &found.manifest_bytes, platform, Some(now()))
         });
         let digest = work.await.map_err(|_| self.worker_died())??;
         self.store.read_facts(&self.name, &digest)
@@ -259,6 +259,12 @@ impl Pull<'_> {
     fn worker_died(&self) -> ImageError {
         ImageError::Worker(self.name.clone())
     }
+}
+
+/// Milliseconds since the epoch.
+fn now() -> Now {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Whoever stops waiting for a pull stops it.

@@ -1,12 +1,14 @@
 //! What the documents of an image mean for this machine, whether they came from a registry or an archive.
 
+use stack_model::Now;
+
 use crate::config::{Parsed, parse_config};
 use crate::content::Content;
 use crate::digest::Digest;
 use crate::error::{BadConfig, ImageError};
 use crate::fetch::{Cancel, LayerWork};
 use crate::layer;
-use crate::manifest::{Compression, Descriptor, Document, Index, Manifest, OCI_MANIFEST, parse_document};
+use crate::manifest::{ASKED, Compression, Descriptor, Document, Index, Manifest, OCI_MANIFEST, parse_document};
 use crate::platform::Platform;
 
 /// The manifest of an index for this machine.
@@ -74,13 +76,15 @@ pub(crate) fn plan_layers(
     manifest.layers.iter().zip(&config.diff_ids).map(pair).collect()
 }
 
-/// Keeps the documents of an image whose layers are there, and gives it its name.
+/// Keeps the documents of an image whose layers are there, and gives it its name. `asked` is when a registry said that
+/// the name means it.
 pub(crate) fn keep_image(
     content: &Content,
     name: &str,
     config: &[u8],
     manifest: &[u8],
     platform: Platform,
+    asked: Option<Now>,
 ) -> Result<Digest, ImageError> {
     content.put(config)?;
     let digest = content.put(manifest)?;
@@ -90,6 +94,7 @@ pub(crate) fn keep_image(
     };
     let mut descriptor = Descriptor::new(&media_type, digest.clone(), manifest.len() as u64);
     descriptor.platform = Some(platform);
+    descriptor.annotations.extend(asked.map(|asked| (ASKED.to_owned(), asked.0.to_string())));
     content.name(name, descriptor)?;
     settle_later(content);
     Ok(digest)

@@ -25,6 +25,7 @@ pub use desired::{
     Healthcheck, HostAddress, HostNamespaces, HostPort, Limits, Logging, Mount, MountSource, Network, NetworkMode,
     PortSpec, Power, Probe, Protocol, PullPolicy, RestartPolicy, Seccomp, Security, Service, Ulimit, Volume,
 };
+pub use desired::{Build, BuildNetwork, Dockerfile, NamedContext, SecretSource};
 pub use diagnostic::{Diagnostic, Failure, Fault, Label, Patch, Severity};
 pub use event::{Event, OpReport, Stamped};
 pub use fingerprint::{fingerprint, short_hex};

@@ -15,6 +15,8 @@
 //! surface   the rule set and the names of all that will run
 //! start     dependencies first, behind their gates
 //! ```
+//!
+//! Before that, [`supply`] decides for a command which images are fetched or built.
 
 mod allot;
 mod arrive;
@@ -30,6 +32,7 @@ mod remember;
 mod resolve;
 mod restart;
 mod start;
+mod supply;
 mod surface;
 mod survey;
 mod words;
@@ -38,6 +41,7 @@ pub use classify::{Change, compare, most_severe};
 pub use reconcile::{emptied, plan};
 pub use remember::{note_failure, note_success};
 pub use restart::backoff;
+pub use supply::{BuildWhen, Held, Otherwise, Refusal, Supply, SupplyOptions, build_waves, supply};
 
 /// Version of the [`stack_model::Container`] records that this crate writes.
 pub const RECORD_SCHEMA: u32 = 1;

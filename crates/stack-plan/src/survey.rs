@@ -337,8 +337,15 @@ fn is_on(container: &Container, network: &NetworkName) -> bool {
 /// Why an image that is not in the store keeps a container from being made.
 pub(crate) fn lacking_image(service: &Service) -> Until {
     let image = &service.container.image;
+    if let Some(build) = &service.build {
+        let text = format!("image {image} has not been built yet from {}", build.context.display());
+        return Until::Failed(Failure::new(Fault::Missing, text).hint("run `stack up`, which builds it"));
+    }
     match service.container.pull_policy {
-        PullPolicy::Missing | PullPolicy::Always => Until::Image(image.clone()),
+        // Without `build` in the file there is nothing to build it from: docker compose fetches it, too.
+        PullPolicy::Missing | PullPolicy::Always | PullPolicy::Every(_) | PullPolicy::Build => {
+            Until::Image(image.clone())
+        }
         PullPolicy::Never => Until::Failed(
             Failure::new(Fault::Missing, format!("image {image} is not in the store and `pull_policy` is `never`"))
                 .hint("run `stack load`, or change `pull_policy`"),

@@ -208,6 +208,8 @@ pub(crate) fn pull_policy(policy: PullPolicy) -> String {
         PullPolicy::Missing => "missing".to_owned(),
         PullPolicy::Always => "always".to_owned(),
         PullPolicy::Never => "never".to_owned(),
+        PullPolicy::Build => "build".to_owned(),
+        PullPolicy::Every(period) => format!("every {period}"),
     }
 }
 

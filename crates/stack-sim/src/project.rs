@@ -203,6 +203,7 @@ fn service() -> Service {
         replicas: 1,
         depends_on: BTreeMap::new(),
         power: Power::On,
+        build: None,
         restart_request: 0,
         origins: BTreeMap::new(),
         origin: Origin::default(),

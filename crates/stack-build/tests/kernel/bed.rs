@@ -7,9 +7,9 @@ use std::sync::Mutex;
 
 use fs_err as fs;
 use serde_json::Value;
-use stack_build::{BuildError, BuildEvent, BuildRequest, Builder, Built, Dockerfile};
+use stack_build::{BuildError, BuildEvent, Builder, Built, Surroundings};
 use stack_image::Store;
-use stack_model::{ImageReference, Layout};
+use stack_model::{Build, Dockerfile, ImageReference, Layout};
 
 /// Programs of the base image.
 const APPLETS: [&str; 26] = [
@@ -54,7 +54,9 @@ impl Bed {
         let directory = tempfile::Builder::new().prefix("stack-build-test-").tempdir_in("/tmp").expect("a directory");
         let layout = Layout { root: directory.path().join("root"), run: directory.path().join("run") };
         let program = std::env::current_exe().expect("a path");
-        let builder = Builder::start(layout.clone(), &program).expect("a builder");
+        let environment = [("V".to_owned(), crate::runs::SECRET.to_owned())].into();
+        let surroundings = Surroundings { environment, ..Surroundings::default() };
+        let builder = Builder::start(layout.clone(), &program, surroundings).expect("a builder");
         let bed = Self { directory, layout, builder };
         bed.make_base();
         bed
@@ -78,7 +80,7 @@ impl Bed {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
         fs::set_permissions(&temporary, mode).expect("a mode");
         let text = "FROM scratch\nCOPY . /\nENV PATH=/bin\nCMD [\"sh\"]\n";
-        let request = BuildRequest {
+        let request = Build {
             dockerfile: Dockerfile::Inline(text.to_owned()),
             tags: vec!["base".to_owned()],
             ..context.request()
@@ -101,10 +103,10 @@ impl Bed {
         Store::open(&self.layout).expect("a store")
     }
 
-    pub(crate) fn try_build(&self, request: &BuildRequest) -> Result<Image, BuildError> {
+    pub(crate) fn try_build(&self, request: &Build) -> Result<Image, BuildError> {
         let name = "result:latest";
         let output = Mutex::new(String::new());
-        let request = BuildRequest { tags: vec![name.to_owned()], ..request.clone() };
+        let request = Build { tags: vec![name.to_owned()], ..request.clone() };
         let built = self.builder.build(&request, &|event| {
             if let BuildEvent::Output { line, .. } = event {
                 output.lock().expect("a lock").push_str(&[line.as_str(), "\n"].concat());
@@ -118,7 +120,7 @@ impl Bed {
     }
 
     #[track_caller]
-    pub(crate) fn build(&self, request: &BuildRequest) -> Image {
+    pub(crate) fn build(&self, request: &Build) -> Image {
         self.try_build(request).unwrap_or_else(|error| {
             panic!("{}", stack_model::Failure::from_error(error.fault(), &error).message + &reason(&error))
         })
@@ -130,10 +132,10 @@ impl Bed {
         self.build(&self.request(text, files))
     }
 
-    pub(crate) fn request(&self, text: &str, files: &[(&str, &str)]) -> BuildRequest {
+    pub(crate) fn request(&self, text: &str, files: &[(&str, &str)]) -> Build {
         let name = stack_model::short_hex(&[text], 12);
         let context = self.context(&name, files);
-        BuildRequest { dockerfile: Dockerfile::Inline(text.to_owned()), ..context.request() }
+        Build { dockerfile: Dockerfile::Inline(text.to_owned()), ..context.request() }
     }
 
     /// Mounts, descriptors and children of ours, cgroups, and directories of builds under way.
@@ -155,8 +157,8 @@ pub(crate) fn reason(error: &BuildError) -> String {
 }
 
 impl Context {
-    pub(crate) fn request(&self) -> BuildRequest {
-        BuildRequest { context: self.path.clone(), ..BuildRequest::default() }
+    pub(crate) fn request(&self) -> Build {
+        Build { context: self.path.clone(), ..Build::default() }
     }
 }
 

@@ -2,7 +2,8 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use fs_err as fs;
-use stack_build::{BuildEvent, BuildRequest};
+use stack_build::BuildEvent;
+use stack_model::Build;
 
 use crate::bed::Bed;
 
@@ -17,7 +18,7 @@ pub(crate) fn an_unchanged_build_does_nothing(bed: &Bed) {
     assert_eq!((second.built.steps, second.built.cached), (5, 5));
     assert_eq!((second.built.id, second.output.as_str()), (first.built.id, ""));
     println!("an unchanged build took {took:?}");
-    let again = bed.build(&BuildRequest { no_cache: true, ..request });
+    let again = bed.build(&Build { no_cache: true, ..request });
     assert_eq!(again.built.cached, 0);
 }
 
@@ -35,16 +36,18 @@ pub(crate) fn a_touched_file_is_the_same_and_a_changed_one_is_not(bed: &Bed) {
     assert_eq!(bed.build(&request).built.id, first.built.id);
     // A secret is not an input, an argument that is used is one.
     let request = bed.request("FROM base\nARG A\nRUN echo $A\n", &[]);
-    let with =
-        |value: &str| BuildRequest { args: [("A".to_owned(), Some(value.to_owned()))].into(), ..request.clone() };
+    let with = |value: &str| Build { args: [("A".to_owned(), Some(value.to_owned()))].into(), ..request.clone() };
     bed.build(&with("1"));
     assert_eq!((bed.build(&with("1")).built.cached, bed.build(&with("2")).built.cached), (1, 0));
 }
 
 pub(crate) fn the_same_inputs_give_the_same_digest(bed: &Bed) {
     let text = "FROM base\nCOPY f /f\nRUN mkdir /d && touch /d/x && ln /d/x /d/y\nWORKDIR /w\nLABEL a=b\n";
-    let request =
-        BuildRequest { source_date_epoch: Some(1_000_000_000), no_cache: true, ..bed.request(text, &[("f", "1")]) };
+    let request = Build {
+        args: [("SOURCE_DATE_EPOCH".to_owned(), Some("1000000000".to_owned()))].into(),
+        no_cache: true,
+        ..bed.request(text, &[("f", "1")])
+    };
     let first = bed.build(&request);
     fs::write(request.context.join("f"), "1").expect("a file");
     let second = bed.build(&request);
@@ -69,15 +72,15 @@ pub(crate) fn stages_that_are_not_needed_are_left_out(bed: &Bed) {
     assert!(!seen.contains(&"unused".to_owned()) && seen.contains(&"b".to_owned()), "{seen:?}");
     let image = bed.build(&request);
     assert_eq!(image.files.keys().collect::<Vec<_>>(), ["a", "b"]);
-    let image = bed.build(&BuildRequest { target: Some("b".to_owned()), ..request });
+    let image = bed.build(&Build { target: Some("b".to_owned()), ..request });
     assert!(image.has("b") && !image.has("a"));
 }
 
 pub(crate) fn layers_of_an_image_serve_as_cache(bed: &Bed) {
     let request = bed.request("FROM base\nRUN echo slow > /slow\nRUN echo more > /more\n", &[]);
-    let tagged = BuildRequest { tags: vec!["seed".to_owned()], ..request.clone() };
+    let tagged = Build { tags: vec!["seed".to_owned()], ..request.clone() };
     bed.builder.build(&tagged, &|_| {}).expect("it builds");
     fs::remove_dir_all(bed.layout.root.join("build/cache")).expect("the cache");
-    assert_eq!(bed.build(&BuildRequest { cache_from: vec!["seed".to_owned()], ..request.clone() }).built.cached, 2);
-    assert_eq!(bed.build(&BuildRequest { no_cache: true, ..request }).built.cached, 0);
+    assert_eq!(bed.build(&Build { cache_from: vec!["seed".to_owned()], ..request.clone() }).built.cached, 2);
+    assert_eq!(bed.build(&Build { no_cache: true, ..request }).built.cached, 0);
 }

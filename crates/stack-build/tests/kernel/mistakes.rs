@@ -3,9 +3,9 @@ use std::path::Path;
 use std::process::{ExitCode, Stdio};
 
 use fs_err as fs;
-use stack_build::{BuildError, BuildEvent, BuildRequest, Builder, Dockerfile};
+use stack_build::{BuildError, BuildEvent, Builder, Surroundings};
 use stack_cgroup::Hierarchy;
-use stack_model::Layout;
+use stack_model::{Build, Dockerfile, Layout};
 
 use crate::bed::{Bed, program};
 
@@ -47,13 +47,10 @@ pub(crate) fn failures_point_into_the_file(bed: &Bed) {
     refused(bed, "FROM base\nRUN --security=insecure true\n", (2, 5), "not supported");
     refused(bed, "FROM 127.0.0.1:1/none\n", (1, 6), "127.0.0.1:1");
     let request = bed.request("FROM base\n", &[]);
-    let refuse = |request: BuildRequest| bed.try_build(&request).err().expect("it is refused").to_string();
-    assert!(refuse(BuildRequest { target: Some("x".to_owned()), ..request.clone() }).contains("no stage `x`"));
-    assert!(
-        refuse(BuildRequest { platforms: vec!["linux/mips".to_owned()], ..request.clone() })
-            .contains("cannot be built")
-    );
-    assert!(refuse(BuildRequest { context: "/no/such".into(), ..request }).contains("is no directory"));
+    let refuse = |request: Build| bed.try_build(&request).err().expect("it is refused").to_string();
+    assert!(refuse(Build { target: Some("x".to_owned()), ..request.clone() }).contains("no stage `x`"));
+    assert!(refuse(Build { platforms: vec!["linux/mips".to_owned()], ..request.clone() }).contains("cannot be built"));
+    assert!(refuse(Build { context: "/no/such".into(), ..request }).contains("is no directory"));
     // In two stages at once: the one that failed is told, not the one that waited for it.
     refused(bed, "FROM base AS a\nRUN exit 3\nFROM base\nCOPY --from=a /x /x\n", (2, 1), "code 3");
 }
@@ -74,10 +71,11 @@ pub(crate) fn endless_main() -> ExitCode {
     let directory = std::env::args().nth(2).expect("a directory");
     let directory = Path::new(&directory);
     let layout = Layout { root: directory.join("root"), run: directory.join("run") };
-    let builder = Builder::start(layout, &std::env::current_exe().expect("a path")).expect("a builder");
+    let builder =
+        Builder::start(layout, &std::env::current_exe().expect("a path"), Surroundings::default()).expect("a builder");
     let text = "FROM base\nRUN echo made > /made\nRUN echo running && sleep 1000\n".to_owned();
     let context = directory.join("contexts/base");
-    let request = BuildRequest { context, dockerfile: Dockerfile::Inline(text), ..BuildRequest::default() };
+    let request = Build { context, dockerfile: Dockerfile::Inline(text), ..Build::default() };
     let result = builder.build(&request, &|event| {
         if let BuildEvent::Output { line, .. } = event {
             println!("{line}");

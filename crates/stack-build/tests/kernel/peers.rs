@@ -5,9 +5,8 @@ use std::path::Path;
 
 use fs_err as fs;
 use serde_json::Value;
-use stack_build::{BuildRequest, Dockerfile};
 use stack_image::Store;
-use stack_model::{ImageReference, Layout};
+use stack_model::{Build, Dockerfile, ImageReference, Layout};
 
 use crate::bed::{Bed, File, merge, program};
 
@@ -142,7 +141,7 @@ pub(crate) fn buildah_makes_the_same(bed: &Bed) {
     let stubs = bed.context("peer-base", &MOUNT_POINTS);
     let text = "FROM base\nCOPY . /\n".to_owned();
     let tags = vec![BASE.to_owned()];
-    let request = BuildRequest { dockerfile: Dockerfile::Inline(text), tags, ..stubs.request() };
+    let request = Build { dockerfile: Dockerfile::Inline(text), tags, ..stubs.request() };
     bed.builder.build(&request, &|_| {}).expect("the base image");
     let base = place.join("base.tar");
     let mut file = fs::File::create(&base).expect("a file");
@@ -154,7 +153,7 @@ pub(crate) fn buildah_makes_the_same(bed: &Bed) {
     let mut different = Vec::new();
     for (number, text) in DOCKERFILES.iter().enumerate() {
         let text = text.replace("BASE", BASE);
-        let request = BuildRequest { dockerfile: Dockerfile::Inline(text.clone()), ..context.request() };
+        let request = Build { dockerfile: Dockerfile::Inline(text.clone()), ..context.request() };
         let ours = bed.build(&request);
         let dockerfile = place.join(format!("Dockerfile.{number}"));
         fs::write(&dockerfile, &text).expect("a file");

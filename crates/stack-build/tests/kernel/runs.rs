@@ -1,9 +1,12 @@
 use std::os::unix::net::UnixListener;
 
 use fs_err as fs;
-use stack_build::{BuildRequest, SecretSource};
+use stack_model::{Build, SecretSource};
 
 use crate::bed::Bed;
+
+/// Value of the variable `V` of the builder's environment.
+pub(crate) const SECRET: &str = "swordfish-7261";
 
 pub(crate) fn programs_have_shell_user_and_directory(bed: &Bed) {
     let text = r#"FROM base
@@ -63,7 +66,6 @@ RUN --mount=target=/ro sh -c 'touch /ro/x 2>/dev/null && echo writable || echo r
 }
 
 pub(crate) fn secrets_leave_no_trace(bed: &Bed) {
-    const SECRET: &str = "swordfish-7261";
     let directory = bed.directory.path();
     let file = directory.join("secret-file");
     fs::write(&file, SECRET).expect("a file");
@@ -77,14 +79,13 @@ RUN --mount=type=ssh test -S "$SSH_AUTH_SOCK"
 RUN --mount=type=secret,id=absent test ! -e /run/secrets/absent
 "#
     .replace(SECRET, "$(echo swordfish)-7261");
-    let request = BuildRequest {
+    let request = Build {
         secrets: [
             ("key".to_owned(), SecretSource::File(file.clone())),
             ("var".to_owned(), SecretSource::Variable("V".to_owned())),
         ]
         .into(),
         ssh: [("default".to_owned(), socket)].into(),
-        environment: [("V".to_owned(), SECRET.to_owned())].into(),
         ..bed.request(&text, &[])
     };
     let image = bed.build(&request);
@@ -116,7 +117,7 @@ fn holders(directory: &std::path::Path, bytes: &[u8]) -> Vec<String> {
 
 pub(crate) fn networks(bed: &Bed) {
     let text = "FROM base\nRUN --network=none ip -o link > /none\nRUN --network=host cat /proc/net/dev > /host\nRUN grep named /etc/hosts > /hosts\n";
-    let request = BuildRequest {
+    let request = Build {
         extra_hosts: vec![("named".to_owned(), "192.0.2.1".to_owned())],
         shm_size: Some(1 << 20),
         ..bed.request(text, &[])

@@ -1,5 +1,5 @@
 use serde_json::json;
-use stack_build::BuildRequest;
+use stack_model::Build;
 
 use crate::bed::Bed;
 
@@ -57,7 +57,7 @@ ENTRYPOINT ["/bin/echo", "hi"]
     assert_eq!(*bed.text("FROM base\nENTRYPOINT [\"a\"]\n", &[]).setting("Cmd"), json!(null));
     assert_eq!(*bed.text("FROM base\nHEALTHCHECK NONE\n", &[]).setting("Healthcheck"), json!({ "Test": ["NONE"] }));
     let labels = [("from".to_owned(), "request".to_owned())].into();
-    let request = BuildRequest { labels, ..bed.request("FROM base\n", &[]) };
+    let request = Build { labels, ..bed.request("FROM base\n", &[]) };
     assert_eq!(*bed.build(&request).setting("Labels"), json!({ "from": "request" }));
 }
 
@@ -81,24 +81,22 @@ COPY --from=second /second /second
 "#;
     let args = [("BASE", "base"), ("OWN", "given")];
     let args = args.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).into();
-    let image = bed.build(&BuildRequest { args, ..bed.request(text, &[]) });
+    let image = bed.build(&Build { args, ..bed.request(text, &[]) });
     let architecture = stack_image::platform().1;
     assert_eq!(image.read("first"), format!("outer given given-set {architecture} none\n"));
     assert_eq!(image.read("second"), "[][given]\n");
     assert_eq!((image.read("third"), image.read("fourth")), ("[given]\n".to_owned(), "[env]\n".to_owned()));
     // Without a value the argument takes that of the environment of the command.
-    let request = BuildRequest {
-        args: [("X".to_owned(), None)].into(),
-        environment: [("X".to_owned(), "environment".to_owned())].into(),
-        ..bed.request("FROM base\nARG X=no\nENV Y=$X\n", &[])
-    };
-    assert_eq!(*bed.build(&request).setting("Env"), json!(["PATH=/bin", "Y=environment"]));
+    let args = [("V".to_owned(), None)].into();
+    let request = Build { args, ..bed.request("FROM base\nARG V=no\nENV Y=$V\n", &[]) };
+    let expected = ["PATH=/bin", &["Y=", crate::runs::SECRET].concat()];
+    assert_eq!(*bed.build(&request).setting("Env"), json!(expected));
 }
 
 pub(crate) fn triggers_run_in_the_child(bed: &Bed) {
     let text = "FROM base\nONBUILD COPY a /a\nONBUILD RUN cat <<EOF > /b\nx\nEOF\n";
     let request = bed.request(text, &[]);
-    let parent = BuildRequest { tags: vec!["parent".to_owned()], ..request };
+    let parent = Build { tags: vec!["parent".to_owned()], ..request };
     bed.builder.build(&parent, &|_| {}).expect("the parent");
     let child = bed.text("FROM parent\nENV DONE=1\n", &[("a", "from the child")]);
     assert_eq!((child.read("a"), child.read("b")), ("from the child".to_owned(), "x\n".to_owned()));

@@ -14,6 +14,7 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod logs;
 pub(crate) mod plan;
+mod provision;
 pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod pull;
@@ -66,6 +67,7 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, CliError> {
         Verb::System(args) => system::run(context, &args),
         Verb::Tag(args) => tag::run(context, &args),
         Verb::Build(args) => build::run(context, &args),
+        Verb::BuildOrdered => build::run_ordered(context),
         Verb::Version => version::run(),
         Verb::Demo(args) => Ok(demo::run(args)),
     }

@@ -1,10 +1,10 @@
 //! `stack pull`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use clap::Args;
-use stack_image::{ImageError, SELF_IMAGE, Store};
-use stack_model::{Desired, Failure, Fault, ImageReference};
+use clap::{Args, ValueEnum};
+use stack_image::{ImageError, SELF_IMAGE};
+use stack_model::{Desired, Failure, Fault, ImageReference, Service, ServiceName};
 
 use crate::context::Context;
 use crate::error::{Casualty, CliError};
@@ -12,77 +12,133 @@ use crate::output;
 
 /// Options of `pull`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct PullArgs {
     /// Only what fails is said
     #[arg(short, long)]
     quiet: bool,
+    /// Pass over images that can be built
+    #[arg(long)]
+    ignore_buildable: bool,
+    /// Fetch what can be fetched; failures are only said
+    #[arg(long)]
+    ignore_pull_failures: bool,
+    /// Also the images of what the services depend on
+    #[arg(long)]
+    include_deps: bool,
+    /// Which images to fetch: those that are missing, or all
+    #[arg(long, value_enum, value_name = "WHICH", default_value_t = Policy::Always, hide_default_value = true)]
+    policy: Policy,
     /// Only the images of these; all by default
     services: Vec<String>,
 }
 
+/// Which images are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Policy {
+    /// Those that the store does not have
+    Missing,
+    /// All
+    Always,
+}
+
+/// What the project says about an image.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    /// A service builds it.
+    is_built: bool,
+    /// No service gives it a name: only a build knows the one it has.
+    is_unnamed: bool,
+}
+
 pub(crate) fn run(context: &Context, args: &PullArgs) -> Result<u8, CliError> {
     let desired = context.project()?.lower(&context.machine.layout().instance());
-    pull_all(context, &desired, &args.services, args.quiet)?;
-    Ok(0)
-}
-
-/// Fetches the images of these services, or of all.
-pub(super) fn pull_all(context: &Context, desired: &Desired, services: &[String], quiet: bool) -> Result<(), CliError> {
-    let store = open(context)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| CliError::io("cannot start the event loop", &error))?;
-    let mut casualties = Vec::new();
-    for image in images(desired, services)? {
+    let store = super::store(context)?;
+    let runtime = super::runtime()?;
+    let (mut casualties, mut unbuilt) = (Vec::new(), BTreeSet::new());
+    for (image, wanted) in images(&desired, args)? {
+        if wanted.is_unnamed || wanted.is_built && args.ignore_buildable {
+            if !args.quiet {
+                output::note(&format!("image {image} skipped: it can be built"));
+            }
+            continue;
+        }
+        if args.policy == Policy::Missing && store.find(&image).map_err(super::image_failed)?.is_some() {
+            continue;
+        }
         match runtime.block_on(store.pull(&image, &|_| {})) {
-            Ok(_) if quiet => {}
+            Ok(_) if args.quiet => {}
             Ok(_) => output::note(&format!("image {image} pulled")),
-            Err(error) => casualties.push(casualty(desired, &image, &error)),
+            Err(error) if wanted.is_built => {
+                output::note(&format!("warning: image {image} cannot be pulled: {}", chain(&error)));
+                unbuilt.extend(makers(&desired, &image).cloned());
+            }
+            Err(error) => casualties.push(casualty(&desired, &image, &error)),
         }
     }
-    if casualties.is_empty() { Ok(()) } else { Err(CliError::Incomplete(casualties)) }
-}
-
-/// Checks that the images of these services, or of all, need no registry.
-pub(super) fn require_all(context: &Context, desired: &Desired, services: &[String]) -> Result<(), CliError> {
-    let store = open(context)?;
-    let mut casualties = Vec::new();
-    for image in images(desired, services)? {
-        match store.find(&image) {
-            Ok(Some(_)) => {}
-            Ok(None) => casualties.push(Casualty {
-                subject: format!("image {image}"),
-                message: "not in the store, and --pull never forbids to fetch it".to_owned(),
-                place: place(desired, &image),
-                hint: Some("run `stack pull`".to_owned()),
-                ..Casualty::default()
-            }),
-            Err(error) => casualties.push(casualty(desired, &image, &error)),
-        }
+    if !unbuilt.is_empty() {
+        let names: Vec<&str> = unbuilt.iter().map(|name| name.as_str()).collect();
+        output::note(&format!("images that must be built: run `stack build {}`", names.join(" ")));
     }
-    if casualties.is_empty() { Ok(()) } else { Err(CliError::Incomplete(casualties)) }
-}
-
-fn open(context: &Context) -> Result<Store, CliError> {
-    Store::open(context.machine.layout()).map_err(|error| super::failed(error.fault(), error.hint(), &error))
+    if args.ignore_pull_failures {
+        casualties.iter().for_each(output::report_casualty);
+        return Ok(0);
+    }
+    if casualties.is_empty() { Ok(0) } else { Err(CliError::Incomplete(casualties)) }
 }
 
 /// The images that a registry could have, each once.
-fn images(desired: &Desired, services: &[String]) -> Result<BTreeSet<ImageReference>, CliError> {
-    for name in services {
+fn images(desired: &Desired, args: &PullArgs) -> Result<BTreeMap<ImageReference, Wanted>, CliError> {
+    for name in &args.services {
         if !desired.services.contains_key(name.as_str()) {
             let failure = Failure::new(Fault::User, format!("no such service: {name}"));
             return Err(failure.hint("`stack config --services` lists them").into());
         }
     }
-    let wanted = |name: &str| services.is_empty() || services.iter().any(|wanted| wanted == name);
-    let wanted = desired.services.iter().filter(|(name, _)| wanted(name.as_str()));
-    let images = wanted.map(|(_, service)| service.container.image.clone());
-    Ok(images.filter(|image| image.as_str() != SELF_IMAGE).collect())
+    let mut images = BTreeMap::new();
+    let mut open: Vec<ServiceName> = super::services(&args.services);
+    if open.is_empty() {
+        open = desired.services.keys().cloned().collect();
+    }
+    let mut seen = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        let Some(service) = desired.services.get(&name) else { continue };
+        if !seen.insert(name.clone()) {
+            continue;
+        }
+        if args.include_deps {
+            open.extend(service.depends_on.keys().cloned());
+        }
+        let image = &service.container.image;
+        if image.as_str() != SELF_IMAGE {
+            images.insert(image.clone(), wanted(desired, (&name, service)));
+        }
+    }
+    Ok(images)
 }
 
-fn casualty(desired: &Desired, image: &ImageReference, error: &ImageError) -> Casualty {
-    let Failure { message, .. } = Failure::from_error(error.fault(), error);
-    let place = place(desired, image);
+fn wanted(desired: &Desired, (name, service): (&ServiceName, &Service)) -> Wanted {
+    let image = &service.container.image;
+    let given = format!("{}-{name}", desired.project).to_lowercase();
+    Wanted {
+        is_built: makers(desired, image).next().is_some(),
+        is_unnamed: service.build.is_some() && image.as_str() == given,
+    }
+}
+
+/// The services that build an image.
+fn makers<'a>(desired: &'a Desired, image: &'a ImageReference) -> impl Iterator<Item = &'a ServiceName> {
+    let makes =
+        |service: &Service| service.build.iter().any(|build| build.tags.iter().any(|tag| tag == image.as_str()));
+    desired.services.iter().filter(move |(_, service)| makes(service)).map(|(name, _)| name)
+}
+
+fn chain(error: &ImageError) -> String {
+    Failure::from_error(error.fault(), error).message
+}
+
+pub(super) fn casualty(desired: &Desired, image: &ImageReference, error: &ImageError) -> Casualty {
+    let (message, place) = (chain(error), place(desired, image));
     Casualty { subject: format!("image {image}"), message, place, hint: error.hint(), ..Casualty::default() }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use stack_model::{Desired, Millis, PolicyChange, ServiceName, UpOptions};
 
-use super::{follow, pull};
+use super::{follow, provision};
 use crate::casualties::container_label;
 use crate::context::Context;
 use crate::error::{Casualty, CliError};
@@ -34,9 +34,8 @@ pub(crate) struct UpArgs {
     /// Number of containers of a service
     #[arg(long, value_name = "SERVICE=NUMBER", value_parser = super::scale)]
     scale: Vec<(ServiceName, u32)>,
-    /// When to ask the registry, instead of each service's own
-    #[arg(long, value_enum, value_name = "WHEN")]
-    pull: Option<Pull>,
+    #[command(flatten)]
+    provision: provision::ProvisionArgs,
     /// Seconds until a container is killed after Ctrl-C, instead of each service's own
     #[arg(short, long, value_name = "SECONDS")]
     timeout: Option<u64>,
@@ -54,14 +53,6 @@ pub(crate) struct UpArgs {
     remove_orphans: bool,
     /// Only these and what they depend on; all by default
     services: Vec<String>,
-}
-
-/// When to ask the registry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Pull {
-    Always,
-    Missing,
-    Never,
 }
 
 impl UpArgs {
@@ -82,11 +73,7 @@ pub(crate) fn run(context: &Context, args: &UpArgs) -> Result<u8, CliError> {
     let project = context.project()?;
     let name = project.name().clone();
     let desired = project.lower(&context.machine.layout().instance());
-    match args.pull {
-        Some(Pull::Always) => pull::pull_all(context, &desired, &args.services, false)?,
-        Some(Pull::Never) => pull::require_all(context, &desired, &args.services)?,
-        Some(Pull::Missing) | None => {}
-    }
+    provision::run(context, (&project, &desired), &args.provision, &super::services(&args.services))?;
     let attached = !args.detach && !args.wait;
     let logs = if attached { Some(existing_logs(context, &desired, args.style())?) } else { None };
     let (client, accepted) = context.request(&name, |client| client.up(context.source.clone(), args.options()))?;

@@ -16,7 +16,7 @@ pub(super) const KEY: ServiceKey =
         .check(check)
         .parse(parse)
         .lower(|from, to| {
-            to.container.image = ImageReference::new(from.service.image.clone().unwrap_or_default().value);
+            to.container.image = ImageReference::new(from.project.image_of(from.service).unwrap_or_default());
         });
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {

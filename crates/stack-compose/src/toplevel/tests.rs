@@ -49,7 +49,6 @@ fn keys_of_the_specification_and_slips_are_told_apart() {
         [
             "1:11 /p/x does not exist; create it, or correct the path",
             "2:1 unknown key `service` in the project; did you mean `services`?",
-            "4:26 the key `build` is not supported yet; remove it, if the program runs without it",
             "4:37 service `b` has neither `image` nor `build`; add `image: name:tag`",
             "4:41 unknown key `imaeg` in service `b`; did you mean `image`?",
         ]

@@ -20,6 +20,7 @@ fn service(depends_on: &[&str]) -> Service {
         replicas: 1,
         depends_on: depends_on.iter().map(|name| ((*name).into(), dependency.clone())).collect(),
         power: Power::On,
+        build: None,
         restart_request: 0,
         origins: BTreeMap::new(),
         origin: Origin::default(),

@@ -211,7 +211,7 @@ impl Archive<'_> {
         self.unpack_all(&layers, members)?;
         for name in names {
             let (content, platform) = (&self.store.content, parsed.platform.clone());
-            keep_image(content, &name.to_string(), config, manifest_bytes, platform)?;
+            keep_image(content, &name.to_string(), config, manifest_bytes, platform, None)?;
         }
         Ok(())
     }

@@ -190,6 +190,10 @@ pub enum PullPolicy {
     Always,
     /// Never; it must be in the store.
     Never,
+    /// Whenever `up` is asked for and the last answer of the registry is older than this.
+    Every(Millis),
+    /// It is not asked: the image is built whenever `up` is asked for.
+    Build,
 }
 
 /// Limits on what a container may use; `None` is no limit.

@@ -1,5 +1,6 @@
 //! What the user asked for, lowered from the file: no interpolation, no defaults to look up, no front-end words.
 
+mod build;
 mod confinement;
 mod container;
 mod service;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Millis, NetworkName, Origin, ProjectName, ServiceName, VolumeName};
 
+pub use build::{Build, BuildNetwork, Dockerfile, NamedContext, SecretSource};
 pub use confinement::{Device, Dns, ExtraHost, HostAddress, HostNamespaces, Seccomp, Security, Ulimit};
 pub use container::{
     Attachment, Blkio, ContainerSpec, FileKind, FileMount, Healthcheck, HostPort, Limits, Logging, Mount, MountSource,

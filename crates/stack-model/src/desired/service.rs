@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::ContainerSpec;
+use super::{Build, ContainerSpec};
 use crate::{Origin, ServiceName};
 
 /// One service of the project.
@@ -12,6 +12,9 @@ use crate::{Origin, ServiceName};
 pub struct Service {
     /// What each of its containers is.
     pub container: ContainerSpec,
+    /// How its image is made; `None` for one that comes from a registry.
+    #[serde(default)]
+    pub build: Option<Box<Build>>,
     /// How many containers; they are numbered from 1.
     pub replicas: u32,
     /// What must hold before a container starts. Includes implied dependencies.

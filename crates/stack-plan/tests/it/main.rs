@@ -11,5 +11,6 @@ mod networks;
 mod project;
 mod random;
 mod stops;
+mod supply;
 mod volumes;
 mod world;

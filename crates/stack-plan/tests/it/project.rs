@@ -67,6 +67,7 @@ pub(crate) fn service() -> Service {
         replicas: 1,
         depends_on: BTreeMap::new(),
         power: Power::On,
+        build: None,
         restart_request: 0,
         origins: BTreeMap::new(),
         origin: origin(2),

@@ -1,12 +1,15 @@
-//! What is asked of a build: everything of `build.*` of a Compose file, and of the options of `docker build`.
+//! How an image is made: everything of `build.*` of a Compose file, and of the options of `docker build`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// One build.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BuildRequest {
-    /// The directory that COPY and ADD read, absolute.
+use serde::{Deserialize, Serialize};
+
+/// One build. Paths are absolute.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Build {
+    /// The directory that COPY and ADD read.
     pub context: PathBuf,
     /// Where the Dockerfile is.
     pub dockerfile: Dockerfile,
@@ -38,14 +41,11 @@ pub struct BuildRequest {
     pub shm_size: Option<u64>,
     /// Further contexts by name: they stand before stages and images in FROM and `--from`.
     pub contexts: BTreeMap<String, NamedContext>,
-    /// `SOURCE_DATE_EPOCH`: the time of everything new, in seconds since the epoch.
-    pub source_date_epoch: Option<i64>,
-    /// Variables of the command's environment: values of arguments without one, proxies.
-    pub environment: BTreeMap<String, String>,
 }
 
 /// Where the Dockerfile is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Dockerfile {
     /// A file, absolute or relative to the context.
     File(PathBuf),
@@ -60,7 +60,8 @@ impl Default for Dockerfile {
 }
 
 /// Where a secret comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SecretSource {
     /// A file.
     File(PathBuf),
@@ -69,9 +70,10 @@ pub enum SecretSource {
 }
 
 /// The network of RUN.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BuildNetwork {
-    /// What reaches the outside: the host's network at present.
+    /// What reaches the outside.
     #[default]
     Default,
     /// Loopback only.
@@ -81,10 +83,13 @@ pub enum BuildNetwork {
 }
 
 /// A context by name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NamedContext {
-    /// A directory of the host, absolute.
+    /// A directory of the host.
     Directory(PathBuf),
     /// An image (`docker-image://…`).
     Image(String),
+    /// An image that another build makes (`service:…`), by its name. No registry is asked for it.
+    Built(String),
 }

@@ -1,0 +1,124 @@
+//! Several builds, carried out here or by a process of their own.
+//!
+//! A builder needs a process with one thread and takes a mount namespace for it, in which no supervisor may be started.
+//! `up` therefore leaves builds to a child, which runs this same program.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::process::{Command, Stdio};
+
+use serde::{Deserialize, Serialize};
+use stack_build::{BuildError, Builder, Surroundings};
+use stack_model::{Build, Desired, ImageId, ImageReference, ServiceName};
+
+use super::lines::Lines;
+use crate::arguments::Progress;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::output;
+
+/// Builds of services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) surroundings: Surroundings,
+    /// One after another; those of one wave side by side.
+    pub(crate) waves: Vec<BTreeMap<ServiceName, Build>>,
+    /// Only failures are shown.
+    pub(crate) quiet: bool,
+}
+
+/// The builds of these services.
+pub(crate) fn waves(desired: &Desired, waves: &[BTreeSet<ServiceName>]) -> Vec<BTreeMap<ServiceName, Build>> {
+    let build = |name: &ServiceName| Some((name.clone(), (**desired.services.get(name)?.build.as_ref()?).clone()));
+    waves.iter().map(|wave| wave.iter().filter_map(build).collect()).collect()
+}
+
+/// Builds in this process, which must have one thread. Every failure is shown; a failed wave is the last.
+pub(super) fn execute(context: &Context, order: &Order) -> Result<(), CliError> {
+    let builder = super::start(context, order.surroundings.clone())?;
+    let lines = Lines::new(order.quiet);
+    let parallel = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    for wave in &order.waves {
+        let builds: Vec<(&ServiceName, &Build)> = wave.iter().collect();
+        for some in builds.chunks(parallel) {
+            side_by_side(context, &builder, some, &lines, order.quiet)?;
+        }
+    }
+    Ok(())
+}
+
+fn side_by_side(
+    context: &Context,
+    builder: &Builder,
+    builds: &[(&ServiceName, &Build)],
+    lines: &Lines,
+    quiet: bool,
+) -> Result<(), CliError> {
+    let before: Vec<Option<ImageId>> = builds.iter().map(|(_, build)| id_of(context, build)).collect();
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for (service, build) in builds.iter().copied() {
+            let report = move |event| lines.show(Some(service.as_str()), event);
+            threads.push(scope.spawn(move || builder.build(build, &report)));
+        }
+        threads.into_iter().map(|thread| thread.join().unwrap_or(Err(BuildError::Elsewhere))).collect()
+    });
+    let mut is_whole = true;
+    for (((service, build), before), result) in builds.iter().zip(before).zip(results) {
+        let image = build.tags.first().map(String::as_str).unwrap_or_default();
+        match result {
+            Ok(built) if !quiet => {
+                let state = if before.as_ref() == Some(&built.id) { "is up to date" } else { "built" };
+                output::note(&format!("image {image} {state}"));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                is_whole = false;
+                output::report_error(&super::failed(error));
+                output::note(&format!("image {image} of service {service} was not built"));
+            }
+        }
+    }
+    if is_whole { Ok(()) } else { Err(CliError::Code(1)) }
+}
+
+fn id_of(context: &Context, build: &Build) -> Option<ImageId> {
+    let store = crate::commands::store(context).ok()?;
+    let image = ImageReference::new(build.tags.first()?.as_str());
+    Some(store.find(&image).ok()??.id)
+}
+
+/// Builds in a process of its own. It shows what it does and what is wrong; a failure has been said already.
+pub(crate) fn delegate(context: &Context, order: &Order) -> Result<(), CliError> {
+    let program = std::env::current_exe().map_err(|error| CliError::io("cannot find this program", &error))?;
+    let failed = |error: std::io::Error| CliError::io("cannot run the build", &error);
+    let layout = context.machine.layout();
+    #[expect(clippy::disallowed_methods, reason = "it runs this very executable as the builder")]
+    let mut command = Command::new(program);
+    command.arg("--root").arg(&layout.root).arg("--run-dir").arg(&layout.run);
+    command.args(["--progress", progress(context.progress), "build-ordered"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().map_err(failed)?;
+    let text = serde_json::to_vec(order).expect("an order is made of texts and numbers");
+    // A child that does not read has died, and its exit code says it better.
+    let sent = child.stdin.take().map(|mut input| input.write_all(&text));
+    drop(sent);
+    if child.wait().map_err(failed)?.success() { Ok(()) } else { Err(CliError::Code(1)) }
+}
+
+fn progress(progress: Progress) -> &'static str {
+    match progress {
+        Progress::Auto => "auto",
+        Progress::Tty => "tty",
+        Progress::Plain => "plain",
+        Progress::Json => "json",
+        Progress::Quiet => "quiet",
+    }
+}
+
+/// The child: builds what standard input says.
+pub(crate) fn run_ordered(context: &Context) -> Result<u8, CliError> {
+    let order: Order = serde_json::from_reader(std::io::stdin().lock())
+        .map_err(|error| CliError::user(format!("the order of builds cannot be read: {error}")))?;
+    execute(context, &order).map(|()| 0)
+}
