@@ -10,7 +10,7 @@ use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
 use serde::{Deserialize, Serialize};
 use stack_cgroup::Hierarchy;
-use stack_image::{ImageDocuments, Store};
+use stack_image::{ImageDocuments, SELF_IMAGE, Store};
 use stack_model::{Build, Dockerfile, ImageId, ImageReference, Layout, NamedContext};
 use stack_runtime::{RuntimeError, Spawner};
 
@@ -31,6 +31,7 @@ pub struct Builder {
     hierarchy: Hierarchy,
     spawner: Spawner,
     surroundings: Surroundings,
+    program: PathBuf,
 }
 
 /// What a command passes on to all its builds.
@@ -75,7 +76,7 @@ impl Builder {
         own.map_err(|errno| RuntimeError::Spawner(errno.into()))?;
         let spawner = Spawner::start(program)?;
         let store = Store::open(&layout)?;
-        Ok(Self { layout, store, hierarchy: Hierarchy::detect()?, spawner, surroundings })
+        Ok(Self { layout, store, hierarchy: Hierarchy::detect()?, spawner, surroundings, program: program.to_owned() })
     }
 
     /// Builds an image.
@@ -274,8 +275,14 @@ impl Solver<'_> {
         let reference = self.builder.name(name)?;
         if self.request.contexts.values().any(|context| matches!(context, NamedContext::Built(built) if built == name))
         {
-            let missing = || BuildError::request(format!("the image {name} of another service has not been built"));
+            let missing = || BuildError::Request {
+                message: format!("the image {name} of another service has not been built"),
+                hint: Some("if a profile keeps that service away, name the profile with --profile".to_owned()),
+            };
             return store.documents(&reference)?.ok_or_else(missing);
+        }
+        if reference.as_str() == SELF_IMAGE || name == SELF_IMAGE {
+            store.ensure_self_image(&self.builder.program)?;
         }
         let mut pulled = self.pulling.lock().unwrap_or_else(PoisonError::into_inner);
         let wants_newer = self.request.pull && !pulled.contains(reference.as_str());

@@ -41,6 +41,7 @@ impl Project {
             depends_on: BTreeMap::new(),
             power: Power::On,
             build: None,
+            accepted_image: None,
             restart_request: 0,
             origins: service.origins.iter().map(|(path, span)| (path.clone(), self.names.origin(*span))).collect(),
             origin: self.names.origin(service.span),

@@ -1,13 +1,15 @@
 //! From the input files to the desired state, again after every save.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use stack_compose::{DiskLoader, Loaded};
 use stack_engine::Message;
-use stack_model::{Desired, Diagnostic, Layout, ProjectName, ProjectSource, Severity};
+use stack_image::Store;
+use stack_model::{Build, Desired, Diagnostic, Layout, ProjectName, ProjectSource, Service, ServiceName, Severity};
 use tokio::sync::{Notify, mpsc};
 
 use crate::watch::InputWatch;
@@ -29,13 +31,19 @@ pub(crate) struct ProjectLoader {
     current: Rc<RefCell<Option<Remembered>>>,
     /// The source or the set of inputs is new.
     renewed: Rc<Notify>,
+    /// `None` where it cannot be opened: then names of images mean what they mean later.
+    store: Option<Arc<Store>>,
 }
 
 #[derive(Debug, Clone)]
 struct Remembered {
     source: ProjectSource,
     inputs: BTreeSet<PathBuf>,
+    /// How images were made by the last input that was accepted.
+    builds: Builds,
 }
+
+type Builds = BTreeMap<ServiceName, Build>;
 
 impl ProjectLoader {
     /// A loader that goes on with the source of an earlier supervisor, if there is one.
@@ -43,12 +51,17 @@ impl ProjectLoader {
         let remembered = layout.project(project).join("source.json");
         let source =
             fs_err::read(&remembered).ok().and_then(|text| serde_json::from_slice::<ProjectSource>(&text).ok());
-        let current = source.map(|source| Remembered { inputs: load(&source).inputs, source });
+        let current = source.map(|source| {
+            let Loaded { project, inputs, .. } = load(&source);
+            let builds = project.map(|project| builds(&project.lower(""))).unwrap_or_default();
+            Remembered { inputs, source, builds }
+        });
         Self {
             remembered,
             instance: layout.instance(),
             current: Rc::new(RefCell::new(current)),
             renewed: Rc::new(Notify::new()),
+            store: Store::open(layout).ok().map(Arc::new),
         }
     }
 
@@ -56,7 +69,8 @@ impl ProjectLoader {
     pub(crate) async fn accept(&self, source: ProjectSource) -> Result<Accepted, Vec<Diagnostic>> {
         let accepted = self.look(source.clone()).await?;
         self.remember(&source);
-        *self.current.borrow_mut() = Some(Remembered { source, inputs: accepted.inputs.clone() });
+        let builds = builds(&accepted.desired);
+        *self.current.borrow_mut() = Some(Remembered { source, inputs: accepted.inputs.clone(), builds });
         self.renewed.notify_one();
         Ok(accepted)
     }
@@ -64,17 +78,9 @@ impl ProjectLoader {
     /// Reads a project.
     pub(crate) async fn look(&self, source: ProjectSource) -> Result<Accepted, Vec<Diagnostic>> {
         // The loader is total by its own tests; should it fail them here, the input is refused like any other.
-        let loaded = tokio::task::spawn_blocking(move || load(&source)).await;
-        self.lower(loaded.map_err(|panic| vec![internal(&panic.to_string())])?)
-    }
-
-    fn lower(&self, loaded: Loaded) -> Result<Accepted, Vec<Diagnostic>> {
-        let Loaded { project, diagnostics, inputs, .. } = loaded;
-        let Some(project) = project else { return Err(diagnostics) };
-        if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
-            return Err(diagnostics);
-        }
-        Ok(Accepted { desired: project.lower(&self.instance), warnings: diagnostics, inputs })
+        let (instance, store) = (self.instance.clone(), self.store.clone());
+        let read = tokio::task::spawn_blocking(move || read(&source, &instance, store.as_deref())).await;
+        read.unwrap_or_else(|panic| Err(vec![internal(&panic.to_string())]))
     }
 
     /// Follows the input files and tells the engine about every save, for as long as the task lives.
@@ -106,9 +112,12 @@ impl ProjectLoader {
         let message = match self.look(source).await {
             // The inputs are those of the last version that could be read: they include what is being mended.
             Err(diagnostics) => Message::Rejected { reason, diagnostics },
-            Ok(accepted) => {
+            Ok(mut accepted) => {
                 if let Some(current) = self.current.borrow_mut().as_mut() {
                     current.inputs.clone_from(&accepted.inputs);
+                    let builds = builds(&accepted.desired);
+                    let before = std::mem::replace(&mut current.builds, builds);
+                    accepted.warnings.extend(stale_builds(&before, &accepted.desired));
                 }
                 Message::Input {
                     desired: accepted.desired,
@@ -151,6 +160,46 @@ impl ProjectLoader {
 
 fn load(source: &ProjectSource) -> Loaded {
     stack_compose::load(source, &DiskLoader)
+}
+
+fn read(source: &ProjectSource, instance: &str, store: Option<&Store>) -> Result<Accepted, Vec<Diagnostic>> {
+    let Loaded { project, diagnostics, inputs, .. } = load(source);
+    let Some(project) = project else { return Err(diagnostics) };
+    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        return Err(diagnostics);
+    }
+    let mut desired = project.lower(instance);
+    for service in desired.services.values_mut() {
+        let found = store.and_then(|store| store.find(&service.container.image).ok().flatten());
+        service.accepted_image = found.map(|facts| facts.id);
+    }
+    Ok(Accepted { desired, warnings: diagnostics, inputs })
+}
+
+fn builds(desired: &Desired) -> Builds {
+    let build = |(name, service): (&ServiceName, &Service)| Some((name.clone(), (**service.build.as_ref()?).clone()));
+    desired.services.iter().filter_map(build).collect()
+}
+
+/// A save does not build: a service whose image would now be made in another way goes on with the one it has.
+fn stale_builds(before: &Builds, desired: &Desired) -> Vec<Diagnostic> {
+    let changed = desired.services.iter().filter(|(name, service)| {
+        let (old, new) = (before.get(*name), service.build.as_deref());
+        old.is_some() && new.is_some() && old != new
+    });
+    let warning = |(name, service): (&ServiceName, &Service)| Diagnostic {
+        code: "build-changed".to_owned(),
+        severity: Severity::Warning,
+        message: format!(
+            "{}: the `build` of service `{name}` has changed, and its image has not",
+            service.origin_of("build")
+        ),
+        labels: Vec::new(),
+        reason: Some("a save does not build".to_owned()),
+        help: Some("run `stack up --build`".to_owned()),
+        patch: None,
+    };
+    changed.map(warning).collect()
 }
 
 fn file_name(path: &Path) -> String {

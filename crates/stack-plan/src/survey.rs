@@ -262,9 +262,10 @@ fn soften(changes: &mut [Change], container: &Container, service: &Service, fact
     }
 }
 
-/// The reference is the same and the image behind it is not.
+/// The reference is the same and the image behind it is not, and was not when the input was accepted: a build or pull
+/// since then waits for the next one.
 fn moved_tag(service: &Service, container: &Container, facts: &ImageFacts) -> Option<Cause> {
-    if facts.id == container.image {
+    if facts.id == container.image || service.accepted_image.as_ref() == Some(&container.image) {
         return None;
     }
     let digest = |id: &stack_model::ImageId| {

@@ -204,6 +204,7 @@ fn service() -> Service {
         depends_on: BTreeMap::new(),
         power: Power::On,
         build: None,
+        accepted_image: None,
         restart_request: 0,
         origins: BTreeMap::new(),
         origin: Origin::default(),

@@ -1,6 +1,7 @@
 //! One file a subject; each test is phrased as what must hold.
 
 mod bad_input;
+mod builds;
 mod changes;
 mod crash;
 mod examples;

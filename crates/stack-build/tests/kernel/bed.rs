@@ -54,7 +54,8 @@ impl Bed {
         let directory = tempfile::Builder::new().prefix("stack-build-test-").tempdir_in("/tmp").expect("a directory");
         let layout = Layout { root: directory.path().join("root"), run: directory.path().join("run") };
         let program = std::env::current_exe().expect("a path");
-        let environment = [("V".to_owned(), crate::runs::SECRET.to_owned())].into();
+        let environment = [("V", crate::runs::SECRET), ("X", "environment")];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let surroundings = Surroundings { environment, ..Surroundings::default() };
         let builder = Builder::start(layout.clone(), &program, surroundings).expect("a builder");
         let bed = Self { directory, layout, builder };

@@ -21,6 +21,7 @@ fn service(depends_on: &[&str]) -> Service {
         depends_on: depends_on.iter().map(|name| ((*name).into(), dependency.clone())).collect(),
         power: Power::On,
         build: None,
+        accepted_image: None,
         restart_request: 0,
         origins: BTreeMap::new(),
         origin: Origin::default(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Build, ContainerSpec};
-use crate::{Origin, ServiceName};
+use crate::{ImageId, Origin, ServiceName};
 
 /// One service of the project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,10 @@ pub struct Service {
     /// How its image is made; `None` for one that comes from a registry.
     #[serde(default)]
     pub build: Option<Box<Build>>,
+    /// What the name of its image meant when the input was accepted: a container of it is not replaced when the name
+    /// moves on. `None` for one that was not in the store.
+    #[serde(default)]
+    pub accepted_image: Option<ImageId>,
     /// How many containers; they are numbered from 1.
     pub replicas: u32,
     /// What must hold before a container starts. Includes implied dependencies.

@@ -42,6 +42,25 @@ fn a_moved_tag_replaces() {
 }
 
 #[test]
+fn a_tag_that_moves_after_the_input_was_accepted_waits_for_the_next_input() {
+    let mut desired = shop([("web", service())]);
+    let mut world = World::with(&desired);
+    let web = desired.services.values_mut().next().unwrap();
+    web.accepted_image = Some(facts("app:1").id);
+    world.observed.images.insert(ImageReference::new("app:1"), facts("app:1 rebuilt"));
+    assert!(world.plan(&desired).is_converged());
+    desired.services.values_mut().next().unwrap().accepted_image = Some(facts("app:1 rebuilt").id);
+    assert!(world.plan(&desired).to_string().contains("stop"));
+}
+
+#[test]
+fn what_is_built_is_not_fetched() {
+    let built = service().edit(|service| service.build = Some(Box::default()));
+    let plan = World::new().plan(&shop([("web", built.image("new:1"))])).to_string();
+    assert!(plan.contains("image new:1 has not been built yet") && !plan.contains("pull"), "{plan}");
+}
+
+#[test]
 fn an_image_under_another_name_is_only_written_down() {
     let mut world = World::with(&shop([("web", service())]));
     world.observed.images.insert(ImageReference::new("app:latest"), facts("app:1"));

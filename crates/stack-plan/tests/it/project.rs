@@ -68,6 +68,7 @@ pub(crate) fn service() -> Service {
         depends_on: BTreeMap::new(),
         power: Power::On,
         build: None,
+        accepted_image: None,
         restart_request: 0,
         origins: BTreeMap::new(),
         origin: origin(2),
