@@ -10,6 +10,8 @@
 //!          upper directory of an overlay --pack--> tar --> store (verified and unpacked like any other layer)
 //! ```
 //!
+//! RUN has a bridge of its own for the build, with a way out, or the host's network, or none.
+//!
 //! [`Builder`] works in a mount namespace of its own, so whatever dies, the kernel removes the mounts; the directories
 //! of a build that died are removed by the next one.
 
@@ -25,6 +27,7 @@ mod graph;
 mod ignore;
 mod lex;
 mod mounts;
+mod network;
 mod remote;
 mod run;
 mod solve;

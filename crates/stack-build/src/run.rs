@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ use stack_model::{
 use stack_runtime::{GeneratedFile, RuntimeError, Spawner, StartSpec};
 
 use crate::error::BuildError;
+use crate::network::{BuildNet, Place};
 use crate::workshop::Workshop;
 
 /// What docker allows and the services of a project do not get by default.
@@ -70,11 +72,17 @@ impl Runner<'_> {
         stack_runtime::create_container(layout, project, &container)?;
         let (output, error) = stack_runtime::open_output(layout, project, &container.id)
             .map_err(BuildError::io("open the output of", layout.container_run(project, &container.id)))?;
-        let namespace = match command.network {
+        let network = match command.network {
+            BuildNetwork::Default => Some(self.workshop.network()?),
+            BuildNetwork::None | BuildNetwork::Host => None,
+        };
+        let place = network.as_ref().map(|network| network.join(&container.id)).transpose()?;
+        let alone = match command.network {
             BuildNetwork::None => Some(stack_net::Net::start()?.create_sandbox(&[])?),
             BuildNetwork::Default | BuildNetwork::Host => None,
         };
-        let files = self.files(&command)?;
+        let namespace = place.as_ref().map(Place::namespace).or(alone.as_ref());
+        let files = self.files(&command, network.as_deref())?;
         let mut mount_points: Vec<PathBuf> =
             ["proc", "sys", "dev", "etc/hosts", "etc/resolv.conf"].map(PathBuf::from).into();
         let relative = |target: &str| PathBuf::from(target.trim_start_matches('/').trim_end_matches('/'));
@@ -85,7 +93,7 @@ impl Runner<'_> {
             project,
             container: &container,
             layers,
-            netns: namespace.as_ref().map(AsFd::as_fd),
+            netns: namespace.map(AsFd::as_fd),
             files,
             hierarchy: self.hierarchy,
             cgroup: cgroup.clone(),
@@ -112,7 +120,7 @@ impl Runner<'_> {
         });
         let mut spec: ContainerSpec = serde_json::from_value(spec).expect("every field without a default is there");
         spec.limits = Limits::default();
-        if command.network == BuildNetwork::None {
+        if command.network != BuildNetwork::Host {
             spec.network = NetworkMode::Attached(BTreeMap::new());
         }
         spec.stop_grace = Millis(0);
@@ -154,20 +162,24 @@ impl Runner<'_> {
     }
 
     /// Names and resolvers.
-    fn files(&self, command: &Command) -> Result<Vec<GeneratedFile>, BuildError> {
+    fn files(&self, command: &Command, network: Option<&BuildNet>) -> Result<Vec<GeneratedFile>, BuildError> {
         let directory = self.workshop.scratch()?;
         let hosts = directory.join("hosts");
         let mut text = "127.0.0.1\tlocalhost build\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
         for (name, address) in &command.extra_hosts {
             // Inside the host's network the host is loopback.
-            let address = if address == "host-gateway" { "127.0.0.1" } else { address };
+            let host = network.map_or(Ipv4Addr::LOCALHOST, BuildNet::gateway).to_string();
+            let address = if address == "host-gateway" { &host } else { address };
             text.push_str(&[address, "\t", name, "\n"].concat());
         }
         fs::write(&hosts, text).map_err(BuildError::io("write", &hosts))?;
         let mut files = vec![GeneratedFile { source: hosts, target: "/etc/hosts".to_owned(), read_only: false }];
         if command.network != BuildNetwork::None {
             let resolvers = directory.join("resolv.conf");
-            let text = fs::read(RESOLV_CONF).unwrap_or_default();
+            let text = match network {
+                Some(_) => BuildNet::resolv_conf(),
+                None => fs::read_to_string(RESOLV_CONF).unwrap_or_default(),
+            };
             fs::write(&resolvers, text).map_err(BuildError::io("write", &resolvers))?;
             files.push(GeneratedFile { source: resolvers, target: RESOLV_CONF.to_owned(), read_only: false });
         }

@@ -10,7 +10,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fs_err as fs;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
@@ -23,6 +23,7 @@ use stack_image::{Store, StoredLayer};
 use stack_model::{Layout, ProjectName};
 
 use crate::error::BuildError;
+use crate::network::{self, BuildNet};
 
 /// Tells the builds of one process apart.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -36,6 +37,9 @@ pub(crate) struct Workshop<'b> {
     hierarchy: &'b Hierarchy,
     has_cgroup: Mutex<bool>,
     next: AtomicU64,
+    network: Mutex<Option<Arc<BuildNet>>>,
+    /// Where the store is.
+    host: Layout,
     _lock: fs::File,
 }
 
@@ -60,10 +64,11 @@ impl<'b> Workshop<'b> {
             if !directory.exists() {
                 continue;
             }
+            let host = layout.clone();
             let layout = layout_of(layout, &directory);
             let project = ProjectName::new(name);
-            let (next, has_cgroup) = (AtomicU64::new(0), Mutex::new(false));
-            return Ok(Self { directory, project, layout, hierarchy, has_cgroup, next, _lock: lock });
+            let (next, has_cgroup, network) = (AtomicU64::new(0), Mutex::new(false), Mutex::default());
+            return Ok(Self { directory, project, layout, hierarchy, has_cgroup, next, network, host, _lock: lock });
         }
     }
 
@@ -76,6 +81,17 @@ impl<'b> Workshop<'b> {
             *has_cgroup = true;
         }
         Ok(())
+    }
+
+    /// The network of the build's programs, made for the first that wants it.
+    pub(crate) fn network(&self) -> Result<Arc<BuildNet>, BuildError> {
+        let mut network = self.network.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(network) = network.as_ref() {
+            return Ok(Arc::clone(network));
+        }
+        let made = Arc::new(BuildNet::open(&self.host, &self.layout, &self.project, &self.directory)?);
+        *network = Some(Arc::clone(&made));
+        Ok(made)
     }
 
     /// A new directory.
@@ -152,6 +168,8 @@ impl<'b> Workshop<'b> {
 
 impl Drop for Workshop<'_> {
     fn drop(&mut self) {
+        // Down before its mark goes with the directory.
+        drop(self.network.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         drop(clear(&self.layout, self.hierarchy, &self.project, &self.directory));
     }
 }
@@ -186,6 +204,7 @@ fn clear(layout: &Layout, hierarchy: &Hierarchy, project: &ProjectName, director
         stack_runtime::remove_container(layout, project, &container.id, hierarchy)?;
     }
     hierarchy.remove_project(&cgroup)?;
+    network::sweep(layout, project, directory)?;
     for path in [&layout.project_run(project), directory] {
         match fs::remove_dir_all(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -101,7 +101,7 @@ fn a_save_does_not_build_and_says_so() {
     });
     let saved = text.replace("build: ./web", "build: {context: ./web, args: {A: b}}").replace(
         "  other:\n",
-        "  new:\n    build: ./web\n  last:\n    image: stack.local/self\n    command: [demo, sleep]\n  other:\n    mem_limit: 64m\n",
+        "  new:\n    build: ./web\n    init: true\n    command: [sleep, '1000']\n  last:\n    image: stack.local/self\n    command: [demo, sleep]\n  other:\n    mem_limit: 64m\n",
     );
     world.write("compose.yaml", &saved);
     // The rest is applied: in place, and beside what cannot be built by a save.

@@ -12,9 +12,9 @@ use stack_image::Store;
 use stack_model::{Build, Dockerfile, ImageReference, Layout};
 
 /// Programs of the base image.
-const APPLETS: [&str; 26] = [
+const APPLETS: [&str; 28] = [
     "sh", "cat", "chmod", "chown", "cp", "echo", "env", "find", "grep", "hostname", "id", "ip", "ln", "ls", "mkdir",
-    "mknod", "mv", "printf", "pwd", "rm", "sleep", "stat", "tar", "test", "touch", "true",
+    "mknod", "mv", "nc", "printf", "cut", "pwd", "rm", "sleep", "stat", "tar", "test", "touch", "true",
 ];
 
 /// A store, a builder and a place for contexts.
@@ -137,6 +137,15 @@ impl Bed {
         let name = stack_model::short_hex(&[text], 12);
         let context = self.context(&name, files);
         Build { dockerfile: Dockerfile::Inline(text.to_owned()), ..context.request() }
+    }
+
+    /// Bridges of builds.
+    pub(crate) fn network(&self) -> Vec<String> {
+        let links = fs::read_dir("/sys/class/net").expect("links").flatten();
+        let links = links.map(|link| link.file_name().to_string_lossy().into_owned());
+        let mut links: Vec<String> = links.filter(|link| link.starts_with("stb-")).collect();
+        links.sort();
+        links
     }
 
     /// Mounts, descriptors and children of ours, cgroups, and directories of builds under way.

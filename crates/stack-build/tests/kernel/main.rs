@@ -44,7 +44,8 @@ const TESTS: &[Test] = tests! {
         documents_are_scripts,
         mounts_are_there_and_gone,
         secrets_leave_no_trace,
-        networks;
+        networks,
+        a_step_has_a_network_of_its_own;
     cache:
         an_unchanged_build_does_nothing,
         a_touched_file_is_the_same_and_a_changed_one_is_not,

@@ -85,6 +85,7 @@ pub(crate) fn endless_main() -> ExitCode {
 }
 
 pub(crate) fn a_killed_build_leaves_nothing_that_the_next_does_not_remove(bed: &Bed) {
+    let idle = bed.network();
     let mut command = program(&std::env::current_exe().expect("a path"));
     command.arg(ENDLESS).arg(bed.directory.path()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("it starts");
@@ -104,8 +105,10 @@ pub(crate) fn a_killed_build_leaves_nothing_that_the_next_does_not_remove(bed: &
     let hierarchy = Hierarchy::detect().expect("cgroups");
     let exists = || hierarchy.procs(&cgroup).iter().any(|procs| procs.parent().is_some_and(Path::exists));
     assert!(exists());
+    assert_eq!(bed.network().len(), idle.len() + 1);
     let image = bed.text("FROM base\nRUN echo made > /made\n", &[]);
     assert_eq!((image.built.cached, image.read("made")), (1, "made\n".to_owned()));
+    assert_eq!(bed.network(), idle);
     assert!(!exists() && !left.path().exists() && !run.join("projects").exists());
     let needed = stack_image::Needed {
         layers: stack_build::cached_layers(&bed.layout).expect("the cache"),

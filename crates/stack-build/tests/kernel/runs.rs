@@ -127,3 +127,28 @@ pub(crate) fn networks(bed: &Bed) {
     assert_eq!(image.read("hosts"), "192.0.2.1\tnamed\n");
     assert!(image.has("host"));
 }
+
+/// Programs of steps reach the outside, and nothing that only listens on this machine's loopback.
+pub(crate) fn a_step_has_a_network_of_its_own(bed: &Bed) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let public = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
+    let open = public.local_addr().expect("an address").port();
+    // Whoever connects is let go at once.
+    let greeter = std::thread::spawn(move || public.accept().map(drop));
+    let text = format!(
+        "FROM base AS a\nRUN hostname; ip -o -4 addr > /addr; ip route > /route; cat /etc/resolv.conf > /resolvers\n\
+         RUN ! nc -w 2 127.0.0.1 {port} < /dev/null\nRUN grep up /etc/hosts | cut -f1 > /up && nc -w 5 up {open} < /dev/null\n\
+         FROM base AS b\nRUN ip -o -4 addr > /addr\nFROM a\nCOPY --from=b /addr /other\n"
+    );
+    let before = bed.network();
+    let hosts = vec![("up".to_owned(), "host-gateway".to_owned())];
+    let image = bed.build(&Build { extra_hosts: hosts, ..bed.request(&text, &[]) });
+    greeter.join().expect("it ends").expect("a step has connected");
+    let (address, route) = (image.read("addr"), image.read("route"));
+    assert!(address.contains("eth0") && address.contains(" 10.255."), "{address}");
+    assert!(image.read("other").contains(" 10.255."));
+    assert!(route.starts_with(&format!("default via {} ", image.read("up").trim())), "{route}");
+    assert!(image.read("resolvers").starts_with("nameserver 127.0.0.11\n"));
+    assert_eq!(bed.network(), before, "the network goes with the build");
+}
