@@ -6,6 +6,7 @@ mod changes;
 mod crash;
 mod examples;
 mod images;
+mod policies;
 mod surroundings;
 mod verbs;
 
