@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    build, config, demo, down, exec, explain, image, images, load, login, logout, logs, plan, prune, ps, pull, push,
-    restart, rmi, save, start, stop, system, tag, up,
+    build, config, demo, down, exec, explain, image, images, load, lock, login, logout, logs, plan, prune, ps, pull,
+    push, restart, rmi, save, start, stop, system, tag, up, update,
 };
 
 /// Docker Compose without Docker, for one Linux host
@@ -106,6 +106,10 @@ pub(crate) enum Verb {
     Plan(plan::PlanArgs),
     /// Fetch the project's images
     Pull(pull::PullArgs),
+    /// Pin the project's images in stack.lock, so that `up` needs no registry
+    Lock(lock::LockArgs),
+    /// Pin newer images in stack.lock
+    Update(update::UpdateArgs),
     /// Load images from a tar file
     Load(load::LoadArgs),
     /// Send images to their registries
@@ -128,7 +132,7 @@ pub(crate) enum Verb {
     Login(login::LoginArgs),
     /// Forget them
     Logout(logout::LogoutArgs),
-    /// Build an image from a Dockerfile
+    /// Build the project's images, or one from a directory
     Build(build::BuildArgs),
     #[command(hide = true)]
     BuildOrdered,
@@ -201,6 +205,8 @@ mod tests {
             "up -d --build --quiet-build --quiet-pull",
             "up --no-build --pull policy",
             "pull --ignore-buildable --ignore-pull-failures --include-deps --policy missing web",
+            "lock -q",
+            "update --dry-run web",
             "version",
         ] {
             parse(words).unwrap_or_else(|error| panic!("{words}: {error}"));

@@ -15,6 +15,7 @@ mod graph;
 mod include;
 mod interpolate;
 mod keys;
+mod lock;
 mod lower;
 mod nearest;
 mod origin;
@@ -43,6 +44,7 @@ mod variables;
 mod words;
 mod yaml;
 
+pub use lock::{LOCK_FILE, render_lock};
 pub use origin::{Candidate, Reason};
 pub use pipeline::{Loaded, Phases, load, read};
 pub use project::Project;

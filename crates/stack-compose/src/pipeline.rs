@@ -9,7 +9,7 @@
 //! 7. tree to typed services, key by key;
 //! 8. what active services read: env files, label files, secrets, configs;
 //! 9. checks that need the whole: references, cycles;
-//! 10. only to run it: what is not supported yet (`support.rs`).
+//! 10. only to run it: the images that `stack.lock` pins, and what is not supported yet (`support.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ use crate::report::{Code, Problem, Report, Stage};
 use crate::source::SourceLoader;
 use crate::text::{Span, Spanned};
 use crate::yaml::Node;
-use crate::{defaults, discover, document, support};
+use crate::{defaults, discover, document, lock, support};
 
 /// Digits of the fingerprint of a secret or config.
 const CONTENT_DIGITS: usize = 16;
@@ -67,8 +67,9 @@ impl Default for Phases {
 /// Reads a project to run it: what cannot be done as the file says is an error.
 pub fn load(source: &ProjectSource, loader: &dyn SourceLoader) -> Loaded {
     let mut cx = Cx::new(source, loader, Phases::default());
-    let project = run(source, Phases::default(), &mut cx);
-    if let Some(project) = &project {
+    let mut project = run(source, Phases::default(), &mut cx);
+    if let Some(project) = &mut project {
+        lock::apply(project, &mut cx);
         support::report(&project.document, &mut cx);
     }
     finish(project, cx, Stage::Running)

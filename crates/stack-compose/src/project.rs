@@ -37,6 +37,8 @@ pub struct Project {
     pub(crate) trail: Trail,
     pub(crate) roads: Roads,
     pub(crate) variables: Variables,
+    /// The pinned name of each image of `stack.lock`.
+    pub(crate) locked: BTreeMap<String, String>,
     /// Values were not interpolated.
     pub(crate) is_template: bool,
 }
@@ -100,6 +102,7 @@ impl Project {
             trail: Trail::default(),
             roads: Roads::default(),
             variables: Variables::default(),
+            locked: BTreeMap::new(),
             is_template: false,
         }
     }
@@ -141,6 +144,12 @@ impl Project {
     pub fn named_images(&self) -> BTreeSet<String> {
         let named = self.services.values().filter(|service| !service.builds);
         named.filter_map(|service| service.image.as_ref()).map(|image| image.value.clone()).collect()
+    }
+
+    /// The image of a service is this one.
+    pub fn uses_image(&self, service: &str, image: &str) -> bool {
+        let service = self.services.get(service).and_then(|service| self.image_of(service));
+        service.as_deref() == Some(image)
     }
 
     /// The file's names of the volumes that active services use, sorted.
@@ -219,7 +228,7 @@ impl Project {
 
     /// Puts other names in the place of images: those that `pinned` has.
     pub fn pin_images(&mut self, pinned: &BTreeMap<String, String>) {
-        for image in self.services.values_mut().filter_map(|service| service.image.as_mut()) {
+        for image in self.services.values_mut().filter(|service| !service.builds).filter_map(|it| it.image.as_mut()) {
             if let Some(name) = pinned.get(&image.value) {
                 image.value.clone_from(name);
             }

@@ -87,3 +87,48 @@ fn pull_passes_over_what_it_is_told_to() {
     let skipped = world.stack(&["pull", "--ignore-buildable", "--policy", "missing", "a", "named"]).ok().stderr;
     assert!(skipped.contains("test/none:8 skipped") && !skipped.contains("pulled"), "{skipped}");
 }
+
+/// Runs a command where there is no network at all.
+fn offline(world: &World, arguments: &[&str]) -> stack_tests::Run {
+    let command = world.command(arguments);
+    let run = || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a network of its own");
+        world.finish(command)
+    };
+    // The namespace is that of the thread, and what it starts has it too.
+    std::thread::scope(|scope| scope.spawn(run).join().expect("it ends"))
+}
+
+#[test]
+fn a_lock_makes_up_independent_of_the_registry() {
+    let world = World::new("locked");
+    let image = "127.0.0.1:5000/test/moving:locked";
+    publish(&world, image, "one");
+    write(&world, image, "always");
+    world.stack(&["lock"]).ok();
+    let lock = fs::read_to_string(world.project_dir().join("stack.lock")).unwrap();
+    assert!(lock.contains(&format!("  \"{image}\": \"{image}@sha256:")), "{lock}");
+    publish(&world, image, "two");
+    // Not even `always` asks for what a digest names.
+    offline(&world, &["up", "-d"]).ok();
+    assert_eq!(version(&world), "one");
+    let shown = world.stack(&["update", "--dry-run"]).ok().stderr;
+    assert!(shown.contains(&format!("image {image} sha256:")) && shown.contains(" -> sha256:"), "{shown}");
+    assert_eq!(fs::read_to_string(world.project_dir().join("stack.lock")).unwrap(), lock);
+    // The lock is a file of the project: the supervisor sees that it changes.
+    world.stack(&["update", "web"]).ok();
+    stack_tests::eventually("the new image runs", || {
+        let run = world.stack(&["exec", "-T", "web", "cat", "/version"]);
+        if run.stdout == "two" { Ok(()) } else { Err(run.stdout + &run.stderr) }
+    });
+    assert!(world.stack(&["update"]).ok().stderr.contains("stack.lock is up to date"));
+    // What is pinned stays pinned; what is new is added; what is gone goes.
+    let before = fs::read_to_string(world.project_dir().join("stack.lock")).unwrap();
+    publish(&world, image, "three");
+    world.stack(&["lock"]).ok();
+    assert_eq!(fs::read_to_string(world.project_dir().join("stack.lock")).unwrap(), before);
+    write(&world, BASE, "missing");
+    world.stack(&["lock"]).ok();
+    let after = fs::read_to_string(world.project_dir().join("stack.lock")).unwrap();
+    assert!(after.contains(BASE) && !after.contains(image), "{after}");
+}

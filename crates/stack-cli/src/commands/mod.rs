@@ -10,6 +10,7 @@ mod follow;
 pub(crate) mod image;
 pub(crate) mod images;
 pub(crate) mod load;
+pub(crate) mod lock;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod logs;
@@ -28,6 +29,7 @@ pub(crate) mod stop;
 pub(crate) mod system;
 pub(crate) mod tag;
 pub(crate) mod up;
+pub(crate) mod update;
 mod version;
 
 use std::collections::BTreeSet;
@@ -66,6 +68,8 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, CliError> {
         Verb::Save(args) => save::run(context, &args),
         Verb::System(args) => system::run(context, &args),
         Verb::Tag(args) => tag::run(context, &args),
+        Verb::Lock(args) => lock::run(context, &args),
+        Verb::Update(args) => update::run(context, &args),
         Verb::Build(args) => build::run(context, &args),
         Verb::BuildOrdered => build::run_ordered(context),
         Verb::Version => version::run(),
