@@ -40,7 +40,7 @@ const PROXIES: [&str; 10] = [
     "all_proxy",
 ];
 /// Lines of a failed program that its error repeats.
-const LAST_LINES: usize = 20;
+pub const LAST_LINES: usize = 20;
 
 /// A file tree to read, and what keeps it mounted.
 pub(crate) struct Opened<'t> {

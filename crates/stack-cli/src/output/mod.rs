@@ -9,7 +9,7 @@ mod plain;
 #[cfg(test)]
 mod samples;
 mod table;
-mod tty;
+pub(crate) mod tty;
 mod words;
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use stack_model::{Diagnostic, Failure, Fault, Stamped};
 
 pub(crate) use log_lines::{LineStyle, Speaker, render as log_line};
 pub(crate) use table::render as table;
-pub(crate) use words::{complaint, roughly, short_subject};
+pub(crate) use words::{complaint, elapsed, roughly, short_subject};
 
 use crate::arguments::{Ansi, Progress};
 use crate::context::now;
@@ -61,6 +61,16 @@ pub(crate) fn line(text: &str) -> Result<(), CliError> {
 /// Says something about what is done.
 pub(crate) fn note(text: &str) {
     complain(&format!("{text}\n"));
+}
+
+/// Puts a drawing on the terminal.
+pub(crate) fn draw(text: &str) {
+    complain(text);
+}
+
+/// Progress can be drawn in place.
+pub(crate) fn is_terminal() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
 /// Nobody can be told that nobody can be told.
@@ -127,7 +137,7 @@ fn error_text(casualty: &Casualty) -> String {
 }
 
 /// Columns and rows of the terminal on standard error.
-fn terminal_size() -> (usize, usize) {
+pub(crate) fn terminal_size() -> (usize, usize) {
     match rustix::termios::tcgetwinsize(io::stderr()) {
         Ok(size) if size.ws_col > 0 => (size.ws_col.into(), size.ws_row.into()),
         Ok(_) | Err(_) => DEFAULT_SIZE,
@@ -150,9 +160,8 @@ pub(crate) enum Display {
 impl Display {
     /// What the user asked for; a tree only where there is a terminal to draw it on.
     pub(crate) fn new(progress: Progress) -> Self {
-        let is_terminal = io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
         match progress {
-            Progress::Auto if is_terminal => Self::Tree(tty::Tree::default()),
+            Progress::Auto if is_terminal() => Self::Tree(tty::Tree::default()),
             Progress::Tty => Self::Tree(tty::Tree::default()),
             Progress::Auto | Progress::Plain => Self::Plain(plain::Lines::default()),
             Progress::Json => Self::Json,

@@ -12,11 +12,11 @@ use super::words;
 /// Time between two drawings while something is under way.
 pub(crate) const FRAME: Duration = Duration::from_millis(100);
 const SPINNER: [char; 8] = ['⣾', '⣽', '⣻', '⢿', '⡿', '⣟', '⣯', '⣷'];
-const GREEN: Style = AnsiColor::Green.on_default();
-const RED: Style = AnsiColor::Red.on_default();
+pub(crate) const GREEN: Style = AnsiColor::Green.on_default();
+pub(crate) const RED: Style = AnsiColor::Red.on_default();
 const YELLOW: Style = AnsiColor::Yellow.on_default();
-const CYAN: Style = AnsiColor::Cyan.on_default();
-const DIM: Style = Style::new().dimmed();
+pub(crate) const CYAN: Style = AnsiColor::Cyan.on_default();
+pub(crate) const DIM: Style = Style::new().dimmed();
 
 /// The tree.
 #[derive(Debug, Default)]
@@ -203,13 +203,13 @@ impl Row {
     }
 }
 
-fn spinner(now: Now) -> char {
+pub(crate) fn spinner(now: Now) -> char {
     let frame = now.0 / u64::try_from(FRAME.as_millis()).unwrap_or(1);
     SPINNER[usize::try_from(frame % SPINNER.len() as u64).unwrap_or(0)]
 }
 
 /// The beginning of a text, at most `width` columns of it.
-fn cut(text: &str, width: usize) -> String {
+pub(crate) fn cut(text: &str, width: usize) -> String {
     let text = text.lines().next().unwrap_or_default();
     if width == 0 {
         return String::new();
@@ -227,7 +227,7 @@ fn cut(text: &str, width: usize) -> String {
     short
 }
 
-fn pad(text: &str, width: usize) -> String {
+pub(crate) fn pad(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
 }
 

@@ -1,9 +1,10 @@
 //! `stack build`: a directory, or services of the project.
 
 mod directory;
-mod lines;
 mod order;
+mod progress;
 mod project;
+mod tree;
 mod values;
 
 use std::path::PathBuf;
@@ -13,11 +14,11 @@ use stack_build::{BuildError, Builder, Surroundings};
 use stack_compose::Phases;
 use stack_model::SecretSource;
 
-use crate::arguments::Progress;
+use crate::arguments;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::output;
-use lines::Lines;
+use progress::Progress;
 
 pub(crate) use order::{Order, delegate, run_ordered, waves};
 pub(crate) use project::surroundings;
@@ -145,9 +146,9 @@ fn build_directory(context: &Context, args: &BuildArgs, directory: &str) -> Resu
     };
     // First of all: it wants the process to have one thread.
     let builder = start(context, surroundings)?;
-    let is_quiet = args.quiet || context.progress == Progress::Quiet;
-    let lines = Lines::new(is_quiet);
-    let built = builder.build(&request, &|event| lines.show(None, event)).map_err(failed)?;
+    let is_quiet = args.quiet || context.progress == arguments::Progress::Quiet;
+    let progress = Progress::new(context.progress, is_quiet);
+    let built = progress.during(|| builder.build(&request, &|event| progress.show(None, event))).map_err(failed)?;
     if !is_quiet {
         let (steps, cached) = (built.steps, built.cached);
         output::note(&format!("built {}: {steps} steps, {cached} of them made before", built.id));

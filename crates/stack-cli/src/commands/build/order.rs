@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use stack_build::{BuildError, Builder, Surroundings};
 use stack_model::{Build, Desired, ImageId, ImageReference, ServiceName};
 
-use super::lines::Lines;
-use crate::arguments::Progress;
+use super::progress::Progress;
+use crate::arguments;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::output;
@@ -37,12 +37,12 @@ pub(crate) fn waves(desired: &Desired, waves: &[BTreeSet<ServiceName>]) -> Vec<B
 /// Builds in this process, which must have one thread. Every failure is shown; a failed wave is the last.
 pub(super) fn execute(context: &Context, order: &Order) -> Result<(), CliError> {
     let builder = super::start(context, order.surroundings.clone())?;
-    let lines = Lines::new(order.quiet);
+    let progress = Progress::new(context.progress, order.quiet);
     let parallel = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     for wave in &order.waves {
         let builds: Vec<(&ServiceName, &Build)> = wave.iter().collect();
         for some in builds.chunks(parallel) {
-            side_by_side(context, &builder, some, &lines, order.quiet)?;
+            side_by_side(context, &builder, some, &progress, order.quiet)?;
         }
     }
     Ok(())
@@ -52,18 +52,21 @@ fn side_by_side(
     context: &Context,
     builder: &Builder,
     builds: &[(&ServiceName, &Build)],
-    lines: &Lines,
+    progress: &Progress,
     quiet: bool,
 ) -> Result<(), CliError> {
     let before: Vec<Option<ImageId>> = builds.iter().map(|(_, build)| id_of(context, build)).collect();
-    let results: Vec<_> = std::thread::scope(|scope| {
-        let mut threads = Vec::new();
-        for (service, build) in builds.iter().copied() {
-            let report = move |event| lines.show(Some(service.as_str()), event);
-            threads.push(scope.spawn(move || builder.build(build, &report)));
-        }
-        threads.into_iter().map(|thread| thread.join().unwrap_or(Err(BuildError::Elsewhere))).collect()
-    });
+    let together = || -> Vec<_> {
+        std::thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for (service, build) in builds.iter().copied() {
+                let report = move |event| progress.show(Some(service.as_str()), event);
+                threads.push(scope.spawn(move || builder.build(build, &report)));
+            }
+            threads.into_iter().map(|thread| thread.join().unwrap_or(Err(BuildError::Elsewhere))).collect()
+        })
+    };
+    let results = progress.during(together);
     let mut is_whole = true;
     for (((service, build), before), result) in builds.iter().zip(before).zip(results) {
         let image = build.tags.first().map(String::as_str).unwrap_or_default();
@@ -97,7 +100,7 @@ pub(crate) fn delegate(context: &Context, order: &Order) -> Result<(), CliError>
     #[expect(clippy::disallowed_methods, reason = "it runs this very executable as the builder")]
     let mut command = Command::new(program);
     command.arg("--root").arg(&layout.root).arg("--run-dir").arg(&layout.run);
-    command.args(["--progress", progress(context.progress), "build-ordered"]);
+    command.args(["--progress", progress_word(context.progress), "build-ordered"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().map_err(failed)?;
     let text = serde_json::to_vec(order).expect("an order is made of texts and numbers");
     // A child that does not read has died, and its exit code says it better.
@@ -106,13 +109,13 @@ pub(crate) fn delegate(context: &Context, order: &Order) -> Result<(), CliError>
     if child.wait().map_err(failed)?.success() { Ok(()) } else { Err(CliError::Code(1)) }
 }
 
-fn progress(progress: Progress) -> &'static str {
+fn progress_word(progress: arguments::Progress) -> &'static str {
     match progress {
-        Progress::Auto => "auto",
-        Progress::Tty => "tty",
-        Progress::Plain => "plain",
-        Progress::Json => "json",
-        Progress::Quiet => "quiet",
+        arguments::Progress::Auto => "auto",
+        arguments::Progress::Tty => "tty",
+        arguments::Progress::Plain => "plain",
+        arguments::Progress::Json => "json",
+        arguments::Progress::Quiet => "quiet",
     }
 }
 
