@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 use stack_build::{BuildError, Builder, Surroundings};
-use stack_model::{Build, Desired, ImageId, ImageReference, ServiceName};
+use stack_model::{Build, Desired, Failure, Fault, ImageId, ImageReference, ServiceName};
 
 use super::progress::Progress;
 use crate::arguments;
@@ -106,7 +106,15 @@ pub(crate) fn delegate(context: &Context, order: &Order) -> Result<(), CliError>
     // A child that does not read has died, and its exit code says it better.
     let sent = child.stdin.take().map(|mut input| input.write_all(&text));
     drop(sent);
-    if child.wait().map_err(failed)?.success() { Ok(()) } else { Err(CliError::Code(1)) }
+    let status = child.wait().map_err(failed)?;
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(_) => Err(CliError::Code(1)),
+        None => {
+            let failure = Failure::new(Fault::Transient, format!("the builder was killed ({status}); nothing has changed"));
+            Err(failure.hint("run it again: steps that were done are kept").into())
+        }
+    }
 }
 
 fn progress_word(progress: arguments::Progress) -> &'static str {
