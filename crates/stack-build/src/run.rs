@@ -26,7 +26,7 @@ const MORE_CAPABILITIES: [&str; 3] = ["MKNOD", "NET_RAW", "AUDIT_WRITE"];
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// What to run and with what.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Command {
     pub(crate) argv: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
@@ -61,13 +61,40 @@ impl Runner<'_> {
     /// Runs a program to its end; `line` gets what it writes.
     pub(crate) fn run(
         &self,
-        command: Command,
+        command: &Command,
         layers: Vec<PathBuf>,
         line: &mut dyn FnMut(&str),
     ) -> Result<Ran, BuildError> {
+        self.start(command, layers, false, |pidfd, pipes, _| follow(pidfd, pipes, line))
+    }
+
+    /// Keeps a container with these layers for as long as `work` takes, which is told its id.
+    pub(crate) fn hold(
+        &self,
+        command: &Command,
+        layers: Vec<PathBuf>,
+        work: &mut dyn FnMut(&ContainerId),
+    ) -> Result<(), BuildError> {
+        let held = self.start(command, layers, true, |pidfd, _, id| {
+            work(id);
+            // It may have ended by itself.
+            drop(stack_runtime::signal(pidfd.as_fd(), nix::libc::SIGKILL));
+            Ok(())
+        })?;
+        Ok(self.remove(&held.container)?)
+    }
+
+    fn start(
+        &self,
+        command: &Command,
+        layers: Vec<PathBuf>,
+        init: bool,
+        work: impl FnOnce(&OwnedFd, [&OwnedFd; 2], &ContainerId) -> io::Result<()>,
+    ) -> Result<Ran, BuildError> {
         let Workshop { layout, project, .. } = self.workshop;
         self.workshop.ensure_cgroup()?;
-        let container = self.container(&command);
+        let mut container = self.container(command);
+        container.spec.init = init;
         let upper = layout.container(project, &container.id).join("upper");
         stack_runtime::create_container(layout, project, &container)?;
         let (output, error) = stack_runtime::open_output(layout, project, &container.id)
@@ -82,7 +109,7 @@ impl Runner<'_> {
             BuildNetwork::Default | BuildNetwork::Host => None,
         };
         let namespace = place.as_ref().map(Place::namespace).or(alone.as_ref());
-        let files = self.files(&command, network.as_deref())?;
+        let files = self.files(command, network.as_deref())?;
         let mut mount_points: Vec<PathBuf> =
             ["proc", "sys", "dev", "etc/hosts", "etc/resolv.conf"].map(PathBuf::from).into();
         let relative = |target: &str| PathBuf::from(target.trim_start_matches('/').trim_end_matches('/'));
@@ -98,7 +125,7 @@ impl Runner<'_> {
             hierarchy: self.hierarchy,
             cgroup: cgroup.clone(),
         })?;
-        let followed = follow(&started.pidfd, [&output, &error], line);
+        let followed = work(&started.pidfd, [&output, &error], &container.id);
         if followed.is_err() {
             stack_runtime::signal(started.pidfd.as_fd(), nix::libc::SIGKILL)?;
         }

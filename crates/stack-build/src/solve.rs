@@ -11,7 +11,7 @@ use nix::sched::CloneFlags;
 use serde::{Deserialize, Serialize};
 use stack_cgroup::Hierarchy;
 use stack_image::{ImageDocuments, SELF_IMAGE, Store};
-use stack_model::{Build, Dockerfile, ImageId, ImageReference, Layout, NamedContext};
+use stack_model::{Build, ContainerId, Dockerfile, ImageId, ImageReference, Layout, NamedContext, ProjectName};
 use stack_runtime::{RuntimeError, Spawner};
 
 use crate::cache::StepCache;
@@ -32,6 +32,31 @@ pub struct Builder {
     spawner: Spawner,
     surroundings: Surroundings,
     program: PathBuf,
+    shell_on_error: Option<ShellOnError>,
+}
+
+/// A container with what a step had done when its program failed. It lives while [`Builder::on_failure`]'s function runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Halted {
+    /// Where its records are.
+    pub layout: Layout,
+    /// Its project in them.
+    pub project: ProjectName,
+    /// Its id.
+    pub container: ContainerId,
+    /// The shell of the image.
+    pub shell: String,
+}
+
+/// Told of a container to look around in, or why there is none.
+type OnFailure = Box<dyn Fn(Result<&Halted, &BuildError>) + Send + Sync>;
+
+struct ShellOnError(OnFailure);
+
+impl std::fmt::Debug for ShellOnError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ShellOnError")
+    }
 }
 
 /// What a command passes on to all its builds.
@@ -76,7 +101,15 @@ impl Builder {
         own.map_err(|errno| RuntimeError::Spawner(errno.into()))?;
         let spawner = Spawner::start(program)?;
         let store = Store::open(&layout)?;
-        Ok(Self { layout, store, hierarchy: Hierarchy::detect()?, spawner, surroundings, program: program.to_owned() })
+        Ok(Self {
+            layout,
+            store,
+            hierarchy: Hierarchy::detect()?,
+            spawner,
+            surroundings,
+            program: program.to_owned(),
+            shell_on_error: None,
+        })
     }
 
     /// Builds an image.
@@ -122,6 +155,15 @@ impl Builder {
         let facts = self.store.add_image(&config, &snapshot.layers, &names)?;
         let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
         Ok(Built { id: facts.id, names, steps: count(&solver.steps), cached: count(&solver.cached) })
+    }
+
+    /// Calls a function with a container to look around in, whenever the program of a step fails.
+    pub fn on_failure(&mut self, open: OnFailure) {
+        self.shell_on_error = Some(ShellOnError(open));
+    }
+
+    pub(crate) fn shell_on_error(&self) -> Option<&OnFailure> {
+        self.shell_on_error.as_ref().map(|shell| &shell.0)
     }
 
     /// The request with the values that arguments without one take from the environment.
@@ -179,7 +221,15 @@ fn read(request: &Build, here: &Path) -> Result<(Text, Ignore), BuildError> {
         Dockerfile::Inline(text) => (Text { name: "dockerfile_inline".to_owned(), text: text.clone() }, None),
         Dockerfile::File(file) => {
             let path = context.join(file);
-            let text = fs::read(&path).map_err(BuildError::io("read the Dockerfile", &path))?;
+            let text = fs::read(&path).map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => BuildError::Request {
+                    message: format!("there is no Dockerfile {}", path.display()),
+                    hint: Some(
+                        "create it, or name another: `dockerfile:` in the file, -f on the command line".to_owned(),
+                    ),
+                },
+                _ => BuildError::io("read the Dockerfile", &path)(error),
+            })?;
             let text = String::from_utf8_lossy(&text).into_owned();
             let named = path.strip_prefix(here).or_else(|_| path.strip_prefix(context)).unwrap_or(&path);
             let name = named.display().to_string();

@@ -20,7 +20,7 @@ use crate::graph::{Source, argument, resolve_from};
 use crate::lex::{Raw, document_of};
 use crate::mounts::{self, Kind, Owner, RunMount, Sharing};
 use crate::run::{self, Command, Runner};
-use crate::solve::Solver;
+use crate::solve::{Halted, Solver};
 use crate::sources::{self, Missing, Tree};
 use crate::stage::StageRun;
 use crate::time;
@@ -349,7 +349,7 @@ impl<'s> StageRun<'s> {
         let runner = Runner { spawner, hierarchy, workshop };
         let mut last = std::collections::VecDeque::new();
         let layers = run::paths(builder.store(), &self.state.layers);
-        let ran = runner.run(command, layers, &mut |line| {
+        let ran = runner.run(&command, layers.clone(), &mut |line| {
             (self.solver.report)(BuildEvent::Output { step: self.step.clone(), line: line.to_owned() });
             if last.len() == LAST_LINES {
                 last.pop_front();
@@ -357,6 +357,9 @@ impl<'s> StageRun<'s> {
             last.push_back(line.to_owned());
         });
         let ran = ran.map_err(|error| self.cannot_run(raw, error))?;
+        if ran.exit.code != Some(0) {
+            self.open_shell(&runner, command, [layers, vec![ran.upper.clone()]].concat());
+        }
         drop(kept);
         let layer = match (ran.exit.code, ran.exit.signal) {
             (Some(0), None) => self.commit(&ran.upper, &self.state.layers, &ran.mount_points),
@@ -364,6 +367,28 @@ impl<'s> StageRun<'s> {
         };
         runner.remove(&ran.container)?;
         layer
+    }
+
+    /// Lets the user look around where the program of a step has failed.
+    fn open_shell(&self, runner: &Runner<'_>, command: Command, layers: Vec<PathBuf>) {
+        let builder = self.solver.builder;
+        let Some(open) = builder.shell_on_error() else { return };
+        let shell = self.shell();
+        // It waits, stopped, until it is killed; in front of it stands a process that may be stopped by nobody.
+        let argv = shell.iter().cloned().chain(["kill -STOP $$".to_owned()]).collect();
+        let program = shell.first().cloned().unwrap_or_default();
+        let workshop = self.solver.workshop;
+        let held = runner.hold(&Command { argv, ..command }, layers, &mut |container| {
+            open(Ok(&Halted {
+                layout: workshop.layout.clone(),
+                project: workshop.project.clone(),
+                container: container.clone(),
+                shell: program.clone(),
+            }));
+        });
+        if let Err(error) = held {
+            open(Err(&error));
+        }
     }
 
     fn cannot_run(&self, raw: &Raw, error: BuildError) -> BuildError {

@@ -136,6 +136,8 @@ pub(crate) enum Verb {
     Build(build::BuildArgs),
     #[command(hide = true)]
     BuildOrdered,
+    #[command(hide = true)]
+    BuildShell(build::ShellArgs),
     /// Show the version
     Version,
     #[command(hide = true)]

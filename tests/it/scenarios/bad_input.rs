@@ -22,8 +22,8 @@ fn unknown_key() {
 fn key_of_the_specification_that_is_not_there_yet() {
     refuses(
         "notyet",
-        "services:\n  web:\n    image: a\n    build: .\n",
-        &["compose.yaml:4:5", "build", "not supported yet"],
+        "services:\n  web:\n    image: a\n    build: {privileged: true}\n",
+        &["compose.yaml:4:13", "privileged", "not supported yet"],
     );
 }
 

@@ -193,7 +193,31 @@ fn words_after_build_are_services_or_a_directory() {
     assert!(world.stack(&["build"]).ok().stderr.contains("image words-web built"));
     assert!(world.stack(&["build", "web"]).ok().stderr.contains("image words-web is up to date"));
     assert!(world.stack(&["build", "-t", "words:own", "./web"]).ok().stderr.contains("words:own"));
+    let lost = world.stack(&["build", "-t", "words:lost", "."]);
+    lost.fails(1, &["there is no Dockerfile", "/words/Dockerfile", "-f on the command line"]);
     // A build runs inside nothing that stays: the machine is as it was, which the end of the world checks.
     world.write("compose.yaml", "services:\n  web:\n    build: https://example.org/x.git\n");
     world.stack(&["build"]).fails(1, &["compose.yaml:3:12", "example.org", "directory"]);
+}
+
+#[test]
+fn a_shell_opens_where_a_step_has_failed() {
+    let world = with_web("shell");
+    dockerfile(&world, "WORKDIR /work\nENV KEPT=yes\nRUN echo so far > left && exit 3\n");
+    world.stack(&["build", "-q"]).fails(1, &["web/Dockerfile:5:1", "stack build --shell-on-error web"]);
+    world.write("input", "pwd; cat left hello 2>&1; cat /hello; echo $KEPT; echo more > left; exit 7\n");
+    for arguments in [["build", "--shell-on-error", "web"], ["build", "--shell-on-error", "./web"]] {
+        let mut command = world.command(&arguments);
+        command.stdin(fs::File::open(world.project_dir().join("input")).unwrap().into_parts().0);
+        let run = world.finish(command);
+        assert_eq!(
+            run.stdout, "/work\nso far\ncat: can't open 'hello': No such file or directory\noneyes\n",
+            "{}",
+            run.stderr
+        );
+        run.fails(1, &["Dockerfile:5:1", "code 3", "a shell where the step failed"]);
+    }
+    // What was changed in the shell is not a step.
+    dockerfile(&world, "WORKDIR /work\nENV KEPT=yes\nRUN test ! -e left\n");
+    world.stack(&["build", "-q"]).ok();
 }

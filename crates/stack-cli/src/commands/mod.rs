@@ -72,6 +72,7 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, CliError> {
         Verb::Update(args) => update::run(context, &args),
         Verb::Build(args) => build::run(context, &args),
         Verb::BuildOrdered => build::run_ordered(context),
+        Verb::BuildShell(args) => build::run_shell(context, &args),
         Verb::Version => version::run(),
         Verb::Demo(args) => Ok(demo::run(args)),
     }

@@ -89,6 +89,8 @@ pub(crate) fn run(
         surroundings: build::surroundings(context, project),
         waves: build::waves(desired, &waves),
         quiet: args.quiet_build || context.progress == Progress::Quiet,
+        // Standard input of the child is the order.
+        shell_on_error: false,
     };
     build::delegate(context, &order)
 }

@@ -24,7 +24,7 @@ pub(super) fn request(context: &Context, args: &BuildArgs, directory: &str) -> R
         SecretSource::Variable(name) => SecretSource::Variable(name.clone()),
     };
     Ok(Build {
-        context: here.join(directory),
+        context: here.join(directory).components().collect(),
         dockerfile: dockerfile.map_or_else(Dockerfile::default, Dockerfile::File),
         args: args.build_arg.iter().cloned().collect(),
         target: args.target.clone(),

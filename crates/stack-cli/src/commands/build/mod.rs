@@ -4,10 +4,12 @@ mod directory;
 mod order;
 mod progress;
 mod project;
+mod shell;
 mod tree;
 mod values;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use stack_build::{BuildError, Builder, Surroundings};
@@ -22,6 +24,7 @@ use progress::Progress;
 
 pub(crate) use order::{Order, delegate, run_ordered, waves};
 pub(crate) use project::surroundings;
+pub(crate) use shell::{ShellArgs, run_shell};
 
 /// Options of `build`.
 #[derive(Debug, Args)]
@@ -74,6 +77,9 @@ pub(crate) struct BuildArgs {
     /// Only the image's id is said, or nothing for services
     #[arg(short, long)]
     quiet: bool,
+    /// Open a shell where the program of a step has failed
+    #[arg(long)]
+    shell_on_error: bool,
     /// Send the images of services to their registries afterwards
     #[arg(long)]
     push: bool,
@@ -145,9 +151,12 @@ fn build_directory(context: &Context, args: &BuildArgs, directory: &str) -> Resu
         working_dir: context.source.working_dir.clone(),
     };
     // First of all: it wants the process to have one thread.
-    let builder = start(context, surroundings)?;
+    let mut builder = start(context, surroundings)?;
     let is_quiet = args.quiet || context.progress == arguments::Progress::Quiet;
-    let progress = Progress::new(context.progress, is_quiet);
+    let progress = Arc::new(Progress::new(context.progress, is_quiet));
+    if args.shell_on_error {
+        shell::open_on_error(&mut builder, &progress);
+    }
     let built = progress.during(|| builder.build(&request, &|event| progress.show(None, event))).map_err(failed)?;
     if !is_quiet {
         let (steps, cached) = (built.steps, built.cached);

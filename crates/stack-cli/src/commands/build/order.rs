@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use stack_build::{BuildError, Builder, Surroundings};
@@ -26,6 +27,8 @@ pub(crate) struct Order {
     pub(crate) waves: Vec<BTreeMap<ServiceName, Build>>,
     /// Only failures are shown.
     pub(crate) quiet: bool,
+    /// Open a shell where the program of a step has failed.
+    pub(crate) shell_on_error: bool,
 }
 
 /// The builds of these services.
@@ -36,13 +39,16 @@ pub(crate) fn waves(desired: &Desired, waves: &[BTreeSet<ServiceName>]) -> Vec<B
 
 /// Builds in this process, which must have one thread. Every failure is shown; a failed wave is the last.
 pub(super) fn execute(context: &Context, order: &Order) -> Result<(), CliError> {
-    let builder = super::start(context, order.surroundings.clone())?;
-    let progress = Progress::new(context.progress, order.quiet);
+    let mut builder = super::start(context, order.surroundings.clone())?;
+    let progress = Arc::new(Progress::new(context.progress, order.quiet));
+    if order.shell_on_error {
+        super::shell::open_on_error(&mut builder, &progress);
+    }
     let parallel = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     for wave in &order.waves {
         let builds: Vec<(&ServiceName, &Build)> = wave.iter().collect();
         for some in builds.chunks(parallel) {
-            side_by_side(context, &builder, some, &progress, order.quiet)?;
+            side_by_side(context, &builder, some, &progress, order)?;
         }
     }
     Ok(())
@@ -53,7 +59,7 @@ fn side_by_side(
     builder: &Builder,
     builds: &[(&ServiceName, &Build)],
     progress: &Progress,
-    quiet: bool,
+    order: &Order,
 ) -> Result<(), CliError> {
     let before: Vec<Option<ImageId>> = builds.iter().map(|(_, build)| id_of(context, build)).collect();
     let together = || -> Vec<_> {
@@ -71,15 +77,19 @@ fn side_by_side(
     for (((service, build), before), result) in builds.iter().zip(before).zip(results) {
         let image = build.tags.first().map(String::as_str).unwrap_or_default();
         match result {
-            Ok(built) if !quiet => {
+            Ok(built) if !order.quiet => {
                 let state = if before.as_ref() == Some(&built.id) { "is up to date" } else { "built" };
                 output::note(&format!("image {image} {state}"));
             }
             Ok(_) => {}
             Err(error) => {
                 is_whole = false;
+                let ran = matches!(&error, BuildError::Dockerfile(mistake) if mistake.diagnostic.code == "run");
                 output::report_error(&super::failed(error));
                 output::note(&format!("image {image} of service {service} was not built"));
+                if ran && !order.shell_on_error {
+                    output::note(&format!("`stack build --shell-on-error {service}` opens a shell where it failed"));
+                }
             }
         }
     }
@@ -111,7 +121,8 @@ pub(crate) fn delegate(context: &Context, order: &Order) -> Result<(), CliError>
         Some(0) => Ok(()),
         Some(_) => Err(CliError::Code(1)),
         None => {
-            let failure = Failure::new(Fault::Transient, format!("the builder was killed ({status}); nothing has changed"));
+            let failure =
+                Failure::new(Fault::Transient, format!("the builder was killed ({status}); nothing has changed"));
             Err(failure.hint("run it again: steps that were done are kept").into())
         }
     }

@@ -74,6 +74,16 @@ impl Progress {
         done
     }
 
+    /// Does something that has the terminal to itself.
+    pub(super) fn aside(&self, work: impl FnOnce()) {
+        let mut state = self.lock();
+        state.draw();
+        if let Form::Tree(tree) = &mut state.form {
+            tree.leave();
+        }
+        work();
+    }
+
     /// Shows an event of the build of a service, or of a directory.
     pub(super) fn show(&self, service: Option<&str>, event: BuildEvent) {
         self.lock().show(service, &event);

@@ -29,6 +29,7 @@ pub(super) fn run(context: &Context, args: &BuildArgs) -> Result<u8, CliError> {
         surroundings: surroundings(context, &project),
         waves: order::waves(&desired, &waves),
         quiet: args.quiet || context.progress == Progress::Quiet,
+        shell_on_error: args.shell_on_error,
     };
     let agents = directory::agents(context, args)?;
     for build in order.waves.iter_mut().flat_map(BTreeMap::values_mut) {

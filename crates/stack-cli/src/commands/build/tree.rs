@@ -76,6 +76,11 @@ impl Tree {
         text
     }
 
+    /// Leaves the last drawing on the screen: the next stands below it.
+    pub(super) fn leave(&mut self) {
+        self.drawn = 0;
+    }
+
     fn lines(&self, now: Instant, width: usize, height: usize) -> Vec<String> {
         let Some(began) = self.began else { return Vec::new() };
         let done = self.rows.iter().filter(|row| row.state != State::Busy).count();
