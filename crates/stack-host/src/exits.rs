@@ -2,13 +2,11 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use stack_engine::Wake;
-use stack_model::{ContainerId, Event, Exit, State};
+use stack_model::{ContainerId, Event, Exit, State, Stopping};
 
 use crate::apply::blocking;
-use crate::failure::failed;
 use crate::host::Shared;
 use crate::kit::Kit;
 use crate::supervisor::now;
@@ -19,26 +17,30 @@ pub(crate) async fn wait_end(pidfd: &Rc<OwnedFd>) -> std::io::Result<()> {
     readable(Rc::clone(pidfd))?.readable().await.map(|_| ())
 }
 
-/// Waits for the end of a container, writes it down and wakes the engine.
-pub(crate) async fn watch_exit(shared: Shared, id: ContainerId, pidfd: Rc<OwnedFd>) {
+/// Waits for the end of a container, writes it down and wakes the engine. `memory_kills` is how many of its processes
+/// the kernel had killed before: its cgroup outlives its processes.
+pub(crate) async fn watch_exit(shared: Shared, id: ContainerId, pidfd: Rc<OwnedFd>, memory_kills: u64) {
     if wait_end(&pidfd).await.is_err() {
         // Without the watch, the next full look finds the process gone.
         return;
     }
     let exit = stack_runtime::exit_of(pidfd.as_fd());
-    let kit = Arc::clone(&shared.kit);
-    let cgroup = kit.cgroup(&id);
-    let killed_for_memory = exit.signal == Some(9) && kit.hierarchy.out_of_memory_kills(&cgroup).unwrap_or(0) > 0;
     let shares_processes = {
         let world = shared.world.borrow();
         world.containers.get(&id).is_some_and(|resident| resident.container.spec.host_namespaces.pid)
     };
-    if shares_processes {
-        // Elsewhere the kernel does it: with process 1 of a namespace all of it ends (pid_namespaces(7)). What resists is
-        // found by the removal.
-        drop(blocking(&shared, move |kit| kit.hierarchy.kill(&cgroup).map_err(failed)).await);
-    }
-    settle(&shared, &id, Exit { out_of_memory: killed_for_memory, ..exit });
+    let watched = id.clone();
+    // Nothing of it can fail; a worker that panics leaves what the exit status says.
+    let complete = blocking(&shared, move |kit| {
+        let cgroup = kit.cgroup(&watched);
+        if shares_processes {
+            // Elsewhere the kernel does it: with process 1 of a namespace all of it ends (pid_namespaces(7)). What
+            // resists is found by the removal.
+            drop(kit.hierarchy.kill(&cgroup));
+        }
+        Ok(stack_runtime::complete_exit(exit, &kit.hierarchy, &cgroup, memory_kills))
+    });
+    settle(&shared, &id, complete.await.unwrap_or(exit));
 }
 
 /// Turns a running container into one that has ended.
@@ -47,7 +49,11 @@ pub(crate) fn settle(shared: &Shared, id: &ContainerId, exit: Exit) {
         let mut world = shared.world.borrow_mut();
         let Some(resident) = world.containers.get_mut(id) else { return };
         let State::Running { started, stopping, .. } = resident.state else { return };
-        let exit = Exit { requested: stopping.is_some(), ..exit };
+        let exit = match stopping {
+            // The kernel may have killed some other process of it for memory, but this one we have killed ourselves.
+            Some(Stopping { killed: true, .. }) => Exit { requested: true, out_of_memory: false, memory: None, ..exit },
+            stopping => Exit { requested: stopping.is_some(), ..exit },
+        };
         resident.state = State::Exited { exit, started, finished: now() };
         resident.health = stack_model::Health::None;
         resident.probing = None;

@@ -70,6 +70,8 @@ struct Adoptable {
     sockets: Option<Sockets>,
     terminal: Option<OwnedFd>,
     pipes: Option<Pipes>,
+    /// [`stack_runtime::memory_kills`] when it was found.
+    memory_kills: u64,
 }
 
 /// Looks at every record and every process. What is followed already is left alone unless its process is gone.
@@ -95,8 +97,8 @@ fn find(kit: &Kit, followed: &BTreeSet<ContainerId>) -> Result<Vec<Adoptable>, F
     let mut predecessors = kit.predecessors.lock().unwrap_or_else(PoisonError::into_inner);
     let mut found = Vec::with_capacity(records.len());
     for (container, state) in records {
-        let mut adoptable =
-            Adoptable { container, state, pidfd: None, sandbox: None, sockets: None, terminal: None, pipes: None };
+        let (pidfd, sandbox, sockets, terminal, pipes) = (None, None, None, None, None);
+        let mut adoptable = Adoptable { container, state, pidfd, sandbox, sockets, terminal, pipes, memory_kills: 0 };
         let running = match adoptable.state {
             State::Running { pid, .. } => Some(pid),
             _ => None,
@@ -144,6 +146,7 @@ fn connect(kit: &Kit, adoptable: &mut Adoptable, pid: u32) -> Result<(), Failure
     let Some(adopted) = stack_runtime::adopt(&kit.layout, &kit.project, id).map_err(failed)? else { return Ok(()) };
     adoptable.pidfd = Some(adopted.pidfd);
     adoptable.terminal = adopted.terminal;
+    adoptable.memory_kills = stack_runtime::memory_kills(&kit.hierarchy, &kit.cgroup(id));
     if adoptable.container.spec.network == NetworkMode::Host {
         return Ok(());
     }
@@ -159,7 +162,7 @@ fn connect(kit: &Kit, adoptable: &mut Adoptable, pid: u32) -> Result<(), Failure
 
 /// Takes a container over as the look found it.
 fn adopt(shared: &Shared, adoptable: Adoptable) {
-    let Adoptable { container, state, pidfd, sandbox, sockets, terminal, pipes } = adoptable;
+    let Adoptable { container, state, pidfd, sandbox, sockets, terminal, pipes, memory_kills } = adoptable;
     let id = container.id.clone();
     {
         let mut world = shared.world.borrow_mut();
@@ -182,7 +185,7 @@ fn adopt(shared: &Shared, adoptable: Adoptable) {
         // Without names the container is worse off than before, but nothing else is gained by giving it up.
         drop(shared.names.serve(id.clone(), sockets));
     }
-    start::follow(shared, &id, pidfd, pipes, terminal);
+    start::follow(shared, &id, (pidfd, terminal), pipes, memory_kills);
 }
 
 /// The last words of a container that has ended meanwhile.

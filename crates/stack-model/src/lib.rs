@@ -7,6 +7,7 @@
 mod control;
 mod desired;
 mod diagnostic;
+mod ending;
 mod event;
 mod fingerprint;
 mod history;
@@ -27,6 +28,7 @@ pub use desired::{
 };
 pub use desired::{Build, BuildNetwork, Dockerfile, NamedContext, SecretSource};
 pub use diagnostic::{Diagnostic, Failure, Fault, Label, Patch, Severity};
+pub use ending::{Ending, NotExecuted, OutOfMemory, TaskName, signal_name};
 pub use event::{Event, OpReport, Stamped};
 pub use fingerprint::{fingerprint, short_hex};
 pub use history::{Failed, History, Restarts};

@@ -9,8 +9,8 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bytes, ContainerId, ContainerSpec, DiffId, Healthcheck, IfName, ImageFacts, ImageId, ImageReference, Millis, Names,
-    NetworkName, Now, PublishedPort, Ruleset, ServiceName, VolumeName,
+    Bytes, ContainerId, ContainerSpec, DiffId, Ending, Healthcheck, IfName, ImageFacts, ImageId, ImageReference,
+    Millis, Names, NetworkName, Now, OutOfMemory, PublishedPort, Ruleset, ServiceName, VolumeName,
 };
 
 /// A look at the machine, restricted to one project.
@@ -258,6 +258,9 @@ pub struct Exit {
     pub out_of_memory: bool,
     /// `stack` asked it to end.
     pub requested: bool,
+    /// What there was to see of [`Exit::out_of_memory`].
+    #[serde(default)]
+    pub memory: Option<OutOfMemory>,
 }
 
 impl Exit {
@@ -273,12 +276,7 @@ impl Exit {
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.code, self.signal) {
-            _ if self.out_of_memory => f.write_str("killed by the kernel: out of memory"),
-            (Some(code), _) => write!(f, "exit code {code}"),
-            (None, Some(signal)) => write!(f, "killed by signal {signal}"),
-            (None, None) => f.write_str("exit code unknown (nobody was watching)"),
-        }
+        Ending::from(*self).fmt(f)
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use stack_model::Fault;
+use stack_model::{Fault, NotExecuted};
 
 /// What is kept of a name in a report.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -62,40 +62,6 @@ pub struct StepFailure {
     /// The program could not be executed, for this reason.
     #[serde(default)]
     pub not_executed: Option<NotExecuted>,
-}
-
-/// Why a program cannot be executed; errno says the same for several of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NotExecuted {
-    /// Nobody says what to run.
-    Nothing,
-    /// There is no such file.
-    Missing,
-    /// The interpreter that its first line names is missing.
-    MissingInterpreter,
-    /// The dynamic loader that it names is missing.
-    MissingLoader,
-    /// It is for another processor.
-    OtherArchitecture,
-    /// It is neither a program nor a script.
-    UnknownFormat,
-    /// Its mode, or a mount's, forbids it.
-    NotExecutable,
-}
-
-impl std::fmt::Display for NotExecuted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Nothing => "nothing says what to run",
-            Self::Missing => "it is not there",
-            Self::MissingInterpreter => "the interpreter of its first line is not there",
-            Self::MissingLoader => "its dynamic loader is not there",
-            Self::OtherArchitecture => "it is a program for another architecture",
-            Self::UnknownFormat => "it is neither a program nor a script with a first line `#!…`",
-            Self::NotExecutable => "it is not executable",
-        })
-    }
 }
 
 impl StepFailure {

@@ -22,9 +22,9 @@ mod users;
 use std::os::fd::OwnedFd;
 
 pub use attached::run_exec;
-pub use ending::Ending;
+pub use ending::{complete_exit, ending_of_failure, memory_kills};
 pub use enter::{ExecOptions, exec_quietly};
-pub use error::{NotExecuted, RuntimeError, StepFailure};
+pub use error::{RuntimeError, StepFailure};
 pub use process::{exit_of, hears_signal, signal};
 pub use record::{
     adopt, create_container, observe_containers, open_output, record_state, remove_container, sweep_half_made,

@@ -4,6 +4,7 @@ mod bad_input;
 mod builds;
 mod changes;
 mod crash;
+mod endings;
 mod examples;
 mod images;
 mod policies;

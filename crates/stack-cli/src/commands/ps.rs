@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use stack_model::{Health, Now, ObservedContainer, Protocol, PublishedPort, State};
+use stack_model::{Ending, Health, Now, ObservedContainer, Protocol, PublishedPort, State};
 
 use crate::context::{Context, now};
 use crate::error::CliError;
@@ -90,11 +90,11 @@ fn row(observed: &ObservedContainer, now: Now) -> Vec<String> {
 
 fn object(observed: &ObservedContainer, now: Now) -> serde_json::Value {
     let container = &observed.container;
-    let (state, exit) = match &observed.state {
-        State::Creating | State::Created => ("created", 0),
-        State::Running { .. } => ("running", 0),
-        State::Exited { exit, .. } => ("exited", exit.shell_code()),
-        State::Removing => ("removing", 0),
+    let (state, exit, ending) = match &observed.state {
+        State::Creating | State::Created => ("created", 0, None),
+        State::Running { .. } => ("running", 0, None),
+        State::Exited { exit, .. } => ("exited", exit.shell_code(), Some(Ending::from(*exit))),
+        State::Removing => ("removing", 0, None),
     };
     let pid = match observed.state {
         State::Running { pid, .. } => pid,
@@ -123,6 +123,7 @@ fn object(observed: &ObservedContainer, now: Now) -> serde_json::Value {
         "Status": status(observed, now),
         "Health": health(&observed.health).unwrap_or_default(),
         "ExitCode": exit,
+        "Ending": ending,
         "Pid": pid,
         "Publishers": publishers,
     })
@@ -148,12 +149,12 @@ fn status(observed: &ObservedContainer, now: Now) -> String {
         }
         State::Exited { exit, finished, .. } => {
             let ago = ago(now, *finished);
-            if exit.out_of_memory {
-                format!("Exited ({}) {ago} ago, out of memory", exit.shell_code())
-            } else if exit.code.is_none() && exit.signal.is_none() {
-                format!("Exited (unknown) {ago} ago")
-            } else {
-                format!("Exited ({}) {ago} ago", exit.shell_code())
+            match Ending::from(*exit) {
+                Ending::Unknown => format!("Exited (unknown) {ago} ago"),
+                // Those who have asked for it know why.
+                _ if exit.requested => format!("Exited ({}) {ago} ago", exit.shell_code()),
+                Ending::Exited { .. } => format!("Exited ({}) {ago} ago", exit.shell_code()),
+                ending => format!("Exited ({}) {ago} ago: {ending}", exit.shell_code()),
             }
         }
     }
@@ -228,9 +229,9 @@ mod tests {
         let exit = Exit { signal: Some(9), out_of_memory: true, ..Exit::default() };
         let dead = observed(State::Exited { exit, started: Now(2_000), finished: Now(189_000) }, Health::None);
         insta::assert_snapshot!(shown("", &[&up, &dead]), @r#"
-        NAME         IMAGE        COMMAND                  SERVICE   CREATED         STATUS                                     PORTS
-        shop-web-1   nginx:1.29   "nginx -g daemon off;"   web       3 minutes ago   Up 3 minutes (healthy)                     0.0.0.0:8080->80/tcp
-        shop-web-1   nginx:1.29   "nginx -g daemon off;"   web       3 minutes ago   Exited (137) 1 second ago, out of memory
+        NAME         IMAGE        COMMAND                  SERVICE   CREATED         STATUS                                                               PORTS
+        shop-web-1   nginx:1.29   "nginx -g daemon off;"   web       3 minutes ago   Up 3 minutes (healthy)                                               0.0.0.0:8080->80/tcp
+        shop-web-1   nginx:1.29   "nginx -g daemon off;"   web       3 minutes ago   Exited (137) 1 second ago: out of memory: the kernel has killed it
         "#);
         assert_eq!(shown("-q", &[&up]), "0011223344556677\n");
         assert_eq!(shown("--services", &[&up, &dead]), "web\n");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use stack_engine::Changed;
 use stack_model::{Container, ContainerId, Failure, Fault, Health, NetworkMode, Probe, ResolvedSource, State};
-use stack_runtime::{GeneratedFile, StartSpec, Started};
+use stack_runtime::{GeneratedFile, RuntimeError, StartSpec, Started};
 
 use super::blocking;
 use crate::failure::failed;
@@ -23,6 +23,8 @@ struct Launched {
     started: Started,
     sandbox: Option<Sandbox>,
     sockets: Option<Sockets>,
+    /// [`stack_runtime::memory_kills`] before.
+    memory_kills: u64,
 }
 
 pub(super) async fn start(shared: &Shared, id: ContainerId) -> Result<Changed, Failure> {
@@ -40,7 +42,7 @@ pub(super) async fn start(shared: &Shared, id: ContainerId) -> Result<Changed, F
     // The readers exist before the process does, so that its first line finds them.
     let pipes = output::open(shared, &container)?;
     let launched = blocking(shared, move |kit| launch(kit, &container, sandbox, leader)).await?;
-    let Launched { started, sandbox, sockets } = launched;
+    let Launched { started, sandbox, sockets, memory_kills } = launched;
     let began = now();
     if let Some(sockets) = sockets {
         shared.names.serve(id.clone(), sockets).map_err(|error| Failure::from_error(Fault::Transient, &error))?;
@@ -52,7 +54,7 @@ pub(super) async fn start(shared: &Shared, id: ContainerId) -> Result<Changed, F
         resident.sandbox = sandbox;
         attached.extend(resident.container.endpoints.iter().map(|endpoint| endpoint.host_interface.clone()));
     }
-    follow(shared, &id, started.pidfd, Some(pipes), started.terminal);
+    follow(shared, &id, (started.pidfd, started.terminal), Some(pipes), memory_kills);
     Ok(Changed::Yes)
 }
 
@@ -111,20 +113,30 @@ fn launch(
         hierarchy: &kit.hierarchy,
         cgroup: kit.cgroup(&container.id),
     };
-    let started = kit.spawner.start_container(&spec).map_err(failed)?;
-    Ok(Launched { started, sandbox, sockets })
+    let memory_kills = stack_runtime::memory_kills(&kit.hierarchy, &spec.cgroup);
+    let started = kit.spawner.start_container(&spec).map_err(not_started)?;
+    Ok(Launched { started, sandbox, sockets, memory_kills })
+}
+
+/// A failure that says whether it is the program's fault.
+fn not_started(error: RuntimeError) -> Failure {
+    let ending = match &error {
+        RuntimeError::Init(failure) => stack_runtime::ending_of_failure(failure).map(Box::new),
+        _ => None,
+    };
+    Failure { ending, ..failed(error) }
 }
 
 /// Gives a running container the tasks that follow it. Adoption ends here too.
 pub(crate) fn follow(
     shared: &Shared,
     id: &ContainerId,
-    pidfd: OwnedFd,
+    (pidfd, terminal): (OwnedFd, Option<OwnedFd>),
     pipes: Option<output::Pipes>,
-    terminal: Option<OwnedFd>,
+    memory_kills: u64,
 ) {
     let pidfd = Rc::new(pidfd);
-    let mut tasks = vec![Task::spawn(exits::watch_exit(shared.clone(), id.clone(), Rc::clone(&pidfd)))];
+    let mut tasks = vec![Task::spawn(exits::watch_exit(shared.clone(), id.clone(), Rc::clone(&pidfd), memory_kills))];
     if let Some(pipes) = pipes {
         tasks.push(Task::spawn(output::pump(pipes, terminal)));
     }

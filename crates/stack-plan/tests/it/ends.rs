@@ -6,7 +6,7 @@ use stack_model::{Exit, Now, Plan, RestartPolicy};
 use crate::project::{Build, service, shop};
 use crate::world::World;
 
-const KILLED: Exit = Exit { code: None, signal: Some(9), out_of_memory: false, requested: false };
+const KILLED: Exit = Exit { code: None, signal: Some(9), out_of_memory: false, requested: false, memory: None };
 
 #[test]
 fn a_job_that_ended_well_is_left_alone() {
@@ -42,7 +42,7 @@ fn out_of_memory_is_not_someone_elses_hand() {
     let mut world = World::with(&desired);
     world.exit_after("web", 500, Exit { out_of_memory: true, ..KILLED });
     world.settle(&desired);
-    assert_snapshot!(world.plan(&desired), @"warning      web/1 has ended (killed by the kernel: out of memory) and its restart policy is `no`");
+    assert_snapshot!(world.plan(&desired), @"warning      web/1 has ended (out of memory: the kernel has killed it) and its restart policy is `no`");
 }
 
 /// How long each of `times` deaths in a row is waited for.

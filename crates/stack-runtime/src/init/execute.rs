@@ -6,9 +6,10 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use stack_model::NotExecuted;
 
 use super::identity::seal;
-use crate::error::{NotExecuted, StepFailure};
+use crate::error::StepFailure;
 use crate::spec::ProcessSpec;
 use crate::users::Identity;
 

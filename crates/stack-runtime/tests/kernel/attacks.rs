@@ -8,8 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use stack_cgroup::Hierarchy;
-use stack_model::{Container, Exit, Layout, ProjectName, ResolvedMount, ResolvedSource, State, VolumeName};
-use stack_runtime::{Ending, NotExecuted, RuntimeError, Spawner, StartSpec, exit_of};
+use stack_model::{
+    Container, Ending, Exit, Layout, NotExecuted, OutOfMemory, ProjectName, ResolvedMount, ResolvedSource, State,
+    VolumeName,
+};
+use stack_runtime::{RuntimeError, Spawner, StartSpec, complete_exit, ending_of_failure, exit_of};
 
 use crate::bed::{Bed, container, end, wait};
 
@@ -309,7 +312,7 @@ pub(crate) fn programs_of_the_image_say_why_they_cannot_run(bed: &Bed) {
         let error = bed.start(&wrong).expect_err("it cannot run");
         assert!(error.to_string().contains(words), "{name}: {error}");
         let RuntimeError::Init(failure) = &error else { panic!("{error}") };
-        let ending = Ending::of_failure(failure).expect("it is the program's fault");
+        let ending = ending_of_failure(failure).expect("it is the program's fault");
         assert_eq!(ending, Ending::NotExecuted { program: format!("/bin/{name}"), why });
     }
 }
@@ -321,8 +324,8 @@ pub(crate) fn a_container_that_takes_too_much_memory_says_so(bed: &Bed) {
     greedy.spec.limits.memory_and_swap = Some(stack_model::Bytes(16 << 20));
     let exit = end(&bed.start(&greedy).expect("it starts"));
     let cgroup = bed.layout.cgroup(&bed.project).join(greedy.id.as_str());
-    let ending = Ending::of(exit, &bed.hierarchy, &cgroup);
-    let Ending::OutOfMemory { limit, peak, killed } = ending else { panic!("{ending}") };
+    let exit = complete_exit(exit, &bed.hierarchy, &cgroup, 0);
+    let OutOfMemory { limit, peak, killed, .. } = exit.memory.expect("it was out of memory");
     assert_eq!((limit, killed), (Some(stack_model::Bytes(16 << 20)), 1));
     assert!(peak.is_some_and(|peak| peak.0 > 8 << 20), "{peak:?}");
 }
