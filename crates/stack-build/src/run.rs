@@ -167,6 +167,7 @@ impl Runner<'_> {
             index: 1,
             spec,
             restart_request: 0,
+            one_off: None,
             image: ImageId::new("build"),
             layers: Vec::new(),
             process: Process {

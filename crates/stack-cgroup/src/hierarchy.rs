@@ -23,6 +23,8 @@ const V2_CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
 const SUPERVISOR: &str = "supervisor";
 /// A killed process leaves its cgroup within milliseconds; one that is stuck in the kernel does not at all.
 const EMPTY_MAX: Duration = Duration::from_millis(500);
+/// How long freezing may take.
+const FREEZE_MAX: Duration = Duration::from_secs(5);
 /// Between two looks where the kernel tells nothing (v1).
 const LOOK_MILLIS: u16 = 2;
 
@@ -157,6 +159,30 @@ impl Hierarchy {
         }
     }
 
+    /// The processes of a cgroup and of those below it.
+    pub fn processes(&self, cgroup: &Path) -> Vec<i32> {
+        let directory = self.directory("pids", cgroup).or_else(|| self.directory("memory", cgroup));
+        directory.map(|directory| processes(&directory)).unwrap_or_default()
+    }
+
+    /// Stops every process of a cgroup where it is, or lets them go on, and waits until it is so. A cgroup that does not
+    /// exist has nothing to stop.
+    ///
+    /// # Errors
+    /// There is no freezer, or a process hangs in the kernel.
+    pub fn freeze(&self, cgroup: &Path, frozen: bool) -> Result<(), CgroupError> {
+        let directory = self.directory("freezer", cgroup).ok_or(CgroupError::NotMounted)?;
+        if !directory.exists() {
+            return Ok(());
+        }
+        freeze(self.kind() == Kind::V2, &directory, frozen)
+    }
+
+    /// Whether the processes of a cgroup are stopped.
+    pub fn is_frozen(&self, cgroup: &Path) -> bool {
+        self.directory("freezer", cgroup).is_some_and(|directory| is_frozen(self.kind() == Kind::V2, &directory))
+    }
+
     /// Removes a container's cgroup; `false` when it did not exist. Its processes must have been told to end: it waits
     /// half a second for them.
     ///
@@ -247,6 +273,32 @@ pub(crate) fn processes(directory: &Path) -> Vec<i32> {
         }
     }
     all
+}
+
+/// Freezes the cgroup of a directory, or lets it go on (cgroups(7); freezer-subsystem of the kernel's documentation).
+pub(crate) fn freeze(is_v2: bool, directory: &Path, frozen: bool) -> Result<(), CgroupError> {
+    let (file, value) = match (is_v2, frozen) {
+        (true, true) => ("cgroup.freeze", "1"),
+        (true, false) => ("cgroup.freeze", "0"),
+        (false, true) => ("freezer.state", "FROZEN"),
+        (false, false) => ("freezer.state", "THAWED"),
+    };
+    write(&directory.join(file), value)?;
+    let start = Instant::now();
+    while is_frozen(is_v2, directory) != frozen {
+        if start.elapsed() > FREEZE_MAX {
+            return Err(CgroupError::NotEmpty { path: directory.to_path_buf(), processes: processes(directory) });
+        }
+        let _ = poll(&mut [], PollTimeout::from(LOOK_MILLIS));
+    }
+    Ok(())
+}
+
+pub(crate) fn is_frozen(is_v2: bool, directory: &Path) -> bool {
+    if is_v2 {
+        return read(&directory.join("cgroup.events")).is_ok_and(|text| text.lines().any(|line| line == "frozen 1"));
+    }
+    read(&directory.join("freezer.state")).is_ok_and(|text| text.trim() == "FROZEN")
 }
 
 /// Waits until the population of a cgroup changes, or a moment where v1 does not tell.

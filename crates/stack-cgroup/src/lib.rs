@@ -17,6 +17,7 @@ mod limits;
 mod render;
 mod systemd;
 mod tree;
+mod usage;
 
 pub use detect::{Hierarchy, Kind};
 pub use devices::Devices;
@@ -24,3 +25,4 @@ pub use error::CgroupError;
 pub use join::Join;
 pub use render::{PIDS_DEFAULT, Write, render};
 pub use tree::{Setting, Tree};
+pub use usage::Usage;

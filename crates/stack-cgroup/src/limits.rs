@@ -153,7 +153,7 @@ impl Hierarchy {
     }
 
     /// A file; `None` where the machine has no such controller or accounting.
-    fn text(&self, cgroup: &Path, controller: &'static str, file: &str) -> Result<Option<String>, CgroupError> {
+    pub(crate) fn text(&self, cgroup: &Path, controller: &str, file: &str) -> Result<Option<String>, CgroupError> {
         let Some(directory) = self.directory(controller, cgroup) else { return Ok(None) };
         match read(&directory.join(file)) {
             Err(CgroupError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound && directory.exists() => {
@@ -169,7 +169,7 @@ fn refused(result: &Result<(), CgroupError>, number: i32) -> bool {
 }
 
 /// The number behind a name in a flat keyed file.
-fn field(text: &str, name: &str) -> Option<u64> {
+pub(crate) fn field(text: &str, name: &str) -> Option<u64> {
     let found = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     found.and_then(|value| value.trim().parse().ok())
 }

@@ -8,15 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
-use nix::poll::{PollTimeout, poll};
 
 use crate::CgroupError;
 use crate::file::{read, write};
 use crate::hierarchy::{processes, remove_patiently, wait_for_change};
-
-/// How long freezing may take.
-const FREEZE_MAX: Duration = Duration::from_secs(5);
-const LOOK_MILLIS: u16 = 1;
 
 /// One value for one file of a controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,31 +170,12 @@ impl Tree {
     /// There is no freezer, or it does not finish.
     pub fn freeze(&self, cgroup: &Path, frozen: bool) -> Result<(), CgroupError> {
         let directory = self.directory("freezer", cgroup).ok_or(CgroupError::NotMounted)?;
-        let (file, value) = match (self.is_v2(), frozen) {
-            (true, true) => ("cgroup.freeze", "1"),
-            (true, false) => ("cgroup.freeze", "0"),
-            (false, true) => ("freezer.state", "FROZEN"),
-            (false, false) => ("freezer.state", "THAWED"),
-        };
-        write(&directory.join(file), value)?;
-        let start = Instant::now();
-        while self.is_frozen(cgroup) != frozen {
-            if start.elapsed() > FREEZE_MAX {
-                return Err(CgroupError::NotEmpty { path: directory, processes: self.processes(cgroup) });
-            }
-            let _ = poll(&mut [], PollTimeout::from(LOOK_MILLIS));
-        }
-        Ok(())
+        crate::hierarchy::freeze(self.is_v2(), &directory, frozen)
     }
 
     /// Whether every process of a cgroup is stopped.
     pub fn is_frozen(&self, cgroup: &Path) -> bool {
-        let Some(directory) = self.directory("freezer", cgroup) else { return false };
-        if self.is_v2() {
-            return read(&directory.join("cgroup.events"))
-                .is_ok_and(|text| text.lines().any(|line| line == "frozen 1"));
-        }
-        read(&directory.join("freezer.state")).is_ok_and(|text| text.trim() == "FROZEN")
+        self.directory("freezer", cgroup).is_some_and(|directory| crate::hierarchy::is_frozen(self.is_v2(), &directory))
     }
 
     /// A file's text; `None` where the machine has no such controller or file.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    build, config, demo, down, exec, explain, image, images, load, lock, login, logout, logs, plan, prune, ps, pull,
-    push, restart, rmi, save, start, stop, system, tag, up, update,
+    attach, build, config, demo, down, exec, explain, image, images, kill, load, lock, login, logout, logs, pause,
+    plan, prune, ps, pull, push, restart, rmi, run, save, start, stats, stop, system, tag, top, up, update, wait,
 };
 
 /// Docker Compose without Docker, for one Linux host
@@ -25,8 +25,8 @@ pub(crate) struct Global {
     /// A Compose file; may be repeated, later ones override earlier ones. Stands before the verb: `logs -f` follows
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Vec<PathBuf>,
-    /// The project's name
-    #[arg(short, long, global = true, value_name = "NAME")]
+    /// The project's name. Stands before the verb: `run -p` publishes a port
+    #[arg(short, long, value_name = "NAME")]
     pub(crate) project_name: Option<String>,
     /// Where relative paths of the file begin
     #[arg(long, global = true, value_name = "DIR")]
@@ -90,6 +90,22 @@ pub(crate) enum Verb {
     Logs(logs::LogsArgs),
     /// Run a program in a container
     Exec(exec::ExecArgs),
+    /// Run a service once, in a container of its own
+    Run(run::RunArgs),
+    /// Show what a container writes, and give it what is typed
+    Attach(attach::AttachArgs),
+    /// List the processes of containers
+    Top(top::TopArgs),
+    /// Show what containers use
+    Stats(stats::StatsArgs),
+    /// Freeze containers
+    Pause(pause::PauseArgs),
+    /// Let frozen containers go on
+    Unpause(pause::PauseArgs),
+    /// Kill containers, or send them another signal
+    Kill(kill::KillArgs),
+    /// Wait until containers have ended
+    Wait(wait::WaitArgs),
     /// Stop services
     Stop(stop::StopArgs),
     /// Start stopped services
@@ -171,6 +187,15 @@ mod tests {
             "logs --tail all",
             "exec -i -t -u 1000:1000 -w /srv -e A=1 -e B --index 2 web sh -c true",
             "exec -T web ls -la",
+            "exec -d --privileged web true",
+            "run --rm -d -P --entrypoint sh -v a:/b -p 80:80 --name x -e A=1 -u 0 -w / --no-deps -T -i web ls -la",
+            "attach --no-stdin --index 1 --detach-keys ctrl-a --sig-proxy=false web",
+            "top web",
+            "stats -a --no-stream --format json web",
+            "pause web",
+            "unpause",
+            "kill -s HUP web",
+            "wait --down-project web db",
             "stop -t 1 web",
             "restart",
             "config --format json -o out.json",

@@ -9,8 +9,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use stack_model::{
-    ContainerId, Desired, Event, Exit, Failure, Fault, Health, Key, Observed, OpReport, Plan, PolicyChange,
-    ProjectName, ServiceName, Stamped, State,
+    ContainerId, Desired, Ending, Event, Exit, Failure, Fault, Health, Key, NotExecuted, Observed, OpReport, Plan,
+    PolicyChange, ProjectName, ServiceName, Stamped, State,
 };
 
 use crate::casualties;
@@ -318,6 +318,15 @@ impl<'a> Session<'a> {
         let mut casualties: Vec<Casualty> = died.map(|(who, death)| self.obituary(who, death)).collect();
         casualties.extend(casualties::describe(self.desired.as_ref(), &self.settlement));
         casualties
+    }
+
+    /// Why a program could not be executed, where that is what failed.
+    pub(crate) fn not_executed(&self) -> Option<NotExecuted> {
+        let troubles = self.settlement.troubles();
+        troubles.into_iter().find_map(|trouble| match *trouble.failure.ending? {
+            Ending::NotExecuted { why, .. } => Some(why),
+            _ => None,
+        })
     }
 
     /// What waits for something, one line each.

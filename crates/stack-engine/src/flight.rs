@@ -115,6 +115,7 @@ impl Flight {
                 state: State::Created,
                 health: Health::None,
                 attached: true,
+                paused: false,
             });
             if seen.state == State::Creating {
                 seen.state = State::Created;

@@ -40,11 +40,11 @@ impl<H: Host, C: Clock> Engine<H, C> {
                     self.publish(Event::Warning { text });
                 }
                 let taken = match (&self.journal.base, &change) {
-                    (None, PolicyChange::Stop { .. } | PolicyChange::Start { .. } | PolicyChange::Restart { .. }) => {
-                        Err(Failure::new(Fault::Missing, "the project is not up").hint("run `stack up` first"))
-                    }
                     (Some(_), _) | (None, PolicyChange::Down { .. }) => {
                         policy.change(&change, &self.base(), self.clock.now())
+                    }
+                    (None, _) => {
+                        Err(Failure::new(Fault::Missing, "the project is not up").hint("run `stack up` first"))
                     }
                 };
                 self.accept(taken.map(|()| (policy, words(&change), Vec::new())), Some(reply));
@@ -74,7 +74,7 @@ impl<H: Host, C: Clock> Engine<H, C> {
         desired: &Desired,
         options: Option<&UpOptions>,
     ) -> Result<(), Failure> {
-        let partial = options.is_none_or(|options| !options.services.is_empty());
+        let partial = options.is_none_or(|options| !options.services.is_empty() || options.errand.is_some());
         if self.journal.base.is_none() && partial {
             // Nothing is known of what was asked for; what is there was.
             let observed = self.look(desired, true).await;
@@ -141,6 +141,10 @@ fn words(change: &PolicyChange) -> String {
         PolicyChange::Down { volumes: true, .. } => ("down with volumes", &[]),
         PolicyChange::Stop { services, .. } => ("stop", services),
         PolicyChange::Start { services } => ("start", services),
+        PolicyChange::Pause { services } => ("pause", services),
+        PolicyChange::Unpause { services } => ("unpause", services),
+        PolicyChange::Release { services } => ("let end", services),
+        PolicyChange::Remove { services } => ("rm", services),
         PolicyChange::Restart { services, .. } => ("restart", services),
     };
     services.iter().fold(verb.to_owned(), |text, name| text + " " + name.as_str())

@@ -66,6 +66,8 @@ pub(crate) fn kind(action: &Action) -> &'static str {
         Action::RemoveVolume { .. } => "remove_volume",
         Action::CreateContainer(_) => "create_container",
         Action::StartContainer { .. } => "start_container",
+        Action::PauseContainer { .. } => "pause_container",
+        Action::UnpauseContainer { .. } => "unpause_container",
         Action::StopContainer { .. } => "stop_container",
         Action::KillContainer { .. } => "kill_container",
         Action::RemoveContainer { .. } => "remove_container",

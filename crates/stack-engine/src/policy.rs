@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use stack_model::{
-    Desired, Failure, Fault, Millis, MountSource, NetworkMode, Now, PolicyChange, Power, Service, ServiceName,
-    UpOptions,
+    Desired, Failure, Fault, Millis, MountSource, NetworkMode, Now, Observed, PolicyChange, Power, Service,
+    ServiceName, State, UpOptions, Volume, VolumeName,
 };
 
 /// Everything that stands between the file and the desired state. Persisted.
@@ -16,6 +16,14 @@ pub struct Policy {
     pub selected: Selection,
     /// Services that were stopped.
     pub stopped: BTreeSet<ServiceName>,
+    /// Services that are frozen.
+    pub paused: BTreeSet<ServiceName>,
+    /// Services that were asked to end by a signal: what ends of them stays down.
+    pub released: BTreeSet<ServiceName>,
+    /// Services without containers, until they are asked for again.
+    pub removed: BTreeSet<ServiceName>,
+    /// What is run once, by names of their own.
+    pub one_offs: BTreeMap<ServiceName, Service>,
     /// The last restart request of each service.
     pub restarts: BTreeMap<ServiceName, u64>,
     /// Replicas instead of the file's.
@@ -71,20 +79,43 @@ impl Policy {
             *self = Self { restarts, ..Self::default() };
         }
         self.stop_grace = None;
-        if options.services.is_empty() {
+        if options.services.is_empty() && options.errand.is_none() {
             self.selected = Selection::All;
-            self.stopped.clear();
             self.scale.clear();
+            self.revive(&base.services.keys().cloned().collect());
         } else {
             let asked = with_dependencies(options.services.iter(), base);
-            self.stopped.retain(|name| !asked.contains(name));
-            self.scale.retain(|name, _| !asked.contains(name));
+            self.revive(&asked);
+            if options.errand.is_none() {
+                self.scale.retain(|name, _| !asked.contains(name));
+            }
             if let Selection::Only(selected) = &mut self.selected {
                 selected.extend(options.services.iter().cloned());
             }
         }
         self.scale.extend(options.scale.clone());
+        if let Some(errand) = &options.errand {
+            self.one_offs.insert(errand.name.clone(), errand.service.clone());
+        }
         Ok(())
+    }
+
+    /// Services are wanted as the file has them.
+    fn revive(&mut self, services: &BTreeSet<ServiceName>) {
+        for set in [&mut self.stopped, &mut self.paused, &mut self.released, &mut self.removed] {
+            set.retain(|name| !services.contains(name));
+        }
+    }
+
+    /// Forgets what was run once, was to be removed when it ends, and has ended; whether there was such a thing.
+    pub(crate) fn forget_ended(&mut self, observed: &Observed) -> bool {
+        let before = self.one_offs.len();
+        self.one_offs.retain(|name, service| {
+            let mut own = observed.containers.values().filter(|it| it.container.service == *name);
+            let ended = own.any(|it| matches!(it.state, State::Exited { .. }));
+            !(ended && service.one_off.as_ref().is_some_and(|one_off| one_off.remove))
+        });
+        self.one_offs.len() < before
     }
 
     /// Selects services that run although nothing is known of their being asked for: the journal was lost.
@@ -108,16 +139,31 @@ impl Policy {
             }
             PolicyChange::Stop { services, .. }
             | PolicyChange::Start { services }
+            | PolicyChange::Pause { services }
+            | PolicyChange::Unpause { services }
+            | PolicyChange::Release { services }
+            | PolicyChange::Remove { services }
             | PolicyChange::Restart { services, .. } => self.concerned(services, base)?,
         };
         match change {
             PolicyChange::Stop { timeout, .. } => {
                 self.stop_grace = *timeout;
+                self.paused.retain(|name| !services.contains(name));
                 self.stopped.extend(services);
+            }
+            PolicyChange::Pause { .. } => self.paused.extend(services),
+            PolicyChange::Unpause { .. } => self.paused.retain(|name| !services.contains(name)),
+            PolicyChange::Release { .. } => self.released.extend(services),
+            PolicyChange::Remove { .. } => {
+                for name in services {
+                    if self.one_offs.remove(&name).is_none() {
+                        self.removed.insert(name);
+                    }
+                }
             }
             PolicyChange::Restart { timeout, .. } => {
                 self.stop_grace = *timeout;
-                self.stopped.retain(|name| !services.contains(name));
+                self.revive(&services);
                 for name in services {
                     let request = self.restarts.entry(name).or_default();
                     // The time, so that requests grow even when the journal with the last number is lost.
@@ -126,7 +172,7 @@ impl Policy {
             }
             PolicyChange::Start { .. } | PolicyChange::Down { .. } => {
                 self.stop_grace = None;
-                self.stopped.retain(|name| !services.contains(name));
+                self.revive(&services);
             }
         }
         Ok(())
@@ -151,16 +197,19 @@ impl Policy {
             return Desired { generation, stop_grace: self.stop_grace, ..empty };
         }
         let active = self.active(base);
-        let services: BTreeMap<ServiceName, Service> = base
-            .services
-            .iter()
-            .filter(|(name, _)| active.contains(*name))
-            .map(|(name, service)| (name.clone(), self.bend(name, service)))
-            .collect();
+        let wanted = base.services.iter().filter(|(name, _)| active.contains(*name));
+        let services: BTreeMap<ServiceName, Service> =
+            wanted.chain(&self.one_offs).map(|(name, service)| (name.clone(), self.bend(name, service))).collect();
         let (mut networks, mut volumes) = (base.networks.clone(), base.volumes.clone());
-        if services.len() < base.services.len() {
+        if base.services.keys().any(|name| !active.contains(name)) {
             networks.retain(|name, _| services.values().any(|service| is_on(service, name)));
             volumes.retain(|name, _| services.values().any(|service| mounts(service, name)));
+        }
+        for service in self.one_offs.values() {
+            for name in named_volumes(service) {
+                let volume = || Volume { external: false, labels: BTreeMap::new(), origin: service.origin.clone() };
+                volumes.entry(name.clone()).or_insert_with(volume);
+            }
         }
         Desired {
             project: base.project.clone(),
@@ -179,9 +228,15 @@ impl Policy {
         if let Some(replicas) = self.scale.get(name) {
             service.replicas = *replicas;
         }
-        if self.stopped.contains(name) {
-            service.power = Power::Off;
+        if self.removed.contains(name) {
+            service.replicas = 0;
         }
+        service.power = match name {
+            name if self.stopped.contains(name) => Power::Off,
+            name if self.paused.contains(name) => Power::Paused,
+            name if self.released.contains(name) => Power::Once,
+            _ => service.power,
+        };
         service.restart_request = self.restarts.get(name).copied().unwrap_or(service.restart_request);
         service
     }
@@ -194,16 +249,16 @@ impl Policy {
         }
     }
 
-    /// The services that a request names; all active ones when it names none.
+    /// The services that a request names; all active ones, and all that run once, when it names none.
     fn concerned(&self, services: &[ServiceName], base: &Desired) -> Result<BTreeSet<ServiceName>, Failure> {
         if self.down.is_some() {
             return Err(Failure::new(Fault::Conflict, "the project is going down").hint("run `stack up` first"));
         }
         let active = self.active(base);
         if services.is_empty() {
-            return Ok(active);
+            return Ok(active.into_iter().chain(self.one_offs.keys().cloned()).collect());
         }
-        for name in services {
+        for name in services.iter().filter(|name| !self.one_offs.contains_key(*name)) {
             known(name, base)?;
             if !active.contains(name) {
                 let text = format!("{name} is not up");
@@ -232,12 +287,15 @@ fn is_on(service: &Service, network: &stack_model::NetworkName) -> bool {
     }
 }
 
-fn mounts(service: &Service, volume: &stack_model::VolumeName) -> bool {
-    let mut sources = service.container.mounts.iter().map(|mount| &mount.source);
-    sources.any(|source| match source {
-        MountSource::Volume { name, .. } | MountSource::Subpath { name, .. } => name == volume,
+fn mounts(service: &Service, volume: &VolumeName) -> bool {
+    named_volumes(service).any(|name| name == volume)
+}
+
+fn named_volumes(service: &Service) -> impl Iterator<Item = &VolumeName> {
+    service.container.mounts.iter().filter_map(|mount| match &mount.source {
+        MountSource::Volume { name, .. } | MountSource::Subpath { name, .. } => Some(name),
         MountSource::Anonymous | MountSource::Bind { .. } | MountSource::Mounted { .. } | MountSource::Tmpfs { .. } => {
-            false
+            None
         }
     })
 }

@@ -125,6 +125,8 @@ fn container_of(action: &Action) -> Option<&ContainerId> {
     match action {
         Action::CreateContainer(container) | Action::UpdateRecord(container) => Some(&container.id),
         Action::StartContainer { id }
+        | Action::PauseContainer { id }
+        | Action::UnpauseContainer { id }
         | Action::StopContainer { id, .. }
         | Action::KillContainer { id }
         | Action::RemoveContainer { id }

@@ -33,6 +33,7 @@ impl<H: Host, C: Clock> Engine<H, C> {
         let began = self.clock.now();
         let mut observed = self.look(&desired, fresh).await;
         self.flight.foresee(&mut observed);
+        let desired = self.forget_ended(desired, &observed);
         let now = self.clock.now();
         let plan = stack_plan::plan(&desired, &observed, &self.journal.history, now);
         self.tell(desired.generation, &plan);
@@ -56,6 +57,16 @@ impl<H: Host, C: Clock> Engine<H, C> {
         if let Some((Survives::PowerLoss, _)) = self.journal.unsaved() {
             self.save();
         }
+    }
+
+    /// What is wanted, without what was to go when it ends and has ended.
+    fn forget_ended(&mut self, desired: Rc<Desired>, observed: &Observed) -> Rc<Desired> {
+        if !self.journal.policy.forget_ended(observed) {
+            return desired;
+        }
+        self.journal.touch(Survives::PowerLoss);
+        self.want_now();
+        self.desired.clone().unwrap_or(desired)
     }
 
     /// Says what is new in a plan. What stood in the last one and is still to be done is not new.

@@ -9,6 +9,7 @@ use stack_model::{ContainerId, Event, Exit, State, Stopping};
 use crate::apply::blocking;
 use crate::host::Shared;
 use crate::kit::Kit;
+use crate::output::Pump;
 use crate::supervisor::now;
 use crate::task::readable;
 
@@ -17,12 +18,32 @@ pub(crate) async fn wait_end(pidfd: &Rc<OwnedFd>) -> std::io::Result<()> {
     readable(Rc::clone(pidfd))?.readable().await.map(|_| ())
 }
 
-/// Waits for the end of a container, writes it down and wakes the engine. `memory_kills` is how many of its processes
+/// Moves a container's output until it ends, writes the end down and wakes the engine. `memory_kills` is how many of its processes
 /// the kernel had killed before: its cgroup outlives its processes.
-pub(crate) async fn watch_exit(shared: Shared, id: ContainerId, pidfd: Rc<OwnedFd>, memory_kills: u64) {
-    if wait_end(&pidfd).await.is_err() {
+pub(crate) async fn watch_exit(
+    shared: Shared,
+    id: ContainerId,
+    pidfd: Rc<OwnedFd>,
+    mut pump: Option<Pump>,
+    memory_kills: u64,
+) {
+    let pumping = async {
+        if let Some(pump) = &mut pump {
+            pump.run().await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let ended = tokio::select! {
+        ended = wait_end(&pidfd) => ended,
+        () = pumping => return,
+    };
+    if ended.is_err() {
         // Without the watch, the next full look finds the process gone.
         return;
+    }
+    // Whoever hears of the end finds its last words in the log.
+    if let Some(pump) = &mut pump {
+        pump.drain();
     }
     let exit = stack_runtime::exit_of(pidfd.as_fd());
     let shares_processes = {
@@ -57,6 +78,7 @@ pub(crate) fn settle(shared: &Shared, id: &ContainerId, exit: Exit) {
         resident.state = State::Exited { exit, started, finished: now() };
         resident.health = stack_model::Health::None;
         resident.probing = None;
+        resident.paused = false;
         resident.pidfd = None;
         record(&shared.kit, id, &resident.state);
         Event::Exited {

@@ -15,8 +15,7 @@ use crate::failure::failed;
 use crate::host::Shared;
 use crate::kit::{Kit, Sandbox};
 use crate::names::{self, Sockets};
-use crate::output::Pipes;
-use crate::task::Task;
+use crate::output::{Pipes, Pump};
 use crate::world::{Resident, World};
 use crate::{output, volume};
 
@@ -72,6 +71,7 @@ struct Adoptable {
     pipes: Option<Pipes>,
     /// [`stack_runtime::memory_kills`] when it was found.
     memory_kills: u64,
+    paused: bool,
 }
 
 /// Looks at every record and every process. What is followed already is left alone unless its process is gone.
@@ -98,11 +98,13 @@ fn find(kit: &Kit, followed: &BTreeSet<ContainerId>) -> Result<Vec<Adoptable>, F
     let mut found = Vec::with_capacity(records.len());
     for (container, state) in records {
         let (pidfd, sandbox, sockets, terminal, pipes) = (None, None, None, None, None);
-        let mut adoptable = Adoptable { container, state, pidfd, sandbox, sockets, terminal, pipes, memory_kills: 0 };
-        let running = match adoptable.state {
+        let running = match state {
             State::Running { pid, .. } => Some(pid),
             _ => None,
         };
+        let paused = running.is_some() && kit.hierarchy.is_frozen(&kit.cgroup(&container.id));
+        let mut adoptable =
+            Adoptable { container, state, pidfd, sandbox, sockets, terminal, pipes, memory_kills: 0, paused };
         if !followed.contains(&adoptable.container.id) && (running.is_some() || predecessors.is_some()) {
             if let Some(pid) = running {
                 connect(kit, &mut adoptable, pid)?;
@@ -162,12 +164,13 @@ fn connect(kit: &Kit, adoptable: &mut Adoptable, pid: u32) -> Result<(), Failure
 
 /// Takes a container over as the look found it.
 fn adopt(shared: &Shared, adoptable: Adoptable) {
-    let Adoptable { container, state, pidfd, sandbox, sockets, terminal, pipes, memory_kills } = adoptable;
+    let Adoptable { container, state, pidfd, sandbox, sockets, terminal, pipes, memory_kills, paused } = adoptable;
     let id = container.id.clone();
     {
         let mut world = shared.world.borrow_mut();
         let resident =
             world.containers.entry(id.clone()).or_insert_with(|| Resident::new(container.clone(), state.clone()));
+        resident.paused = paused;
         if resident.pidfd.is_some() {
             return;
         }
@@ -178,7 +181,7 @@ fn adopt(shared: &Shared, adoptable: Adoptable) {
         }
     }
     let Some(pidfd) = pidfd else {
-        read_out(shared, &id, pipes);
+        read_out(pipes);
         return;
     };
     if let Some(sockets) = sockets {
@@ -189,9 +192,9 @@ fn adopt(shared: &Shared, adoptable: Adoptable) {
 }
 
 /// The last words of a container that has ended meanwhile.
-fn read_out(shared: &Shared, id: &ContainerId, pipes: Option<Pipes>) {
-    if let (Some(pipes), Some(resident)) = (pipes, shared.world.borrow_mut().containers.get_mut(id)) {
-        resident.tasks = vec![Task::spawn(output::pump(pipes, None))];
+fn read_out(pipes: Option<Pipes>) {
+    if let Some(mut pump) = pipes.and_then(|pipes| Pump::new(pipes, None)) {
+        pump.drain();
     }
 }
 
@@ -232,8 +235,10 @@ pub(crate) fn observe_offline(layout: &Layout, desired: &Desired) -> Result<Obse
     let net = Net::start().map_err(failed)?;
     let seen = net.observe(&desired.instance, &desired.project).map_err(failed)?;
     let mut world = World { attached: seen.attached, ..World::default() };
+    let hierarchy = stack_cgroup::Hierarchy::detect().map_err(failed)?;
     for (container, state) in stack_runtime::observe_containers(layout, &desired.project).map_err(failed)? {
-        world.containers.insert(container.id.clone(), Resident::new(container, state));
+        let paused = hierarchy.is_frozen(&layout.cgroup(&desired.project).join(container.id.as_str()));
+        world.containers.insert(container.id.clone(), Resident { paused, ..Resident::new(container, state) });
     }
     Ok(Observed {
         images: find_images(&store, desired),

@@ -14,6 +14,8 @@ use crate::exits::wait_end;
 use crate::host::Shared;
 use crate::supervisor::now;
 
+/// Between two looks whether a container that is due for a probe is still frozen.
+const PAUSED_REST: Duration = Duration::from_millis(500);
 /// What is kept of a probe's output.
 const OUTPUT_BYTES_MAX: u64 = 4096;
 
@@ -24,10 +26,19 @@ pub(crate) async fn watch_health(shared: Shared, id: ContainerId, check: Healthc
     loop {
         let at = next_probe(&state, &check, started, now());
         tokio::time::sleep(Duration::from_millis(at.since(now()).0)).await;
+        if is_paused(&shared, &id) {
+            tokio::time::sleep(PAUSED_REST).await;
+            continue;
+        }
         let result = run_probe(&shared, &id, &check).await;
         state = after_probe(state, result, &check, started, now());
         publish(&shared, &id, &state.health());
     }
+}
+
+/// A frozen container answers no probe, and its last verdict stands.
+fn is_paused(shared: &Shared, id: &ContainerId) -> bool {
+    shared.world.borrow().containers.get(id).is_some_and(|resident| resident.paused)
 }
 
 /// Makes a verdict known; says it only when it changed.

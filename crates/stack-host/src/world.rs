@@ -35,16 +35,27 @@ pub(crate) struct Resident {
     pub(crate) health: Health,
     pub(crate) sandbox: Option<Sandbox>,
     pub(crate) pidfd: Option<Rc<OwnedFd>>,
-    /// End with the process: one waits for its exit, one reads its output.
-    pub(crate) tasks: Vec<Task>,
+    /// Reads its output and waits for its exit.
+    pub(crate) task: Option<Task>,
     /// Probes its health.
     pub(crate) probing: Option<Task>,
+    /// Its processes are frozen.
+    pub(crate) paused: bool,
 }
 
 impl Resident {
     /// A container that nothing is held for.
     pub(crate) fn new(container: Container, state: State) -> Self {
-        Self { container, state, health: Health::None, sandbox: None, pidfd: None, tasks: Vec::new(), probing: None }
+        Self {
+            container,
+            state,
+            health: Health::None,
+            sandbox: None,
+            pidfd: None,
+            task: None,
+            probing: None,
+            paused: false,
+        }
     }
 
     /// Process 1 runs.
@@ -60,6 +71,7 @@ impl Resident {
             container: self.container.clone(),
             state: self.state.clone(),
             health: self.health.clone(),
+            paused: running && self.paused,
             attached: !running || endpoints.iter().all(|endpoint| attached.contains(&endpoint.host_interface)),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Diagnostic, Failure, Millis, Observed, Plan, ProjectSource, ServiceName, Stamped};
+use crate::{Diagnostic, Failure, Millis, Observed, Plan, ProjectSource, Service, ServiceName, Stamped};
 
 /// A request of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,18 @@ pub struct UpOptions {
     pub services: Vec<ServiceName>,
     /// `--scale`.
     pub scale: BTreeMap<ServiceName, u32>,
+    /// Run this too. No services mean none then.
+    #[serde(default)]
+    pub errand: Option<Box<Errand>>,
+}
+
+/// Something to be run once: `stack run`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Errand {
+    /// A name of its own; its container is called `<project>-<name>` unless its specification says otherwise.
+    pub name: ServiceName,
+    /// What is run; [`Service::one_off`] is set.
+    pub service: Service,
 }
 
 /// A change of what is wanted.
@@ -51,6 +63,26 @@ pub enum PolicyChange {
     },
     /// Start stopped services; empty is all.
     Start {
+        /// Which.
+        services: Vec<ServiceName>,
+    },
+    /// Freeze what runs of services; empty is all.
+    Pause {
+        /// Which.
+        services: Vec<ServiceName>,
+    },
+    /// Let frozen services go on; empty is all.
+    Unpause {
+        /// Which.
+        services: Vec<ServiceName>,
+    },
+    /// Let what ends of services from now on stay down: somebody asks it to end. Empty is all.
+    Release {
+        /// Which.
+        services: Vec<ServiceName>,
+    },
+    /// Remove the containers of services that are stopped, until they are asked for again; empty is all that are.
+    Remove {
         /// Which.
         services: Vec<ServiceName>,
     },

@@ -20,11 +20,12 @@ mod plan;
 mod source;
 mod unit;
 
-pub use control::{PolicyChange, Reply, Request, UpOptions};
+pub use control::{Errand, PolicyChange, Reply, Request, UpOptions};
 pub use desired::{
-    Attachment, Blkio, Condition, ContainerSpec, Dependency, Desired, Device, Dns, ExtraHost, FileKind, FileMount,
-    Healthcheck, HostAddress, HostNamespaces, HostPort, Limits, Logging, Mount, MountSource, Network, NetworkMode,
-    PortSpec, Power, Probe, Protocol, PullPolicy, RestartPolicy, Seccomp, Security, Service, Ulimit, Volume,
+    Attachment, Blkio, Client, Condition, ContainerSpec, Dependency, Desired, Device, Dns, ExtraHost, FileKind,
+    FileMount, Healthcheck, HostAddress, HostNamespaces, HostPort, Limits, Logging, Mount, MountSource, Network,
+    NetworkMode, OneOff, PortSpec, Power, Probe, Protocol, PullPolicy, RestartPolicy, Seccomp, Security, Service,
+    Ulimit, Volume,
 };
 pub use desired::{Build, BuildNetwork, Dockerfile, NamedContext, SecretSource};
 pub use diagnostic::{Diagnostic, Failure, Fault, Label, Patch, Severity};

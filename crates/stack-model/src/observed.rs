@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Bytes, ContainerId, ContainerSpec, DiffId, Ending, Healthcheck, IfName, ImageFacts, ImageId, ImageReference,
-    Millis, Names, NetworkName, Now, OutOfMemory, PublishedPort, Ruleset, ServiceName, VolumeName,
+    Millis, Names, NetworkName, Now, OneOff, OutOfMemory, PublishedPort, Ruleset, ServiceName, VolumeName,
 };
 
 /// A look at the machine, restricted to one project.
@@ -70,6 +70,9 @@ pub struct Container {
     pub spec: ContainerSpec,
     /// The restart request it has already followed.
     pub restart_request: u64,
+    /// It was asked for once.
+    #[serde(default)]
+    pub one_off: Option<OneOff>,
     /// Its image.
     pub image: ImageId,
     /// Layers, the lowest first.
@@ -204,6 +207,9 @@ pub struct ObservedContainer {
     pub health: Health,
     /// Every interface of [`Container::endpoints`] is on its bridge; always true unless it runs.
     pub attached: bool,
+    /// It runs, and is frozen.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// The life of a container. Half-done work has a name of its own.

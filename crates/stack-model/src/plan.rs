@@ -109,7 +109,18 @@ pub enum Action {
         /// Which.
         id: ContainerId,
     },
-    /// Send the stop signal and note the deadline. A process 1 that cannot hear the signal is killed at once.
+    /// Freeze every process of a running container.
+    PauseContainer {
+        /// Which.
+        id: ContainerId,
+    },
+    /// Let a frozen container go on.
+    UnpauseContainer {
+        /// Which.
+        id: ContainerId,
+    },
+    /// Send the stop signal and note the deadline. A process 1 that cannot hear the signal is killed at once, and one
+    /// that is frozen goes on, to hear it.
     StopContainer {
         /// Which.
         id: ContainerId,
@@ -314,6 +325,8 @@ impl fmt::Display for Action {
             }
             Self::StartContainer { id } => write!(f, "start {}", &id.short()[..4]),
             Self::StopContainer { id, grace, .. } => write!(f, "stop {} grace {grace}", &id.short()[..4]),
+            Self::PauseContainer { id } => write!(f, "pause {}", &id.short()[..4]),
+            Self::UnpauseContainer { id } => write!(f, "unpause {}", &id.short()[..4]),
             Self::KillContainer { id } => write!(f, "kill {}", &id.short()[..4]),
             Self::RemoveContainer { id } => write!(f, "remove {}", &id.short()[..4]),
             Self::WriteLimits { id, limits } => write!(f, "write limits {}{}", &id.short()[..4], LimitWords(limits)),

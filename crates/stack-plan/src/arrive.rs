@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stack_model::{
-    Action, Cause, Container, Effect, ImageReference, Key, NetworkName, ObservedContainer, ResolvedSource, Until,
-    VolumeName, VolumePlan,
+    Action, Cause, Container, Effect, ImageReference, Key, NetworkName, ObservedContainer, Power, ResolvedSource,
+    Until, VolumeName, VolumePlan,
 };
 
 use crate::allot::Slot;
@@ -254,6 +254,20 @@ impl<'a> Arrive<'_, 'a> {
         if current.is_running() && !current.attached && replica.stays() {
             self.attach(replica, &current.container);
         }
+        if current.is_running() && replica.stays() {
+            self.freeze(replica, current);
+        }
+    }
+
+    fn freeze(&mut self, replica: &Replica<'a>, current: &ObservedContainer) {
+        let id = current.container.id.clone();
+        let (action, verb) = match (replica.service.power == Power::Paused, current.paused) {
+            (true, false) => (Action::PauseContainer { id }, "pause"),
+            (false, true) => (Action::UnpauseContainer { id }, "unpause"),
+            (true, true) | (false, false) => return,
+        };
+        let reason = Reason::new(Effect::Live, Cause::Requested(verb.to_owned()));
+        self.draft.push(replica.key(), action, reason, []);
     }
 
     /// Writes limits under the process, and the rest into the record: after both it is what the input wants.

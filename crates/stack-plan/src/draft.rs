@@ -163,7 +163,10 @@ fn phase(action: &Action) -> Phase {
         Action::EnsureVolume(_) => Phase::EnsureVolume,
         Action::CreateContainer(_) => Phase::Create,
         Action::WriteLimits { .. } => Phase::WriteLimits,
-        Action::UpdateRecord(_) | Action::AttachContainer { .. } => Phase::Adjust,
+        Action::UpdateRecord(_)
+        | Action::AttachContainer { .. }
+        | Action::PauseContainer { .. }
+        | Action::UnpauseContainer { .. } => Phase::Adjust,
         Action::ApplyRuleset(_) | Action::PublishNames(_) => Phase::Publish,
         Action::StartContainer { .. } => Phase::Start,
     }
@@ -173,6 +176,8 @@ fn phase(action: &Action) -> Phase {
 fn step(action: &Action) -> &'static str {
     match action {
         Action::PullImage { .. } => "pull",
+        Action::PauseContainer { .. } => "pause",
+        Action::UnpauseContainer { .. } => "unpause",
         Action::StopContainer { .. } => "stop",
         Action::KillContainer { .. } => "kill",
         Action::RemoveContainer { .. } | Action::RemoveNetwork { .. } => "remove",

@@ -75,9 +75,11 @@ fn forbidden(op: &Op, plan: &Plan, observed: &Observed) -> Option<String> {
             (id, is_created(id) || matches!(state(id), Some(State::Created | State::Exited { .. })))
         }
         Action::StopContainer { id, .. } => (id, matches!(state(id), Some(State::Running { stopping: None, .. }))),
-        Action::KillContainer { id } | Action::WriteLimits { id, .. } | Action::AttachContainer { id } => {
-            (id, matches!(state(id), Some(State::Running { .. })))
-        }
+        Action::PauseContainer { id }
+        | Action::UnpauseContainer { id }
+        | Action::KillContainer { id }
+        | Action::WriteLimits { id, .. }
+        | Action::AttachContainer { id } => (id, matches!(state(id), Some(State::Running { .. }))),
         Action::RemoveContainer { id } => (id, !matches!(state(id), None | Some(State::Running { .. }))),
         Action::UpdateRecord(container) => {
             let is_whole = !matches!(state(&container.id), None | Some(State::Creating | State::Removing));

@@ -31,6 +31,8 @@ pub fn note_success(history: &mut History, op: &Op, observed: &Observed, now: No
         | Action::RemoveNetwork { .. }
         | Action::EnsureVolume(_)
         | Action::RemoveVolume { .. }
+        | Action::PauseContainer { .. }
+        | Action::UnpauseContainer { .. }
         | Action::StopContainer { .. }
         | Action::KillContainer { .. }
         | Action::RemoveContainer { .. }

@@ -65,7 +65,7 @@ fn resolve_those<'a>(
     for replica in survey.replicas.values_mut().filter(|replica| wanted(&replica.service.container.network)) {
         let creates = match replica.verdict {
             Verdict::Create => true,
-            Verdict::Replace(_) => replica.service.power == stack_model::Power::On,
+            Verdict::Replace(_) => replica.service.power != stack_model::Power::Off,
             Verdict::Keep | Verdict::Restart(_) | Verdict::Off => false,
         };
         if creates {
@@ -147,6 +147,7 @@ fn fresh<'a>(
         index: replica.slot.1,
         spec: spec.clone(),
         restart_request: replica.service.restart_request,
+        one_off: replica.service.one_off.clone(),
         image: facts.id.clone(),
         layers: facts.layers.clone(),
         process,
@@ -440,6 +441,9 @@ fn revise<'a>(
 ) -> Option<Result<Box<Container>, Failure>> {
     let current = &replica.current?.container;
     let service = replica.service;
+    if replica.is_left_alone() {
+        return None;
+    }
     let restarted = service.restart_request > current.restart_request;
     if replica.changes.is_empty() && !restarted {
         return None;

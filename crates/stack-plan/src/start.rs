@@ -166,10 +166,15 @@ impl<'d, 'a> Start<'d, 'a> {
         {
             return Intent::Stay(Progress::Pending);
         }
+        let power = replica.service.power;
         let duplicate = replica.surplus.iter().find(|other| other.is_running());
         match &current.state {
             State::Running { .. } if replica.is_leaving() => Intent::Stay(Progress::Pending),
             State::Running { .. } => Intent::Stay(Progress::Running),
+            State::Exited { exit, .. } if power != Power::On || replica.is_left_alone() => {
+                Intent::Stay(Progress::Ended(*exit))
+            }
+            State::Created if power == Power::Paused => Intent::Stay(Progress::Pending),
             State::Created | State::Exited { .. } if duplicate.is_some() => {
                 let id = duplicate.map_or_else(|| current.container.id.clone(), |other| other.container.id.clone());
                 Intent::Wait(Effect::Restart, Until::Exited(id))

@@ -111,12 +111,17 @@ impl<'a> Replica<'a> {
         }
     }
 
+    /// Nothing is changed about it and nothing follows from what happens around it: it is frozen, or runs but once.
+    pub(crate) fn is_left_alone(&self) -> bool {
+        self.service.power == Power::Paused || self.service.one_off.is_some()
+    }
+
     /// The container stays what it is, also because what should replace it cannot be made.
     pub(crate) fn stays(&self) -> bool {
         match self.verdict {
             Verdict::Create | Verdict::Restart(_) | Verdict::Off => false,
             Verdict::Keep => true,
-            Verdict::Replace(_) => !self.is_renewed() && self.service.power == Power::On,
+            Verdict::Replace(_) => !self.is_renewed() && self.service.power != Power::Off,
         }
     }
 }
@@ -200,11 +205,15 @@ fn take_current<'a>(list: &mut Vec<&'a ObservedContainer>) -> Option<&'a Observe
 fn judge<'a>(frame: Frame<'a>, segments: &BTreeMap<&'a NetworkName, Segment<'a>>, replica: &mut Replica<'a>) {
     let service = replica.service;
     let Some(current) = replica.current else {
-        if service.power == Power::Off {
+        if matches!(service.power, Power::Off | Power::Paused) {
             replica.verdict = Verdict::Off;
         }
         return;
     };
+    if replica.is_left_alone() {
+        replica.verdict = if service.power == Power::Off { Verdict::Off } else { Verdict::Keep };
+        return;
+    }
     let container = &current.container;
     let facts = frame.observed.images.get(&service.container.image);
     let mut changes = compare(&container.spec, &service.container);
@@ -302,7 +311,7 @@ pub(crate) fn follow<'a>(survey: &mut Survey<'a>, desired: &'a Desired, graph: &
         let Some(leader) = leader else { continue };
         for (_, replica) in survey.replicas.range_mut((name, 0)..=(name, u32::MAX)) {
             let runs = replica.current.is_some_and(ObservedContainer::is_running);
-            if runs && replica.stays() {
+            if runs && replica.stays() && !replica.is_left_alone() {
                 replica.verdict = Verdict::Restart(Cause::Follows(leader.clone()));
                 replica.fresh = None;
             }

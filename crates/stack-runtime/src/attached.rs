@@ -15,7 +15,10 @@
 //! Two steps, because the container must not see a process that still has the host's mounts: the leader never is in
 //! the container's process namespace, and its sibling is born with everything joined (CVE-2016-9962).
 
+mod attach;
 pub(crate) mod relay;
+
+pub use attach::{AttachOptions, Attachment, End};
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -58,8 +61,9 @@ pub fn run_exec(
     sealed::ensure().map_err(RuntimeError::Spawner)?;
     let process = enter::render(container, options)?;
     let procs = enter::cgroup_procs(hierarchy, layout, project, container);
-    let placement = Placement { container: adopted.pidfd.as_fd(), cgroup_procs: procs, kept: 3 };
-    run_process(&placement, &process, options.tty, false, &|_| Ok(()), &|_| None)
+    let placement =
+        Placement { container: adopted.pidfd.as_fd(), cgroup_procs: procs, kept: 3, silent: options.detach };
+    run_process(&placement, &process, options.tty && !options.detach, options.detach, &|_| Ok(()), &|_| None)
 }
 
 /// Where a program is to run beside others.
@@ -70,6 +74,8 @@ pub(crate) struct Placement<'a> {
     pub(crate) cgroup_procs: Vec<PathBuf>,
     /// Descriptors that the program keeps, the three streams included.
     pub(crate) kept: i32,
+    /// Its streams lead nowhere.
+    pub(crate) silent: bool,
 }
 
 /// Runs a program beside a process. `started` is told its id; `console` may take its terminal, which is the command's
@@ -90,7 +96,9 @@ pub(crate) fn run_process(
     match clone_process(whole, Namespaces::default(), false, None).map_err(RuntimeError::Spawner)? {
         Cloned::Child => {
             drop(reports);
-            let led = enter::join(placement.container, &placement.cgroup_procs)
+            let silenced = if placement.silent { silence() } else { Ok(()) };
+            let led = silenced
+                .and_then(|()| enter::join(placement.container, &placement.cgroup_procs))
                 .and_then(|()| lead(process, tty, placement.kept, &theirs, whole));
             if let Err(failure) = led {
                 drop(wire::send(theirs.as_fd(), &Report::Failed(failure), &[]));
@@ -105,6 +113,20 @@ pub(crate) fn run_process(
             result
         }
     }
+}
+
+/// The host's `/dev/null`: the container's own may be anything by now.
+fn silence() -> Result<(), StepFailure> {
+    let failed = |error: rustix::io::Errno| StepFailure::new("open", "/dev/null", error);
+    let null = rustix::fs::open(
+        "/dev/null",
+        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    );
+    let null = null.map_err(failed)?;
+    rustix::stdio::dup2_stdin(&null).map_err(failed)?;
+    rustix::stdio::dup2_stdout(&null).map_err(failed)?;
+    rustix::stdio::dup2_stderr(&null).map_err(failed)
 }
 
 /// Inside, outside of the process namespace: makes the program's process, which is inside of that as well.

@@ -107,6 +107,8 @@ pub struct ExecOptions {
     pub privileged: bool,
     /// Give it a terminal.
     pub tty: bool,
+    /// Return once it runs; it has nothing to read, and nobody reads what it writes.
+    pub detach: bool,
 }
 
 /// Renders what is executed. It is trusted as far as the container itself is.

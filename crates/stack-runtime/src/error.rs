@@ -46,6 +46,12 @@ pub enum RuntimeError {
     /// The process is gone.
     #[error("the container does not run")]
     NotRunning,
+    /// The command whose streams a container was to have is gone.
+    #[error("the command that asked for it (process {pid}) has ended")]
+    ClientGone {
+        /// Its process id.
+        pid: u32,
+    },
 }
 
 /// What the new process reports before it gives up: data that fits through a socket.
@@ -129,7 +135,7 @@ impl RuntimeError {
             // What the container's process is given comes from the file and the image: an edit mends it.
             Self::Init(failure) if failure.errno == 0 => Fault::User,
             Self::Init(failure) => of_errno(failure.errno),
-            Self::NotRunning => Fault::Missing,
+            Self::NotRunning | Self::ClientGone { .. } => Fault::Missing,
         }
     }
 
@@ -145,9 +151,12 @@ impl RuntimeError {
             }
             Self::Device(_) => Some("look at `devices`".to_owned()),
             Self::Profile(_) => Some("look at the file that `security_opt` names".to_owned()),
-            Self::Record { .. } | Self::Spawner(_) | Self::Init(_) | Self::Signal { .. } | Self::NotRunning => {
-                (self.fault() == Fault::Denied).then(|| "run as root".to_owned())
-            }
+            Self::Record { .. }
+            | Self::Spawner(_)
+            | Self::Init(_)
+            | Self::Signal { .. }
+            | Self::NotRunning
+            | Self::ClientGone { .. } => (self.fault() == Fault::Denied).then(|| "run as root".to_owned()),
         }
     }
 

@@ -21,11 +21,11 @@ mod users;
 
 use std::os::fd::OwnedFd;
 
-pub use attached::run_exec;
+pub use attached::{AttachOptions, Attachment, End, run_exec};
 pub use ending::{complete_exit, ending_of_failure, memory_kills};
 pub use enter::{ExecOptions, exec_quietly};
 pub use error::{RuntimeError, StepFailure};
-pub use process::{exit_of, hears_signal, signal};
+pub use process::{exit_of, hears_signal, signal, streams_of, this_client};
 pub use record::{
     adopt, create_container, observe_containers, open_output, record_state, remove_container, sweep_half_made,
     update_record,

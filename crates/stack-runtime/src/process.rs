@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, WaitId, WaitIdOptions, pidfd_getfd, waitid};
-use stack_model::Exit;
+use stack_model::{Client, Exit};
 use stack_sys::PidfdExit;
 
 use crate::RuntimeError;
@@ -26,6 +26,27 @@ pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
 pub(crate) fn open(pid: u32) -> Option<OwnedFd> {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)?;
     rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+/// The standard streams of a command that runs now, which its user wants a container to have.
+///
+/// # Errors
+/// The command has ended.
+pub fn streams_of(client: Client) -> Result<[OwnedFd; 3], RuntimeError> {
+    let gone = || RuntimeError::ClientGone { pid: client.pid };
+    let pidfd = open(client.pid).ok_or_else(gone)?;
+    // Only now: the number may have been given to another process.
+    if start_ticks(client.pid) != Some(client.start_ticks) {
+        return Err(gone());
+    }
+    let stream = |number| pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).map_err(|_| gone());
+    Ok([stream(0)?, stream(1)?, stream(2)?])
+}
+
+/// This process, as [`streams_of`] takes it.
+pub fn this_client() -> Client {
+    let pid = std::process::id();
+    Client { pid, start_ticks: start_ticks(pid).unwrap_or(0) }
 }
 
 /// The master of the terminal that our process 1 holds for a container.

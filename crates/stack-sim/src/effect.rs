@@ -26,6 +26,8 @@ impl World {
             | Action::EnsureVolume(_)
             | Action::RemoveVolume { .. }
             | Action::StartContainer { .. }
+            | Action::PauseContainer { .. }
+            | Action::UnpauseContainer { .. }
             | Action::StopContainer { .. }
             | Action::KillContainer { .. }
             | Action::WriteLimits { .. }
@@ -63,6 +65,8 @@ impl World {
                 }
             }
             Action::StartContainer { id } => return self.start(id, &op.key),
+            Action::PauseContainer { id } => self.freeze(id, true),
+            Action::UnpauseContainer { id } => self.freeze(id, false),
             Action::StopContainer { id, grace, .. } => {
                 let now = self.now();
                 self.ask_to_stop(id, Stopping { since: now, deadline: now.plus(*grace), killed: false });
@@ -212,10 +216,17 @@ impl World {
         Ok(Changed::Yes)
     }
 
+    fn freeze(&mut self, id: &ContainerId, paused: bool) {
+        if let Some(cell) = self.containers.get_mut(id) {
+            cell.paused = paused;
+        }
+    }
+
     fn ask_to_stop(&mut self, id: &ContainerId, stop: Stopping) {
         let now = self.now();
         let Some(cell) = self.containers.get_mut(id) else { return };
         let State::Running { stopping, .. } = &mut cell.state else { return };
+        cell.paused = false;
         *stopping = match *stopping {
             Some(before) => Some(Stopping { killed: before.killed || stop.killed, ..before }),
             None => Some(stop),

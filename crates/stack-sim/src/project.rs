@@ -206,6 +206,7 @@ fn service() -> Service {
         build: None,
         accepted_image: None,
         restart_request: 0,
+        one_off: None,
         origins: BTreeMap::new(),
         origin: Origin::default(),
     }

@@ -82,6 +82,7 @@ pub(crate) struct Cell {
     /// When and how its process will end by itself.
     pub(crate) end: Option<(Now, Exit)>,
     pub(crate) attached: bool,
+    pub(crate) paused: bool,
     /// The verdict that was told last.
     told: Health,
 }
@@ -252,6 +253,7 @@ impl World {
             state: cell.state.clone(),
             health: self.health(cell, now),
             attached: !running || attached,
+            paused: running && cell.paused,
         }
     }
 
@@ -295,6 +297,7 @@ impl World {
         if let Some(cell) = self.containers.get_mut(id) {
             cell.state = State::Running { pid, started: now, stopping: None };
             (cell.end, cell.attached, cell.told) = (end, true, Health::None);
+            cell.paused = false;
         }
         self.starts.push(id.clone());
     }
@@ -424,6 +427,6 @@ impl World {
 
 impl Cell {
     pub(crate) fn new(container: Container) -> Self {
-        Self { container, state: State::Creating, end: None, attached: true, told: Health::None }
+        Self { container, state: State::Creating, end: None, attached: true, paused: false, told: Health::None }
     }
 }

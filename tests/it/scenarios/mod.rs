@@ -8,6 +8,8 @@ mod endings;
 mod examples;
 mod images;
 mod policies;
+mod run;
+mod signals;
 mod surroundings;
 mod verbs;
 

@@ -7,8 +7,6 @@ use super::follow;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::output;
-use crate::session::Turn;
-use crate::settle::Verdict;
 
 /// Options of `down`.
 #[derive(Debug, Args)]
@@ -32,20 +30,5 @@ pub(crate) fn run(context: &Context, args: &DownArgs) -> Result<u8, CliError> {
     }
     let timeout = super::timeout(args.timeout);
     let mut session = follow::begin(context, project, PolicyChange::Down { volumes: args.volumes, timeout })?;
-    // A plan may be empty before the supervisor says that nothing is left.
-    let code = loop {
-        let turn = session.until_settled(|| None)?;
-        match (session.verdict(), turn) {
-            // A supervisor ends when nothing is left, and the last event may be lost with it.
-            (Verdict::Down, _) | (_, Turn::Ended) => break Ok(0),
-            (Verdict::Stuck, _) => break follow::conclude(&session),
-            (Verdict::Settled | Verdict::Pending, _) => {
-                if session.idle()? == Turn::Ended {
-                    break Ok(0);
-                }
-            }
-        }
-    };
-    session.settle_display();
-    code
+    follow::until_down(&mut session)
 }

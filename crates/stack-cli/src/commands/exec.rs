@@ -3,9 +3,10 @@
 use std::io::IsTerminal;
 
 use clap::Args;
-use stack_model::{Container, Failure, Fault, ProjectName, ServiceName, State};
+use stack_model::Failure;
 use stack_runtime::{ExecOptions, RuntimeError};
 
+use super::targets;
 use crate::context::Context;
 use crate::error::CliError;
 
@@ -48,11 +49,8 @@ pub(crate) struct ExecArgs {
 }
 
 pub(crate) fn run(context: &Context, args: ExecArgs) -> Result<u8, CliError> {
-    if args.detach {
-        return Err(CliError::user("`exec --detach` is not supported yet"));
-    }
-    let project = context.project_name()?;
-    let container = find(context, &project, &args)?;
+    let (project, container) = targets::running(context, &args.service, args.index)?;
+    targets::require_awake(&container)?;
     let tty = !args.no_tty && (args.tty || std::io::stdin().is_terminal() && std::io::stdout().is_terminal());
     let options = ExecOptions {
         argv: args.command,
@@ -61,11 +59,12 @@ pub(crate) fn run(context: &Context, args: ExecArgs) -> Result<u8, CliError> {
         cwd: args.workdir,
         privileged: args.privileged,
         tty,
+        detach: args.detach,
         ..ExecOptions::default()
     };
     let hierarchy =
         stack_cgroup::Hierarchy::detect().map_err(|error| super::failed(error.fault(), error.hint(), &error))?;
-    let place = (context.machine.layout(), &project, &container);
+    let place = (context.machine.layout(), &project, &container.container);
     match stack_runtime::run_exec(&hierarchy, place, &options) {
         Ok(code) => Ok(u8::try_from(code).unwrap_or(255)),
         Err(error) => {
@@ -83,27 +82,9 @@ fn is_missing_program(error: &RuntimeError) -> bool {
 }
 
 /// `NAME=VALUE`, or `NAME` with the value it has here.
-fn variable(context: &Context, text: &str) -> Option<(String, String)> {
+pub(super) fn variable(context: &Context, text: &str) -> Option<(String, String)> {
     match text.split_once('=') {
         Some((name, value)) => Some((name.to_owned(), value.to_owned())),
         None => Some((text.to_owned(), context.source.environment.get(text)?.clone())),
     }
-}
-
-/// The running container that is meant.
-fn find(context: &Context, project: &ProjectName, args: &ExecArgs) -> Result<Container, CliError> {
-    let service = ServiceName::new(args.service.as_str());
-    let records = stack_runtime::observe_containers(context.machine.layout(), project)
-        .map_err(|error| super::failed(error.fault(), error.hint(), &error))?;
-    let running = records.into_iter().filter(|(container, state)| {
-        container.service == service
-            && matches!(state, State::Running { .. })
-            && args.index.is_none_or(|index| index == container.index)
-    });
-    let first = running.map(|(container, _)| container).min_by_key(|container| container.index);
-    first.ok_or_else(|| {
-        Failure::new(Fault::Missing, format!("service `{service}` does not run"))
-            .hint("`stack ps -a` shows what there is")
-            .into()
-    })
 }

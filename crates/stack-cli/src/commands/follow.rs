@@ -16,7 +16,11 @@ pub(super) fn change(context: &Context, change: PolicyChange) -> Result<u8, CliE
     }
     let services = match &change {
         PolicyChange::Stop { services, .. } | PolicyChange::Restart { services, .. } => services.clone(),
-        PolicyChange::Start { services } => services.clone(),
+        PolicyChange::Start { services }
+        | PolicyChange::Pause { services }
+        | PolicyChange::Unpause { services }
+        | PolicyChange::Release { services }
+        | PolicyChange::Remove { services } => services.clone(),
         PolicyChange::Down { .. } => Vec::new(),
     };
     let mut session = begin(context, project, change)?;
@@ -35,6 +39,26 @@ pub(super) fn begin(context: &Context, project: ProjectName, change: PolicyChang
     let (client, accepted) = context.request(&project, |client| client.change(change.clone()))?;
     let desired = context.last_desired(&project);
     Session::new(context, project, desired, client, accepted)
+}
+
+/// Waits until nothing of a project is left, and leaves the progress on the screen.
+pub(super) fn until_down(session: &mut Session<'_>) -> Result<u8, CliError> {
+    // A plan may be empty before the supervisor says that nothing is left.
+    let code = loop {
+        let turn = session.until_settled(|| None)?;
+        match (session.verdict(), turn) {
+            // A supervisor ends when nothing is left, and the last event may be lost with it.
+            (Verdict::Down, _) | (_, Turn::Ended) => break Ok(0),
+            (Verdict::Stuck, _) => break conclude(session),
+            (Verdict::Settled | Verdict::Pending, _) => {
+                if session.idle()? == Turn::Ended {
+                    break Ok(0);
+                }
+            }
+        }
+    };
+    session.settle_display();
+    code
 }
 
 /// The exit code of a request that has come as far as it can.

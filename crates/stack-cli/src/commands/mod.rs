@@ -1,5 +1,6 @@
 //! One file a verb: its options, and what it does with them.
 
+pub(crate) mod attach;
 pub(crate) mod build;
 pub(crate) mod config;
 pub(crate) mod demo;
@@ -9,11 +10,13 @@ pub(crate) mod explain;
 mod follow;
 pub(crate) mod image;
 pub(crate) mod images;
+pub(crate) mod kill;
 pub(crate) mod load;
 pub(crate) mod lock;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod logs;
+pub(crate) mod pause;
 pub(crate) mod plan;
 mod provision;
 pub(crate) mod prune;
@@ -22,15 +25,21 @@ pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod restart;
 pub(crate) mod rmi;
+pub(crate) mod run;
 pub(crate) mod save;
 mod schema;
+mod short_syntax;
 pub(crate) mod start;
+pub(crate) mod stats;
 pub(crate) mod stop;
 pub(crate) mod system;
 pub(crate) mod tag;
+mod targets;
+pub(crate) mod top;
 pub(crate) mod up;
 pub(crate) mod update;
 mod version;
+pub(crate) mod wait;
 
 use std::collections::BTreeSet;
 
@@ -49,6 +58,14 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, CliError> {
         Verb::Ps(args) => ps::run(context, &args),
         Verb::Logs(args) => logs::run(context, &args),
         Verb::Exec(args) => exec::run(context, args),
+        Verb::Run(args) => run::run(context, &args),
+        Verb::Attach(args) => attach::run(context, &args),
+        Verb::Top(args) => top::run(context, &args),
+        Verb::Stats(args) => stats::run(context, &args),
+        Verb::Pause(args) => pause::run(context, &args, true),
+        Verb::Unpause(args) => pause::run(context, &args, false),
+        Verb::Kill(args) => kill::run(context, &args),
+        Verb::Wait(args) => wait::run(context, &args),
         Verb::Stop(args) => stop::run(context, args),
         Verb::Start(args) => start::run(context, args),
         Verb::Restart(args) => restart::run(context, args),

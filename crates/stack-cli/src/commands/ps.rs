@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use stack_model::{Ending, Health, Now, ObservedContainer, Protocol, PublishedPort, State};
+use stack_model::{Container, Ending, Health, Now, ObservedContainer, Protocol, PublishedPort, ServiceName, State};
 
 use crate::context::{Context, now};
 use crate::error::CliError;
@@ -81,7 +81,7 @@ fn row(observed: &ObservedContainer, now: Now) -> Vec<String> {
         container.name.clone(),
         container.spec.image.to_string(),
         command(&container.process.argv),
-        container.service.to_string(),
+        service(container).to_string(),
         format!("{} ago", ago(now, container.created)),
         status(observed, now),
         ports(observed),
@@ -92,6 +92,7 @@ fn object(observed: &ObservedContainer, now: Now) -> serde_json::Value {
     let container = &observed.container;
     let (state, exit, ending) = match &observed.state {
         State::Creating | State::Created => ("created", 0, None),
+        State::Running { .. } if observed.paused => ("paused", 0, None),
         State::Running { .. } => ("running", 0, None),
         State::Exited { exit, .. } => ("exited", exit.shell_code(), Some(Ending::from(*exit))),
         State::Removing => ("removing", 0, None),
@@ -117,7 +118,7 @@ fn object(observed: &ObservedContainer, now: Now) -> serde_json::Value {
         "Name": container.name,
         "Image": container.spec.image,
         "Command": container.process.argv.join(" "),
-        "Service": container.service,
+        "Service": service(container),
         "CreatedAt": container.created,
         "State": state,
         "Status": status(observed, now),
@@ -127,6 +128,11 @@ fn object(observed: &ObservedContainer, now: Now) -> serde_json::Value {
         "Pid": pid,
         "Publishers": publishers,
     })
+}
+
+/// The service of the file; what runs once is shown with the one that it is like.
+fn service(container: &Container) -> &ServiceName {
+    container.one_off.as_ref().map_or(&container.service, |one_off| &one_off.of)
 }
 
 fn command(argv: &[String]) -> String {
@@ -145,7 +151,8 @@ fn status(observed: &ObservedContainer, now: Now) -> String {
         State::Running { started, stopping, .. } => {
             let verdict = health(&observed.health).map(|health| format!(" ({health})")).unwrap_or_default();
             let stopping = if stopping.is_some() { ", stopping" } else { "" };
-            format!("Up {}{verdict}{stopping}", ago(now, *started))
+            let paused = if observed.paused { " (Paused)" } else { "" };
+            format!("Up {}{verdict}{paused}{stopping}", ago(now, *started))
         }
         State::Exited { exit, finished, .. } => {
             let ago = ago(now, *finished);
@@ -209,7 +216,13 @@ mod tests {
             "mounts": [], "endpoints": [], "created": 1_000,
             "ports": [{ "protocol": "tcp", "host_ip": null, "host_port": 8080, "address": "10.89.0.2", "target": 80 }],
         });
-        ObservedContainer { container: serde_json::from_value(container).unwrap(), state, health, attached: true }
+        ObservedContainer {
+            container: serde_json::from_value(container).unwrap(),
+            state,
+            health,
+            attached: true,
+            paused: false,
+        }
     }
 
     fn shown(options: &str, containers: &[&ObservedContainer]) -> String {

@@ -57,7 +57,11 @@ pub(crate) struct UpArgs {
 
 impl UpArgs {
     fn options(&self) -> UpOptions {
-        UpOptions { services: super::services(&self.services), scale: self.scale.iter().cloned().collect() }
+        UpOptions {
+            services: super::services(&self.services),
+            scale: self.scale.iter().cloned().collect(),
+            errand: None,
+        }
     }
 
     fn style(&self) -> LineStyle {

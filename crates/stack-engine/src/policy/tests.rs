@@ -23,6 +23,7 @@ fn service(depends_on: &[&str]) -> Service {
         build: None,
         accepted_image: None,
         restart_request: 0,
+        one_off: None,
         origins: BTreeMap::new(),
         origin: Origin::default(),
     }
@@ -69,6 +70,48 @@ fn names(desired: &Desired) -> Vec<&str> {
 fn up(policy: &mut Policy, services: &[&str]) -> Result<(), Failure> {
     let services = services.iter().map(|name| (*name).into()).collect();
     policy.up(&UpOptions { services, ..UpOptions::default() }, &base())
+}
+
+#[test]
+fn what_is_asked_of_services_ends_when_they_are_asked_for_again() {
+    let mut policy = Policy::default();
+    up(&mut policy, &[]).unwrap();
+    let of = |name: &str| vec![ServiceName::new(name)];
+    let mut ask = |change: PolicyChange| policy.change(&change, &base(), Now(1)).unwrap();
+    ask(PolicyChange::Pause { services: of("web") });
+    ask(PolicyChange::Release { services: of("api") });
+    ask(PolicyChange::Remove { services: of("tool") });
+    let power = |policy: &Policy, name: &str| policy.apply(&base(), 1).services[name].power;
+    assert_eq!((power(&policy, "web"), power(&policy, "api")), (Power::Paused, Power::Once));
+    assert_eq!(policy.apply(&base(), 1).services["tool"].replicas, 0);
+    // A stop lets what is frozen go on, to hear it.
+    policy.change(&PolicyChange::Stop { services: of("web"), timeout: None }, &base(), Now(1)).unwrap();
+    assert!(policy.paused.is_empty());
+    for change in [PolicyChange::Start { services: Vec::new() }, PolicyChange::Unpause { services: of("web") }] {
+        policy.change(&change, &base(), Now(2)).unwrap();
+    }
+    let all: Vec<Power> = policy.apply(&base(), 1).services.values().map(|service| service.power).collect();
+    assert_eq!(all, [Power::On; 4]);
+    assert_eq!(policy.apply(&base(), 1).services["tool"].replicas, 1);
+}
+
+#[test]
+fn an_errand_comes_alone_or_with_its_dependencies_and_goes_when_it_is_removed() {
+    let mut policy = Policy::default();
+    let mut errand = service(&[]);
+    let source = MountSource::Volume { name: "mine".into(), no_copy: false };
+    errand.container.mounts.push(Mount { source, target: "/mine".to_owned(), read_only: false });
+    let errand = stack_model::Errand { name: "web-run-1".into(), service: errand };
+    let options = UpOptions { errand: Some(Box::new(errand)), ..UpOptions::default() };
+    policy.up(&options, &base()).unwrap();
+    let desired = policy.apply(&base(), 1);
+    assert_eq!(names(&desired), ["web-run-1"]);
+    assert_eq!(desired.networks.len(), 1);
+    assert!(desired.volumes.keys().eq([&VolumeName::new("mine")]));
+    policy.up(&UpOptions { services: vec!["db".into()], ..options }, &base()).unwrap();
+    assert_eq!(names(&policy.apply(&base(), 1)), ["db", "web-run-1"]);
+    policy.change(&PolicyChange::Remove { services: vec!["web-run-1".into()] }, &base(), Now(1)).unwrap();
+    assert_eq!(names(&policy.apply(&base(), 1)), ["db"]);
 }
 
 #[test]
@@ -129,7 +172,7 @@ fn restart_requests_grow_even_without_a_memory() {
 fn scale_lasts_until_the_service_is_brought_up_again() {
     let mut policy = Policy::default();
     let scale = BTreeMap::from([("tool".into(), 3)]);
-    policy.up(&UpOptions { services: Vec::new(), scale }, &base()).unwrap();
+    policy.up(&UpOptions { scale, ..UpOptions::default() }, &base()).unwrap();
     assert_eq!(policy.apply(&base(), 1).services["tool"].replicas, 3);
     policy.reload();
     up(&mut policy, &["web"]).unwrap();
@@ -143,7 +186,7 @@ fn a_named_container_cannot_be_scaled() {
     let mut base = base();
     base.services.get_mut("tool").unwrap().container.container_name = Some("the-tool".to_owned());
     let (mut policy, scale) = (Policy::default(), BTreeMap::from([("tool".into(), 2)]));
-    let failure = policy.up(&UpOptions { services: Vec::new(), scale }, &base).unwrap_err();
+    let failure = policy.up(&UpOptions { scale, ..UpOptions::default() }, &base).unwrap_err();
     assert_eq!(failure.message, "tool cannot have 2 containers: its `container_name` is the-tool");
     assert_eq!(policy, Policy::default());
 }

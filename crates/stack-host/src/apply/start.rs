@@ -114,7 +114,12 @@ fn launch(
         cgroup: kit.cgroup(&container.id),
     };
     let memory_kills = stack_runtime::memory_kills(&kit.hierarchy, &spec.cgroup);
-    let started = kit.spawner.start_container(&spec).map_err(not_started)?;
+    let client = container.one_off.as_ref().and_then(|one_off| one_off.client);
+    let started = match client.filter(|_| !container.spec.tty) {
+        Some(client) => kit.spawner.start_on_streams(&spec, &stack_runtime::streams_of(client).map_err(failed)?),
+        None => kit.spawner.start_container(&spec),
+    };
+    let started = started.map_err(not_started)?;
     Ok(Launched { started, sandbox, sockets, memory_kills })
 }
 
@@ -136,14 +141,12 @@ pub(crate) fn follow(
     memory_kills: u64,
 ) {
     let pidfd = Rc::new(pidfd);
-    let mut tasks = vec![Task::spawn(exits::watch_exit(shared.clone(), id.clone(), Rc::clone(&pidfd), memory_kills))];
-    if let Some(pipes) = pipes {
-        tasks.push(Task::spawn(output::pump(pipes, terminal)));
-    }
+    let pump = pipes.and_then(|pipes| output::Pump::new(pipes, terminal));
+    let watch = exits::watch_exit(shared.clone(), id.clone(), Rc::clone(&pidfd), pump, memory_kills);
     let mut world = shared.world.borrow_mut();
     let Some(resident) = world.containers.get_mut(id) else { return };
     resident.pidfd = Some(pidfd);
-    resident.tasks = tasks;
+    resident.task = Some(Task::spawn(watch));
     drop(world);
     probe_again(shared, id);
 }

@@ -1,10 +1,11 @@
-//! Stopping: a signal, a deadline, SIGKILL.
+//! Stopping: a signal, a deadline, SIGKILL. And standing still.
 
 use std::os::fd::AsFd;
 
 use stack_engine::Changed;
 use stack_model::{ContainerId, Failure, Millis, State, Stopping};
 
+use super::blocking;
 use crate::failure::failed;
 use crate::host::Shared;
 use crate::supervisor::now;
@@ -16,7 +17,7 @@ pub(super) async fn stop(shared: &Shared, id: ContainerId, signal: i32, grace: M
     let deaf = grace.0 == 0 || !stack_runtime::hears_signal(pid, signal);
     note(shared, &id, |since| Stopping { since, deadline: since.plus(grace), killed: deaf });
     stack_runtime::signal(pidfd.as_fd(), if deaf { 9 } else { signal }).map_err(failed)?;
-    Ok(Changed::Yes)
+    thaw(shared, id).await
 }
 
 /// Sends SIGKILL: to process 1, and the kernel to every other process of its namespace.
@@ -24,7 +25,23 @@ pub(super) async fn kill(shared: &Shared, id: ContainerId) -> Result<Changed, Fa
     let Some((_, pidfd)) = running(shared, &id) else { return Ok(Changed::No) };
     note(shared, &id, |since| Stopping { since, deadline: since, killed: true });
     stack_runtime::signal(pidfd.as_fd(), 9).map_err(failed)?;
+    thaw(shared, id).await
+}
+
+/// Freezes every process of a container, or lets them go on.
+pub(super) async fn freeze(shared: &Shared, id: ContainerId, frozen: bool) -> Result<Changed, Failure> {
+    let container = id.clone();
+    blocking(shared, move |kit| kit.hierarchy.freeze(&kit.cgroup(&container), frozen).map_err(failed)).await?;
+    if let Some(resident) = shared.world.borrow_mut().containers.get_mut(&id) {
+        resident.paused = frozen;
+    }
     Ok(Changed::Yes)
+}
+
+/// A frozen process hears no signal, and on version 1 not even SIGKILL.
+async fn thaw(shared: &Shared, id: ContainerId) -> Result<Changed, Failure> {
+    let paused = shared.world.borrow().containers.get(&id).is_some_and(|resident| resident.paused);
+    if paused { freeze(shared, id, false).await } else { Ok(Changed::Yes) }
 }
 
 fn running(shared: &Shared, id: &ContainerId) -> Option<(u32, std::rc::Rc<std::os::fd::OwnedFd>)> {

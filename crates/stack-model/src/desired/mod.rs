@@ -19,7 +19,7 @@ pub use container::{
     Attachment, Blkio, ContainerSpec, FileKind, FileMount, Healthcheck, HostPort, Limits, Logging, Mount, MountSource,
     NetworkMode, PortSpec, Probe, Protocol, PullPolicy, RestartPolicy,
 };
-pub use service::{Condition, Dependency, Power, Service};
+pub use service::{Client, Condition, Dependency, OneOff, Power, Service};
 
 /// A whole project at one generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

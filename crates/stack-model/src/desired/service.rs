@@ -27,6 +27,9 @@ pub struct Service {
     pub power: Power,
     /// Grows with each `stack restart`; a running container with a smaller number is restarted.
     pub restart_request: u64,
+    /// It was asked for once: it is never replaced and never started again.
+    #[serde(default)]
+    pub one_off: Option<OneOff>,
     /// Where each field was written, by the file's key (`mem_limit`, `environment.DEBUG`, `image`).
     pub origins: BTreeMap<String, Origin>,
     /// Where the service is declared.
@@ -58,6 +61,30 @@ pub enum Power {
     On,
     /// Its containers exist but are stopped.
     Off,
+    /// What runs of it is frozen, and left alone until it may go on.
+    Paused,
+    /// What runs of it goes on until it ends, and is not started again then: somebody has asked it to end.
+    Once,
+}
+
+/// How a service that was asked for once is run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OneOff {
+    /// The service of the file that it is like.
+    pub of: ServiceName,
+    /// Its container goes away when it has ended.
+    pub remove: bool,
+    /// Its standard streams are this command's own, or its terminal is this command's to show.
+    pub client: Option<Client>,
+}
+
+/// A command that somebody waits in front of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// Its process id.
+    pub pid: u32,
+    /// When that process started, in clock ticks since boot: field 22 of `/proc/<pid>/stat`.
+    pub start_ticks: u64,
 }
 
 /// An edge of the dependency graph.

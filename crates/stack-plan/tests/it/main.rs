@@ -6,6 +6,7 @@ mod changes;
 mod containers;
 mod ends;
 mod gates;
+mod held;
 mod images;
 mod networks;
 mod project;

@@ -70,6 +70,7 @@ pub(crate) fn service() -> Service {
         build: None,
         accepted_image: None,
         restart_request: 0,
+        one_off: None,
         origins: BTreeMap::new(),
         origin: origin(2),
     }

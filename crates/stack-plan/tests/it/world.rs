@@ -139,7 +139,8 @@ impl World {
             Action::RemoveVolume { name } => self.remove_volume(name),
             Action::CreateContainer(container) => {
                 let (container, health) = ((**container).clone(), Health::None);
-                let made = ObservedContainer { container, state: State::Created, health, attached: true };
+                let made =
+                    ObservedContainer { container, state: State::Created, health, attached: true, paused: false };
                 assert!(self.observed.containers.insert(made.container.id.clone(), made).is_none());
             }
             Action::StartContainer { id } => self.start(id),
@@ -153,6 +154,8 @@ impl World {
                 let stopping = Stopping { since: now, deadline: now, killed: true };
                 self.end(id, Some(Exit { signal: Some(9), requested: true, ..Exit::default() }), stopping);
             }
+            Action::PauseContainer { id } => self.observed.containers.get_mut(id).unwrap().paused = true,
+            Action::UnpauseContainer { id } => self.observed.containers.get_mut(id).unwrap().paused = false,
             Action::RemoveContainer { id } => drop(self.observed.containers.remove(id).unwrap()),
             Action::WriteLimits { id, limits } => {
                 self.observed.containers.get_mut(id).unwrap().container.spec.limits = (**limits).clone();

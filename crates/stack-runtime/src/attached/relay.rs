@@ -40,6 +40,20 @@ impl Signals {
     }
 }
 
+impl Signals {
+    /// The next one that has come, by its number.
+    pub(super) fn next(&self) -> Option<i32> {
+        let signal = self.descriptor.read_signal().ok().flatten()?;
+        i32::try_from(signal.ssi_signo).ok()
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
 impl Drop for Signals {
     fn drop(&mut self) {
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.before), None);
@@ -278,7 +292,7 @@ impl Terminal {
     }
 }
 
-fn write_all(to: BorrowedFd<'_>, mut rest: &[u8]) -> bool {
+pub(super) fn write_all(to: BorrowedFd<'_>, mut rest: &[u8]) -> bool {
     while !rest.is_empty() {
         match rustix::io::write(to, rest) {
             Ok(written) => rest = &rest[written..],
@@ -294,10 +308,10 @@ fn write_all(to: BorrowedFd<'_>, mut rest: &[u8]) -> bool {
 }
 
 /// The command's terminal without line editing and signals, until this is dropped.
-struct RawMode(Termios);
+pub(super) struct RawMode(Termios);
 
 impl RawMode {
-    fn enter() -> Option<Self> {
+    pub(super) fn enter() -> Option<Self> {
         let before = tcgetattr(stdin()).ok()?;
         let mut raw = before.clone();
         raw.make_raw();

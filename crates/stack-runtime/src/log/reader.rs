@@ -48,6 +48,14 @@ struct Partial {
     time_ns: u64,
 }
 
+/// What there was to read.
+enum Step {
+    Stretch(Entry, Vec<u8>),
+    /// Another generation was opened.
+    NextSegment,
+    Dry,
+}
+
 /// A generation of the log and how far it was read.
 #[derive(Debug)]
 struct Segment {
@@ -113,30 +121,52 @@ impl LogReader {
         Ok(lines)
     }
 
+    /// The next bytes as they were written, for whoever shows a log as if it were the container's own streams; `None`
+    /// when there are none yet. Not to be mixed with [`LogReader::next_line`].
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn next_bytes(&mut self) -> io::Result<Option<(Stream, Vec<u8>)>> {
+        loop {
+            match self.step()? {
+                Step::Stretch(entry, bytes) => return Ok(Some((entry.stream, bytes))),
+                Step::NextSegment => {}
+                Step::Dry => return Ok(None),
+            }
+        }
+    }
+
     /// Reads a stretch; `false` when there is none.
     fn read_more(&mut self) -> io::Result<bool> {
+        match self.step()? {
+            Step::Stretch(entry, bytes) => self.split(entry, &bytes),
+            Step::NextSegment => {}
+            Step::Dry => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn step(&mut self) -> io::Result<Step> {
         let Some(segment) = &mut self.segment else {
             self.segment = oldest_above(&self.paths, 0)?;
-            return Ok(self.segment.is_some());
+            return Ok(if self.segment.is_some() { Step::NextSegment } else { Step::Dry });
         };
         if let Some((entry, bytes)) = segment.next_stretch()? {
-            self.split(entry, &bytes);
-            return Ok(true);
+            return Ok(Step::Stretch(entry, bytes));
         }
         if !self.paths_moved_on()? {
-            return Ok(false);
+            return Ok(Step::Dry);
         }
         // The writer made its last entry before it renamed the files, so what is missing now stays missing.
         if let Some((entry, bytes)) = segment_next(&mut self.segment)? {
-            self.split(entry, &bytes);
-            return Ok(true);
+            return Ok(Step::Stretch(entry, bytes));
         }
         let after = self.segment.as_ref().map_or(0, |segment| segment.generation);
         match oldest_above(&self.paths, after)? {
             Some(next) => self.segment = Some(next),
-            None => return Ok(false),
+            None => return Ok(Step::Dry),
         }
-        Ok(true)
+        Ok(Step::NextSegment)
     }
 
     /// Whether the index at its path is not the one that is open.

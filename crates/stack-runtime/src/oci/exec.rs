@@ -65,6 +65,7 @@ impl Runtime {
             container: container.as_fd(),
             cgroup_procs: Tree::detect()?.procs(&state.cgroup),
             kept: 3 + options.preserve_fds,
+            silent: false,
         };
         let pid_file = options.pid_file.as_deref();
         let started = |pid: u32| match pid_file {

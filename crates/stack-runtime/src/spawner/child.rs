@@ -74,11 +74,12 @@ fn make(
     keeper: &mut Keeper,
     whole: SingleThreaded,
 ) -> io::Result<()> {
-    let Request::Start { netns, shared, into_cgroup, keep } = request else {
+    let Request::Start { netns, shared, into_cgroup, streams, keep } = request else {
         return pass(orders, answers, further, whole);
     };
     let netns = if netns { further.next() } else { None };
     let cgroup = if into_cgroup { further.next() } else { None };
+    let streams: Vec<OwnedFd> = if streams { further.collect() } else { Vec::new() };
     let namespaces = Namespaces {
         pid: !shared.pid,
         mount: true,
@@ -86,7 +87,7 @@ fn make(
         ipc: !shared.ipc,
         ..Namespaces::default()
     };
-    let (pid, pidfd) = start(orders, answers, (netns, cgroup), namespaces, whole)?;
+    let (pid, pidfd) = start(orders, answers, (netns, cgroup, streams), namespaces, whole)?;
     if let Some(run) = keep {
         keeper.keep(run, pid, Some(pidfd));
     }
@@ -101,7 +102,7 @@ fn fail(answers: &OwnedFd, failure: StepFailure) {
 fn start(
     orders: &OwnedFd,
     answers: &OwnedFd,
-    (netns, cgroup): (Option<OwnedFd>, Option<OwnedFd>),
+    (netns, cgroup, streams): (Option<OwnedFd>, Option<OwnedFd>, Vec<OwnedFd>),
     namespaces: Namespaces,
     whole: SingleThreaded,
 ) -> io::Result<(u32, OwnedFd)> {
@@ -113,9 +114,10 @@ fn start(
         Cloned::Child => {
             let may_go = || matches!(wire::receive::<GoAhead>(answers.as_fd()), Ok(Some(_)));
             drop(cgroup);
+            let taken = take_streams(&streams).and_then(|()| wire::unpack::<InitSpec>(orders));
             fail(
                 answers,
-                match wire::unpack::<InitSpec>(orders) {
+                match taken {
                     Ok(init) => {
                         let joined: Vec<_> =
                             netns.map(|netns| (netns, LinkNameSpaceType::Network)).into_iter().collect();
@@ -135,6 +137,14 @@ fn start(
             stack_sys::end_process(1)
         }
     }
+}
+
+/// Makes somebody's streams the standard ones; those of the spawner stay where there are none.
+fn take_streams(streams: &[OwnedFd]) -> io::Result<()> {
+    let [input, output, error] = streams else { return Ok(()) };
+    rustix::stdio::dup2_stdin(input)?;
+    rustix::stdio::dup2_stdout(output)?;
+    Ok(rustix::stdio::dup2_stderr(error)?)
 }
 
 /// A process that joins another process namespace stays outside of it; its children are inside (setns(2)). So one

@@ -13,7 +13,7 @@ use super::predecessors::Identity;
 use super::wire::{self, Answer, EnterOrders, GoAhead, Request};
 use super::{SPAWNER_ARGUMENT, sealed};
 use crate::error::StepFailure;
-use crate::spec::{self, DeviceSpec, ProcessSpec, StartSpec};
+use crate::spec::{self, DeviceSpec, ProcessSpec, StartSpec, StreamSpec};
 use crate::{RuntimeError, device, process, record};
 
 const SIGKILL: i32 = nix::libc::SIGKILL;
@@ -77,6 +77,18 @@ impl Spawner {
     /// # Errors
     /// The step that failed, with its path and reason.
     pub fn start_container(&self, spec: &StartSpec<'_>) -> Result<Started, RuntimeError> {
+        self.launch(spec, None)
+    }
+
+    /// Starts a container's process on somebody else's standard streams instead of its pipes.
+    ///
+    /// # Errors
+    /// The step that failed, with its path and reason.
+    pub fn start_on_streams(&self, spec: &StartSpec<'_>, streams: &[OwnedFd; 3]) -> Result<Started, RuntimeError> {
+        self.launch(spec, Some(streams))
+    }
+
+    fn launch(&self, spec: &StartSpec<'_>, streams: Option<&[OwnedFd; 3]>) -> Result<Started, RuntimeError> {
         let container = spec.container;
         let granted = device::look_up(&container.spec.devices).map_err(RuntimeError::Device)?;
         let (nodes, mut rules): (Vec<DeviceSpec>, Vec<String>) =
@@ -87,11 +99,22 @@ impl Spawner {
         let run = spec.layout.container_run(spec.project, &container.id);
         let keep = self.keeps.then(|| run.clone());
         let shared = container.spec.host_namespaces;
-        let request = Request::Start { netns: spec.netns.is_some(), shared, into_cgroup: join.v2_dir.is_some(), keep };
-        let memory = wire::pack(&spec::render(spec, &join, nodes)?).map_err(RuntimeError::Spawner)?;
+        let request = Request::Start {
+            netns: spec.netns.is_some(),
+            shared,
+            into_cgroup: join.v2_dir.is_some(),
+            streams: streams.is_some(),
+            keep,
+        };
+        let mut orders = spec::render(spec, &join, nodes)?;
+        if streams.is_some() {
+            orders.streams = StreamSpec::Inherited { preserved: 0 };
+        }
+        let memory = wire::pack(&orders).map_err(RuntimeError::Spawner)?;
         let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
         descriptors.extend(spec.netns);
         descriptors.extend(join.v2_dir.as_ref().map(AsFd::as_fd));
+        descriptors.extend(streams.into_iter().flatten().map(AsFd::as_fd));
         let has_terminal = container.spec.tty;
         let saved = record::save_state(&run);
         let record = |pid: u32| record::record_started(&run, pid, has_terminal);

@@ -20,7 +20,7 @@ use crate::spec::ProcessSpec;
 /// Larger orders than this come in a memory file; these are the small messages around it.
 const MESSAGE_BYTES_MAX: usize = 16 << 10;
 /// Descriptors of one message.
-const DESCRIPTORS_MAX: usize = 4;
+const DESCRIPTORS_MAX: usize = 8;
 
 /// What the supervisor asks for: only what the spawner has to know, which stays small by that; the rest is for the new
 /// process, an [`InitSpec`](crate::spec::InitSpec) or [`EnterOrders`]. Descriptors: the orders in a memory file, the socket for the answers, then the ones
@@ -35,6 +35,8 @@ pub(super) enum Request {
         shared: HostNamespaces,
         /// A version 2 directory for `CLONE_INTO_CGROUP` follows.
         into_cgroup: bool,
+        /// Its three standard streams follow.
+        streams: bool,
         /// The run directory of a container that is to be kept.
         keep: Option<PathBuf>,
     },

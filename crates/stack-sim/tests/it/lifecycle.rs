@@ -271,7 +271,7 @@ fn stop_start_scale_and_selection() {
                 life.settled().await;
                 assert_eq!(count(), 2);
                 let scale = BTreeMap::from([("web".into(), 4)]);
-                accepted(life.up_with(&trial.draft.desired, UpOptions { services: Vec::new(), scale }).await);
+                accepted(life.up_with(&trial.draft.desired, UpOptions { scale, ..UpOptions::default() }).await);
                 trial.check(&life.settled().await);
                 assert_eq!(count(), 5);
             })

@@ -62,6 +62,8 @@ enum Program {
     },
     /// Prints what it sees of its surroundings.
     Show,
+    /// Prints what it reads.
+    Copy,
     /// Takes this much memory, in MiB, and keeps it.
     Eat {
         /// How much.
@@ -80,6 +82,7 @@ pub(crate) fn run(args: DemoArgs) -> u8 {
         Program::Flood { lines } => small::flood(lines),
         Program::Exit { code } => Ok(code),
         Program::Show => small::show(),
+        Program::Copy => small::copy(),
         Program::Eat { mebibytes } => small::eat(mebibytes),
     };
     done.unwrap_or_else(|error| {

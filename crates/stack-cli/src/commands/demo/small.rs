@@ -65,6 +65,11 @@ pub(super) fn show() -> io::Result<u8> {
     Ok(0)
 }
 
+pub(super) fn copy() -> io::Result<u8> {
+    io::copy(&mut io::stdin().lock(), &mut io::stdout().lock())?;
+    Ok(0)
+}
+
 pub(super) fn eat(mebibytes: usize) -> io::Result<u8> {
     let eaten = vec![1_u8; mebibytes << 20];
     writeln!(io::stdout(), "holding {mebibytes} MiB, sum {}", eaten.iter().map(|byte| u64::from(*byte)).sum::<u64>())?;
