@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    attach, build, config, demo, down, exec, explain, image, images, kill, load, lock, login, logout, logs, pause,
-    plan, prune, ps, pull, push, restart, rmi, run, save, start, stats, stop, system, tag, top, up, update, wait,
+    attach, build, config, cp, demo, down, events, exec, explain, image, images, kill, load, lock, login, logout, logs,
+    ls, pause, plan, port, prune, ps, pull, push, restart, rm, rmi, run, save, scale, start, stats, stop, system, tag,
+    top, up, update, wait,
 };
 
 /// Docker Compose without Docker, for one Linux host
@@ -94,6 +95,18 @@ pub(crate) enum Verb {
     Run(run::RunArgs),
     /// Show what a container writes, and give it what is typed
     Attach(attach::AttachArgs),
+    /// Copy files to containers or from them
+    Cp(cp::CpArgs),
+    /// Show where a port of a service is published
+    Port(port::PortArgs),
+    /// List projects
+    Ls(ls::LsArgs),
+    /// Change the number of containers of services
+    Scale(scale::ScaleArgs),
+    /// Remove stopped containers
+    Rm(rm::RmArgs),
+    /// Show what happens to containers, as it happens
+    Events(events::EventsArgs),
     /// List the processes of containers
     Top(top::TopArgs),
     /// Show what containers use
@@ -193,6 +206,12 @@ mod tests {
             "top web",
             "stats -a --no-stream --format json web",
             "pause web",
+            "cp -a -L --index 2 web:/etc/hosts .",
+            "port --protocol udp --index 1 web 53",
+            "ls -a -q --format json",
+            "scale web=3 db=1",
+            "rm -f -s -v web",
+            "events --json web",
             "unpause",
             "kill -s HUP web",
             "wait --down-project web db",

@@ -16,6 +16,7 @@ mod record;
 mod seccomp;
 mod spawner;
 mod spec;
+mod transfer;
 mod tree;
 mod users;
 
@@ -32,6 +33,7 @@ pub use record::{
 };
 pub use spawner::{Predecessors, SPAWNER_ARGUMENT, Spawner, Started, spawner_main};
 pub use spec::{GeneratedFile, StartSpec};
+pub use transfer::{Side, Transfer, TransferError, transfer};
 
 /// A running container that was found.
 #[derive(Debug)]

@@ -6,11 +6,13 @@ mod changes;
 mod crash;
 mod endings;
 mod examples;
+mod files;
 mod images;
 mod policies;
 mod run;
 mod signals;
 mod surroundings;
+mod terminal;
 mod verbs;
 
 /// The smallest service: this very program, asleep until it is told to stop.

@@ -3,8 +3,10 @@
 pub(crate) mod attach;
 pub(crate) mod build;
 pub(crate) mod config;
+pub(crate) mod cp;
 pub(crate) mod demo;
 pub(crate) mod down;
+pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod explain;
 mod follow;
@@ -16,17 +18,21 @@ pub(crate) mod lock;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod logs;
+pub(crate) mod ls;
 pub(crate) mod pause;
 pub(crate) mod plan;
+pub(crate) mod port;
 mod provision;
 pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod restart;
+pub(crate) mod rm;
 pub(crate) mod rmi;
 pub(crate) mod run;
 pub(crate) mod save;
+pub(crate) mod scale;
 mod schema;
 mod short_syntax;
 pub(crate) mod start;
@@ -60,6 +66,12 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, CliError> {
         Verb::Exec(args) => exec::run(context, args),
         Verb::Run(args) => run::run(context, &args),
         Verb::Attach(args) => attach::run(context, &args),
+        Verb::Cp(args) => cp::run(context, &args),
+        Verb::Port(args) => port::run(context, &args),
+        Verb::Ls(args) => ls::run(context, &args),
+        Verb::Scale(args) => scale::run(context, &args),
+        Verb::Rm(args) => rm::run(context, &args),
+        Verb::Events(args) => events::run(context, &args),
         Verb::Top(args) => top::run(context, &args),
         Verb::Stats(args) => stats::run(context, &args),
         Verb::Pause(args) => pause::run(context, &args, true),
@@ -111,7 +123,7 @@ fn services(names: &[String]) -> Vec<stack_model::ServiceName> {
 }
 
 /// `--scale SERVICE=NUMBER`.
-fn scale(text: &str) -> Result<(stack_model::ServiceName, u32), String> {
+fn scale_of(text: &str) -> Result<(stack_model::ServiceName, u32), String> {
     let (service, number) = text.split_once('=').ok_or("expected SERVICE=NUMBER")?;
     Ok((stack_model::ServiceName::new(service), number.parse().map_err(|_| format!("`{number}` is not a number"))?))
 }

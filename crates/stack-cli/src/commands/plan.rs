@@ -14,7 +14,7 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Number of containers of a service
-    #[arg(long, value_name = "SERVICE=NUMBER", value_parser = super::scale)]
+    #[arg(long, value_name = "SERVICE=NUMBER", value_parser = super::scale_of)]
     scale: Vec<(ServiceName, u32)>,
     /// Only these and what they depend on; all by default
     services: Vec<String>,

@@ -30,7 +30,7 @@ pub(super) fn of_services(
 }
 
 /// From the kernel and the disk, with one thread: what `exec` starts needs a process without others.
-fn look(context: &Context, project: &ProjectName) -> Result<Vec<ObservedContainer>, CliError> {
+pub(super) fn look(context: &Context, project: &ProjectName) -> Result<Vec<ObservedContainer>, CliError> {
     let layout = context.machine.layout();
     let hierarchy = Hierarchy::detect().map_err(|error| super::failed(error.fault(), error.hint(), &error))?;
     let records = stack_runtime::observe_containers(layout, project)

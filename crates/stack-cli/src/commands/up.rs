@@ -32,7 +32,7 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "SECONDS", requires = "wait")]
     wait_timeout: Option<u64>,
     /// Number of containers of a service
-    #[arg(long, value_name = "SERVICE=NUMBER", value_parser = super::scale)]
+    #[arg(long, value_name = "SERVICE=NUMBER", value_parser = super::scale_of)]
     scale: Vec<(ServiceName, u32)>,
     #[command(flatten)]
     provision: provision::ProvisionArgs,

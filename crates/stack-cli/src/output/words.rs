@@ -43,6 +43,8 @@ pub(crate) fn step(op: &OpReport) -> Step {
         "start" => ("starting", "started"),
         "stop" => ("stopping", "asked to stop"),
         "kill" => ("killing", "killed"),
+        "pause" => ("pausing", "paused"),
+        "unpause" => ("unpausing", "unpaused"),
         "remove" => ("removing", "removed"),
         "delete" => ("deleting", "deleted"),
         "attach" => ("attaching", "attached"),

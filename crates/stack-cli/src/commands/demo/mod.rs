@@ -64,6 +64,8 @@ enum Program {
     Show,
     /// Prints what it reads.
     Copy,
+    /// Prints the size of its terminal, again when it changes, until it is told to stop.
+    Size,
     /// Takes this much memory, in MiB, and keeps it.
     Eat {
         /// How much.
@@ -83,6 +85,7 @@ pub(crate) fn run(args: DemoArgs) -> u8 {
         Program::Exit { code } => Ok(code),
         Program::Show => small::show(),
         Program::Copy => small::copy(),
+        Program::Size => small::size(),
         Program::Eat { mebibytes } => small::eat(mebibytes),
     };
     done.unwrap_or_else(|error| {

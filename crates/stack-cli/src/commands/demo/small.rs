@@ -65,6 +65,21 @@ pub(super) fn show() -> io::Result<u8> {
     Ok(0)
 }
 
+pub(super) fn size() -> io::Result<u8> {
+    let mut awaited = SigSet::empty();
+    for signal in [Signal::SIGWINCH, Signal::SIGTERM, Signal::SIGINT] {
+        awaited.add(signal);
+    }
+    awaited.thread_block()?;
+    loop {
+        let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout())?;
+        writeln!(io::stdout(), "{}x{}", size.ws_col, size.ws_row)?;
+        if awaited.wait()? != Signal::SIGWINCH {
+            return Ok(0);
+        }
+    }
+}
+
 pub(super) fn copy() -> io::Result<u8> {
     io::copy(&mut io::stdin().lock(), &mut io::stdout().lock())?;
     Ok(0)
