@@ -49,9 +49,13 @@ pub fn this_client() -> Client {
     Client { pid, start_ticks: start_ticks(pid).unwrap_or(0) }
 }
 
-/// The master of the terminal that our process 1 holds for a container.
+/// The master of the terminal that our process 1 holds for a container. It does not block: whoever reads it has other
+/// things to do when there is nothing.
 pub(crate) fn terminal_of(pidfd: BorrowedFd<'_>) -> Option<OwnedFd> {
-    pidfd_getfd(pidfd, TERMINAL_DESCRIPTOR, PidfdGetfdFlags::empty()).ok()
+    let master = pidfd_getfd(pidfd, TERMINAL_DESCRIPTOR, PidfdGetfdFlags::empty()).ok()?;
+    let flags = rustix::fs::fcntl_getfl(&master).ok()?;
+    rustix::fs::fcntl_setfl(&master, flags | rustix::fs::OFlags::NONBLOCK).ok()?;
+    Some(master)
 }
 
 /// Sends a signal.

@@ -94,6 +94,23 @@ fn the_terminal_is_given_back_whoever_ends_what() {
     ends(&session, 127);
 }
 
+/// A supervisor that waits for the terminal would wait for ever.
+#[test]
+fn a_service_with_a_terminal_is_logged_and_does_not_hold_up_the_rest() {
+    let world = World::new("screen");
+    world.write(
+        "compose.yaml",
+        "services:\n  web:\n    image: stack.local/self\n    command: [demo, sleep, --say, ready]\n    tty: true\n",
+    );
+    world.stack(&["up", "-d"]).ok();
+    eventually("it is logged", || {
+        let said = world.stack(&["logs", "--no-log-prefix"]).ok().stdout;
+        if said.contains("ready") { Ok(()) } else { Err(said) }
+    });
+    world.stack(&["restart", "web"]).ok();
+    world.runs(&["screen-web-1"]);
+}
+
 #[test]
 fn exec_has_the_terminal_too() {
     let world = world("inside");

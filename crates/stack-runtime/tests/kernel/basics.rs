@@ -176,10 +176,15 @@ pub(crate) fn a_terminal_is_held_by_process_one(bed: &Bed) {
     // Another supervisor finds it again.
     let adopted = stack_runtime::adopt(&bed.layout, &bed.project, &terminal.id).expect("a process").expect("it runs");
     let mut other = fs_err::File::from_parts(adopted.terminal.expect("a terminal").into(), "terminal");
+    // A supervisor that reads on when there is nothing must not be held up.
+    let flags = rustix::fs::fcntl_getfl(other.file()).expect("its flags");
+    assert!(flags.contains(rustix::fs::OFlags::NONBLOCK), "{flags:?}");
     rustix::io::write(master, b"hello\n").expect("it takes input");
     let mut text = String::new();
     while !text.contains("got hello") {
         let mut bytes = [0; 256];
+        let ready = rustix::event::PollFd::new(other.file(), rustix::event::PollFlags::IN);
+        rustix::event::poll(&mut [ready], None).expect("it will say something");
         let length = other.read(&mut bytes).expect("it gives output");
         text.push_str(&String::from_utf8_lossy(&bytes[..length]));
     }
