@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    attach, build, config, cp, demo, down, events, exec, explain, image, images, kill, load, lock, login, logout, logs,
-    ls, pause, plan, port, prune, ps, pull, push, restart, rm, rmi, run, save, scale, start, stats, stop, system, tag,
-    top, up, update, wait,
+    attach, build, config, cp, create, demo, down, events, exec, explain, image, images, kill, load, lock, login,
+    logout, logs, ls, pause, plan, port, prune, ps, pull, push, restart, rm, rmi, run, save, scale, start, stats, stop,
+    system, tag, top, up, update, wait,
 };
 
 /// Docker Compose without Docker, for one Linux host
@@ -83,6 +83,8 @@ pub(crate) enum Progress {
 pub(crate) enum Verb {
     /// Make the machine run what the file says, and keep it so
     Up(up::UpArgs),
+    /// Make containers without starting them
+    Create(create::CreateArgs),
     /// Stop and remove everything
     Down(down::DownArgs),
     /// List containers
@@ -207,6 +209,7 @@ mod tests {
             "stats -a --no-stream --format json web",
             "pause web",
             "cp -a -L --index 2 web:/etc/hosts .",
+            "create --scale web=2 web",
             "port --protocol udp --index 1 web 53",
             "ls -a -q --format json",
             "scale web=3 db=1",

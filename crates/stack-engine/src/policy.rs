@@ -14,6 +14,8 @@ use stack_model::{
 pub struct Policy {
     /// Which services were asked for.
     pub selected: Selection,
+    /// Services whose containers are made and not started.
+    pub created: BTreeSet<ServiceName>,
     /// Services that were stopped.
     pub stopped: BTreeSet<ServiceName>,
     /// Services that are frozen.
@@ -79,6 +81,7 @@ impl Policy {
             *self = Self { restarts, ..Self::default() };
         }
         self.stop_grace = None;
+        let before = self.active(base);
         if options.services.is_empty() && options.errand.is_none() {
             self.selected = Selection::All;
             self.scale.clear();
@@ -94,6 +97,10 @@ impl Policy {
             }
         }
         self.scale.extend(options.scale.clone());
+        if options.no_start {
+            let new: BTreeSet<ServiceName> = self.active(base).difference(&before).cloned().collect();
+            self.created.extend(new);
+        }
         if let Some(errand) = &options.errand {
             self.one_offs.insert(errand.name.clone(), errand.service.clone());
         }
@@ -102,7 +109,7 @@ impl Policy {
 
     /// Services are wanted as the file has them.
     fn revive(&mut self, services: &BTreeSet<ServiceName>) {
-        for set in [&mut self.stopped, &mut self.paused, &mut self.released, &mut self.removed] {
+        for set in [&mut self.created, &mut self.stopped, &mut self.paused, &mut self.released, &mut self.removed] {
             set.retain(|name| !services.contains(name));
         }
     }
@@ -235,6 +242,7 @@ impl Policy {
             name if self.stopped.contains(name) => Power::Off,
             name if self.paused.contains(name) => Power::Paused,
             name if self.released.contains(name) => Power::Once,
+            name if self.created.contains(name) => Power::Created,
             _ => service.power,
         };
         service.restart_request = self.restarts.get(name).copied().unwrap_or(service.restart_request);

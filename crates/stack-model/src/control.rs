@@ -29,6 +29,9 @@ pub struct UpOptions {
     pub services: Vec<ServiceName>,
     /// `--scale`.
     pub scale: BTreeMap<ServiceName, u32>,
+    /// Make the containers of services that were not asked for before, and do not start them.
+    #[serde(default)]
+    pub no_start: bool,
     /// Run this too. No services mean none then.
     #[serde(default)]
     pub errand: Option<Box<Errand>>,

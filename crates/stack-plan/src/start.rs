@@ -149,6 +149,7 @@ impl<'d, 'a> Start<'d, 'a> {
         let arrivals: &'d Arrivals<'a> = self.arrivals;
         let survey: &'d Survey<'a> = self.survey;
         if let Some(created) = arrivals.created.get(&replica.slot)
+            && replica.service.power != Power::Created
             && let Some(Ok(fresh)) = survey.replicas.get(&replica.slot).and_then(|replica| replica.fresh.as_ref())
         {
             let reason = match &replica.verdict {
@@ -174,7 +175,7 @@ impl<'d, 'a> Start<'d, 'a> {
             State::Exited { exit, .. } if power != Power::On || replica.is_left_alone() => {
                 Intent::Stay(Progress::Ended(*exit))
             }
-            State::Created if power == Power::Paused => Intent::Stay(Progress::Pending),
+            State::Created if matches!(power, Power::Paused | Power::Created) => Intent::Stay(Progress::Pending),
             State::Created | State::Exited { .. } if duplicate.is_some() => {
                 let id = duplicate.map_or_else(|| current.container.id.clone(), |other| other.container.id.clone());
                 Intent::Wait(Effect::Restart, Until::Exited(id))

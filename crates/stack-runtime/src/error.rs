@@ -117,7 +117,7 @@ fn shorten(mut text: String) -> String {
 }
 
 /// The system's words for an errno, lower case.
-fn reason(errno: i32) -> String {
+pub(crate) fn reason(errno: i32) -> String {
     nix::errno::Errno::from_raw(errno).desc().to_lowercase()
 }
 

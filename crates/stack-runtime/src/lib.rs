@@ -1,5 +1,5 @@
-//! One container: create, start, exec, signal, remove. Knows no other container and no network beyond the namespace it
-//! is handed.
+//! One container: create, start, exec, attach, copy, signal, remove. Knows no other container and no network beyond the
+//! namespace it is handed.
 
 mod attached;
 mod capabilities;

@@ -50,17 +50,21 @@ pub struct Transfer {
 
 /// A copy that did not come to its end.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {step} {path}")]
+#[error("cannot {step} {path}: {}", reason(error))]
 pub struct TransferError {
     step: &'static str,
     path: String,
-    source: io::Error,
+    error: io::Error,
+}
+
+fn reason(error: &io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), crate::error::reason)
 }
 
 impl TransferError {
     /// Its kind.
     pub fn fault(&self) -> Fault {
-        match self.source.kind() {
+        match self.error.kind() {
             io::ErrorKind::NotFound => Fault::Missing,
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Fault::Denied,
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => Fault::User,
@@ -156,7 +160,7 @@ pub fn transfer(
             copy.file(file, directory.as_fd(), &c_name(&name.unwrap_or_default())).map_err(|error| TransferError {
                 step: "write",
                 path: target.to_owned(),
-                source: error,
+                error,
             })?;
         }
         FileType::Fifo | FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => {
@@ -194,7 +198,7 @@ fn place(
 }
 
 fn failed(step: &'static str, path: &str, error: Errno) -> TransferError {
-    TransferError { step, path: path.to_owned(), source: error.into() }
+    TransferError { step, path: path.to_owned(), error: error.into() }
 }
 
 /// A name of a path, which has no zero bytes.
@@ -212,8 +216,8 @@ struct Copy {
 impl Copy {
     fn directory(&mut self, from: &OwnedFd, to: &OwnedFd, path: &str, depth: usize) -> Result<(), TransferError> {
         if depth > DEPTH_MAX {
-            let source = io::Error::other("the directories are nested too deeply");
-            return Err(TransferError { step: "copy", path: path.to_owned(), source });
+            let error = io::Error::other("the directories are nested too deeply");
+            return Err(TransferError { step: "copy", path: path.to_owned(), error });
         }
         for entry in Dir::read_from(from).map_err(|error| failed("read", path, error))? {
             let entry = entry.map_err(|error| failed("read", path, error))?;
@@ -249,7 +253,7 @@ impl Copy {
             FileType::RegularFile => {
                 let source = openat(from, name, FILE, Mode::empty()).map_err(failed)?;
                 let copied = self.file(source, to.as_fd(), name);
-                copied.map_err(|source| TransferError { step: "copy", path: path.to_owned(), source })
+                copied.map_err(|error| TransferError { step: "copy", path: path.to_owned(), error })
             }
             FileType::Fifo
             | FileType::Socket

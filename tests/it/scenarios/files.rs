@@ -1,4 +1,4 @@
-//! `cp`, `port`, `ls`, `scale`, `rm` and `events`.
+//! `create`, `cp`, `port`, `ls`, `scale`, `rm` and `events`.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -88,6 +88,25 @@ fn the_number_of_containers_is_changed_and_stopped_ones_are_removed() {
     world.runs(&["scaled-web-1"]);
     world.stack(&["rm", "-f", "-s"]).ok();
     assert_eq!(world.records().len(), 0);
+}
+
+#[test]
+fn what_is_created_runs_when_it_is_started() {
+    let world = World::new("created");
+    world.write(
+        "compose.yaml",
+        &format!("services:\n  web:\n    {SLEEPER}\n    restart: always\n  db:\n    {SLEEPER}\n"),
+    );
+    world.stack(&["up", "-d", "db"]).ok();
+    let before = world.runs(&["created-db-1"]);
+    world.stack(&["create"]).ok();
+    assert!(world.stack(&["ps", "-a"]).ok().stdout.contains("Created"));
+    assert_eq!(world.records().len(), 2);
+    // What ran is kept running as before.
+    assert_eq!(world.runs(&["created-db-1"]), before);
+    world.kill(before["created-db-1"]);
+    world.stack(&["start"]).ok();
+    world.runs(&["created-db-1", "created-web-1"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Asking for a change and waiting for its effect, as `stop`, `start` and `restart` do.
 
-use stack_model::{Failure, Fault, PolicyChange, ProjectName};
+use stack_model::{Failure, Fault, PolicyChange, ProjectName, UpOptions};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -32,6 +32,19 @@ pub(super) fn change(context: &Context, change: PolicyChange) -> Result<u8, CliE
         Turn::Moved if !session.concerns(&services) => Ok(0),
         Turn::Moved | Turn::TimedOut | Turn::Interrupted => conclude(&session),
     }
+}
+
+/// Asks for the project as these options have it and waits until it is so.
+pub(super) fn up(context: &Context, options: UpOptions) -> Result<u8, CliError> {
+    let project = context.project()?;
+    let name = project.name().clone();
+    let desired = project.lower(&context.machine.layout().instance());
+    let (client, accepted) = context.request(&name, |client| client.up(context.source.clone(), options.clone()))?;
+    let mut session = Session::new(context, name.clone(), Some(desired), client, accepted)?;
+    let ask = || context.connect_if_running(&name)?.plan(context.source.clone(), options.clone()).ok();
+    let turn = session.until_settled(ask)?;
+    session.settle_display();
+    if turn == Turn::Ended { Err(Session::lost()) } else { conclude(&session) }
 }
 
 /// Sends the change and follows what comes of it.

@@ -4,6 +4,7 @@ pub(crate) mod attach;
 pub(crate) mod build;
 pub(crate) mod config;
 pub(crate) mod cp;
+pub(crate) mod create;
 pub(crate) mod demo;
 pub(crate) mod down;
 pub(crate) mod events;
@@ -66,6 +67,7 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, CliError> {
         Verb::Exec(args) => exec::run(context, args),
         Verb::Run(args) => run::run(context, &args),
         Verb::Attach(args) => attach::run(context, &args),
+        Verb::Create(args) => create::run(context, &args),
         Verb::Cp(args) => cp::run(context, &args),
         Verb::Port(args) => port::run(context, &args),
         Verb::Ls(args) => ls::run(context, &args),

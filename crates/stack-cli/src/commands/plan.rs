@@ -29,8 +29,11 @@ enum Format {
 
 pub(crate) fn run(context: &Context, args: PlanArgs) -> Result<u8, CliError> {
     let project = context.project()?;
-    let options =
-        UpOptions { services: super::services(&args.services), scale: args.scale.into_iter().collect(), errand: None };
+    let options = UpOptions {
+        services: super::services(&args.services),
+        scale: args.scale.into_iter().collect(),
+        ..UpOptions::default()
+    };
     let plan = match context.connect_if_running(project.name()) {
         Some(mut client) => client.plan(context.source.clone(), options)?,
         None => {

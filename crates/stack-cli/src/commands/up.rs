@@ -60,7 +60,7 @@ impl UpArgs {
         UpOptions {
             services: super::services(&self.services),
             scale: self.scale.iter().cloned().collect(),
-            errand: None,
+            ..UpOptions::default()
         }
     }
 

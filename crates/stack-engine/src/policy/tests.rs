@@ -96,6 +96,21 @@ fn what_is_asked_of_services_ends_when_they_are_asked_for_again() {
 }
 
 #[test]
+fn what_is_created_is_what_was_not_there_before() {
+    let mut policy = Policy::default();
+    up(&mut policy, &["api"]).unwrap();
+    policy.up(&UpOptions { no_start: true, ..UpOptions::default() }, &base()).unwrap();
+    let powers = |policy: &Policy| {
+        let desired = policy.apply(&base(), 1);
+        desired.services.iter().map(|(name, service)| (name.to_string(), service.power)).collect::<Vec<_>>()
+    };
+    let expected = [("api", Power::On), ("db", Power::On), ("tool", Power::Created), ("web", Power::Created)];
+    assert_eq!(powers(&policy), expected.map(|(name, power)| (name.to_owned(), power)));
+    policy.change(&PolicyChange::Start { services: vec!["web".into()] }, &base(), Now(1)).unwrap();
+    assert_eq!(policy.created, BTreeSet::from(["tool".into()]));
+}
+
+#[test]
 fn an_errand_comes_alone_or_with_its_dependencies_and_goes_when_it_is_removed() {
     let mut policy = Policy::default();
     let mut errand = service(&[]);

@@ -61,6 +61,8 @@ pub enum Power {
     On,
     /// Its containers exist but are stopped.
     Off,
+    /// Its containers are made and not started; what runs of it goes on.
+    Created,
     /// What runs of it is frozen, and left alone until it may go on.
     Paused,
     /// What runs of it goes on until it ends, and is not started again then: somebody has asked it to end.

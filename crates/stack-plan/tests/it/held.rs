@@ -60,6 +60,21 @@ fn what_runs_once_is_never_started_again_and_never_replaced() {
 }
 
 #[test]
+fn what_is_only_made_is_not_started() {
+    let created = |image| shop([("db", service()), ("web", with_power(Power::Created, image))]);
+    let mut world = World::with(&created("app:1"));
+    assert!(world.plan(&created("app:1")).is_converged());
+    assert_eq!(
+        (world.container("web", 1).state.clone(), world.container("db", 1).is_running()),
+        (State::Created, true)
+    );
+    world.settle(&created("app:2"));
+    assert_eq!(world.container("web", 1).state, State::Created);
+    world.settle(&shop([("db", service()), ("web", with_power(Power::On, "app:2"))]));
+    assert!(world.container("web", 1).is_running());
+}
+
+#[test]
 fn what_was_asked_to_end_stays_down_whatever_its_policy_says() {
     let desired = |power| {
         let mut service = with_power(power, "app:1");
