@@ -60,7 +60,6 @@ pub(crate) fn run(context: &Context, args: ExecArgs) -> Result<u8, CliError> {
         privileged: args.privileged,
         tty,
         detach: args.detach,
-        ..ExecOptions::default()
     };
     let hierarchy =
         stack_cgroup::Hierarchy::detect().map_err(|error| super::failed(error.fault(), error.hint(), &error))?;
