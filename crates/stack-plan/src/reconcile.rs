@@ -37,7 +37,7 @@ pub fn plan(desired: &Desired, observed: &Observed, history: &History, now: Now)
         arrivals: Arrivals::default(),
     }
     .arrive(&survey);
-    let expected = Start::new(&mut draft, frame, &survey, &graph, (&departures, &arrivals)).start();
+    let expected = Start::new(&mut draft, frame, (&survey, &segments), &graph, (&departures, &arrivals)).start();
     let surface =
         Surface { frame, survey: &survey, segments: &segments, departures: &departures, arrivals: &arrivals, expected };
     surface.publish(&mut draft);

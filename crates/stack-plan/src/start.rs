@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stack_model::{
-    Action, Cause, Condition, Container, Dependency, Effect, Exit, Failure, Fault, Health, Key, ObservedContainer,
-    Power, Service, ServiceName, State, Until,
+    Action, Cause, Condition, Container, Dependency, Effect, Exit, Failure, Fault, Health, Key, NetworkName,
+    ObservedContainer, Power, Service, ServiceName, State, Until,
 };
 
 use crate::allot::Slot;
@@ -12,6 +12,7 @@ use crate::arrive::Arrivals;
 use crate::draft::{Draft, Frame, Handle, Reason};
 use crate::graph::Dependencies;
 use crate::leave::Departures;
+use crate::network::{Segment, Standing};
 use crate::restart::{AfterExit, after_exit};
 use crate::survey::{Replica, Survey, Verdict, replicas_of};
 
@@ -19,6 +20,7 @@ pub(crate) struct Start<'d, 'a> {
     pub(crate) draft: &'d mut Draft<'a>,
     pub(crate) frame: Frame<'a>,
     pub(crate) survey: &'d Survey<'a>,
+    pub(crate) segments: &'d BTreeMap<&'a NetworkName, Segment<'a>>,
     pub(crate) graph: &'d Dependencies<'a>,
     pub(crate) departures: &'d Departures<'a>,
     pub(crate) arrivals: &'d Arrivals<'a>,
@@ -62,12 +64,12 @@ impl<'d, 'a> Start<'d, 'a> {
     pub(crate) fn new(
         draft: &'d mut Draft<'a>,
         frame: Frame<'a>,
-        survey: &'d Survey<'a>,
+        (survey, segments): (&'d Survey<'a>, &'d BTreeMap<&'a NetworkName, Segment<'a>>),
         graph: &'d Dependencies<'a>,
         (departures, arrivals): (&'d Departures<'a>, &'d Arrivals<'a>),
     ) -> Self {
         let (progress, reach, expected) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { draft, frame, survey, graph, departures, arrivals, progress, reach, expected }
+        Self { draft, frame, survey, segments, graph, departures, arrivals, progress, reach, expected }
     }
 
     /// Starts what is to be started; returns the replicas that are there to be reached: running, or about to.
@@ -229,12 +231,25 @@ impl<'d, 'a> Start<'d, 'a> {
     where
         'a: 'd,
     {
+        if self.is_stranded(&current.container) {
+            // What keeps it from being replaced stands in another line of the plan.
+            return Intent::Stay(Progress::Pending);
+        }
         let need = self.arrivals.updated.get(&replica.slot).copied();
         if need.is_none() && matches!(replica.record, Some(Ok(_))) {
             // The record could not be written just now; the gate of its key has said so.
             return Intent::Later;
         }
         Intent::Start { container: &current.container, reason, gated, need }
+    }
+
+    /// Its address belongs to a network that has another shape by now.
+    fn is_stranded(&self, container: &Container) -> bool {
+        container.endpoints.iter().any(|endpoint| {
+            self.segments.get(&endpoint.network).is_some_and(|segment| {
+                matches!(segment.standing, Standing::Ready | Standing::Lacking(_)) && segment.is_stale(endpoint)
+            })
+        })
     }
 
     /// What the containers of a service wait for before they start.

@@ -210,3 +210,34 @@ proptest! {
         prop_assert_eq!(&world.observed.names, &None);
     }
 }
+
+/// Found by chance: a container that cannot be replaced for want of a port, on a network that is gone and comes back
+/// with another subnet.
+#[test]
+fn a_container_does_not_start_with_an_address_of_a_network_that_has_changed() {
+    let none = Shape {
+        present: false,
+        replicas: 1,
+        image: 0,
+        variable: 0,
+        memory: 0,
+        networks: 0,
+        port: 0,
+        restart: 0,
+        healthy: false,
+        off: false,
+        request: 0,
+        after: [0; 4],
+    };
+    let published = Shape { present: true, port: 2, ..none.clone() };
+    let off = Shape { present: true, off: true, ..none.clone() };
+    let following = Shape { present: true, after: [2, 0, 0, 0], ..none.clone() };
+    let mut world = World::new();
+    world.settle(&build(&[off, none.clone(), following], 1, false));
+    let desired = build(&[published.clone(), none, published], 2, true);
+    befall(&mut world, &Accident::LoseBridge);
+    world.settle(&desired);
+    let plan = world.plan(&desired);
+    assert!(plan.ops.is_empty(), "{plan}");
+    assert!(plan.blocked.iter().any(|blocked| blocked.until.to_string().contains("8000")), "{plan}");
+}
