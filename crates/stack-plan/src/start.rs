@@ -295,36 +295,51 @@ impl<'d, 'a> Start<'d, 'a> {
 
     /// Whether the condition holds for all containers of a dependency; starts of this plan that it takes.
     fn judge(&self, dependency: &'a ServiceName, rule: &Dependency) -> Result<Vec<Handle>, Until> {
-        let mut handles = Vec::new();
+        let (mut handles, mut lost) = (Vec::new(), None);
         for replica in replicas_of(self.survey, dependency) {
-            let progress = self.progress.get(&replica.slot).copied().unwrap_or(Progress::Pending);
-            let wait = || {
-                // What cannot come about is no reason to wait for where it is optional.
-                let lost = if rule.required { None } else { self.lost(replica) };
-                lost.map_or_else(
-                    || Until::Dependency {
-                        service: dependency.clone(),
-                        condition: rule.condition,
-                        origin: rule.origin.clone(),
-                    },
-                    Until::Failed,
-                )
-            };
-            match (rule.condition, progress) {
-                (Condition::Started, Progress::Starting(handle)) => handles.push(handle),
-                (Condition::Started, Progress::Running | Progress::Ended(_)) => {}
-                (Condition::Healthy, Progress::Running) => judge_health(replica, rule, wait)?,
-                (Condition::Healthy, Progress::Ended(exit)) => return Err(ended(dependency, exit)),
-                (Condition::CompletedSuccessfully, Progress::Ended(exit)) if exit.code == Some(0) => {}
-                (Condition::CompletedSuccessfully, Progress::Ended(exit)) => return Err(ended(dependency, exit)),
-                (Condition::CompletedSuccessfully, _) if has_completed(replica) => {}
-                (
-                    Condition::Started | Condition::Healthy | Condition::CompletedSuccessfully,
-                    Progress::Starting(_) | Progress::Running | Progress::Pending,
-                ) => return Err(wait()),
+            match self.judge_one(dependency, replica, rule) {
+                Ok(handle) => handles.extend(handle),
+                // One that is lost is no reason not to wait for another that is about to come back: whoever follows
+                // that would have to be restarted once more.
+                Err(until @ Until::Failed(_)) if !rule.required => lost = lost.or(Some(until)),
+                Err(until) => return Err(until),
             }
         }
-        Ok(handles)
+        lost.map_or(Ok(handles), Err)
+    }
+
+    fn judge_one(
+        &self,
+        dependency: &'a ServiceName,
+        replica: &Replica<'a>,
+        rule: &Dependency,
+    ) -> Result<Option<Handle>, Until> {
+        let progress = self.progress.get(&replica.slot).copied().unwrap_or(Progress::Pending);
+        let wait = || {
+            // What cannot come about is no reason to wait for where it is optional.
+            let lost = if rule.required { None } else { self.lost(replica) };
+            lost.map_or_else(
+                || Until::Dependency {
+                    service: dependency.clone(),
+                    condition: rule.condition,
+                    origin: rule.origin.clone(),
+                },
+                Until::Failed,
+            )
+        };
+        match (rule.condition, progress) {
+            (Condition::Started, Progress::Starting(handle)) => Ok(Some(handle)),
+            (Condition::Started, Progress::Running | Progress::Ended(_)) => Ok(None),
+            (Condition::Healthy, Progress::Running) => judge_health(replica, rule, wait).map(|()| None),
+            (Condition::Healthy, Progress::Ended(exit)) => Err(ended(dependency, exit)),
+            (Condition::CompletedSuccessfully, Progress::Ended(exit)) if exit.code == Some(0) => Ok(None),
+            (Condition::CompletedSuccessfully, Progress::Ended(exit)) => Err(ended(dependency, exit)),
+            (Condition::CompletedSuccessfully, _) if has_completed(replica) => Ok(None),
+            (
+                Condition::Started | Condition::Healthy | Condition::CompletedSuccessfully,
+                Progress::Starting(_) | Progress::Running | Progress::Pending,
+            ) => Err(wait()),
+        }
     }
 
     /// Why a replica will not come about.
