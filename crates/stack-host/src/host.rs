@@ -76,7 +76,7 @@ impl Host for LinuxHost {
         }
         observe::refresh(&self.shared).await;
         observe::renew_self_image(&self.shared, desired).await;
-        let images = observe::images(&self.shared.kit, desired);
+        let images = observe::find_images(&self.shared.kit.store, desired);
         let volumes = observe::volumes(&self.shared.kit.layout, desired, &self.shared.world.borrow());
         let names: Option<Names> = self.shared.names.published();
         let world = self.shared.world.borrow();

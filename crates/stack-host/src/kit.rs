@@ -19,7 +19,7 @@ pub(crate) struct Kit {
     pub(crate) project: ProjectName,
     /// [`Layout::instance`], computed once.
     pub(crate) instance: String,
-    pub(crate) store: Store,
+    pub(crate) store: Arc<Store>,
     pub(crate) net: Net,
     pub(crate) spawner: Spawner,
     /// Until everything that they keep is open here.
@@ -40,7 +40,7 @@ impl Kit {
         (spawner, predecessors): (Spawner, Predecessors),
         binary: PathBuf,
     ) -> Result<Self, Failure> {
-        let store = Store::open(&layout).map_err(failed)?;
+        let store = Arc::new(Store::open(&layout).map_err(failed)?);
         let hierarchy = Hierarchy::detect().map_err(failed)?;
         stack_runtime::sweep_half_made(&layout, &project).map_err(failed)?;
         hierarchy.ensure_project(&layout.cgroup(&project)).map_err(failed)?;

@@ -198,12 +198,8 @@ fn read_out(pipes: Option<Pipes>) {
     }
 }
 
-/// The images that the project names, as far as the store has them.
-pub(crate) fn images(kit: &Kit, desired: &Desired) -> BTreeMap<ImageReference, ImageFacts> {
-    find_images(&kit.store, desired)
-}
-
-fn find_images(store: &stack_image::Store, desired: &Desired) -> BTreeMap<ImageReference, ImageFacts> {
+/// The images that the project names, each once, as far as the store has them.
+pub(crate) fn find_images(store: &stack_image::Store, desired: &Desired) -> BTreeMap<ImageReference, ImageFacts> {
     let wanted: BTreeSet<&ImageReference> = desired.services.values().map(|service| &service.container.image).collect();
     let found = wanted.into_iter().filter_map(|image| Some((image.clone(), store.find(image).ok().flatten()?)));
     found.collect()

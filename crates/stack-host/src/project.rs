@@ -12,6 +12,7 @@ use stack_image::Store;
 use stack_model::{Build, Desired, Diagnostic, Layout, ProjectName, ProjectSource, Service, ServiceName, Severity};
 use tokio::sync::{Notify, mpsc};
 
+use crate::observe::find_images;
 use crate::watch::InputWatch;
 
 /// A project that was read without an error.
@@ -31,8 +32,7 @@ pub(crate) struct ProjectLoader {
     current: Rc<RefCell<Option<Remembered>>>,
     /// The source or the set of inputs is new.
     renewed: Rc<Notify>,
-    /// `None` where it cannot be opened: then names of images mean what they mean later.
-    store: Option<Arc<Store>>,
+    store: Arc<Store>,
 }
 
 #[derive(Debug, Clone)]
@@ -47,8 +47,8 @@ type Builds = BTreeMap<ServiceName, Build>;
 
 impl ProjectLoader {
     /// A loader that goes on with the source of an earlier supervisor, if there is one.
-    pub(crate) fn new(layout: &Layout, project: &ProjectName) -> Self {
-        let remembered = layout.project(project).join("source.json");
+    pub(crate) fn new(layout: &Layout, project: &ProjectName, store: Arc<Store>) -> Self {
+        let remembered = layout.source(project);
         let source =
             fs_err::read(&remembered).ok().and_then(|text| serde_json::from_slice::<ProjectSource>(&text).ok());
         let current = source.map(|source| {
@@ -61,7 +61,7 @@ impl ProjectLoader {
             instance: layout.instance(),
             current: Rc::new(RefCell::new(current)),
             renewed: Rc::new(Notify::new()),
-            store: Store::open(layout).ok().map(Arc::new),
+            store,
         }
     }
 
@@ -79,7 +79,7 @@ impl ProjectLoader {
     pub(crate) async fn look(&self, source: ProjectSource) -> Result<Accepted, Vec<Diagnostic>> {
         // The loader is total by its own tests; should it fail them here, the input is refused like any other.
         let (instance, store) = (self.instance.clone(), self.store.clone());
-        let read = tokio::task::spawn_blocking(move || read(&source, &instance, store.as_deref())).await;
+        let read = tokio::task::spawn_blocking(move || read(&source, &instance, &store)).await;
         read.unwrap_or_else(|panic| Err(vec![internal(&panic.to_string())]))
     }
 
@@ -162,16 +162,16 @@ fn load(source: &ProjectSource) -> Loaded {
     stack_compose::load(source, &DiskLoader)
 }
 
-fn read(source: &ProjectSource, instance: &str, store: Option<&Store>) -> Result<Accepted, Vec<Diagnostic>> {
+fn read(source: &ProjectSource, instance: &str, store: &Store) -> Result<Accepted, Vec<Diagnostic>> {
     let Loaded { project, diagnostics, inputs, .. } = load(source);
     let Some(project) = project else { return Err(diagnostics) };
     if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(diagnostics);
     }
     let mut desired = project.lower(instance);
+    let images = find_images(store, &desired);
     for service in desired.services.values_mut() {
-        let found = store.and_then(|store| store.find(&service.container.image).ok().flatten());
-        service.accepted_image = found.map(|facts| facts.id);
+        service.accepted_image = images.get(&service.container.image).map(|facts| facts.id.clone());
     }
     Ok(Accepted { desired, warnings: diagnostics, inputs })
 }

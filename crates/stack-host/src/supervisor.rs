@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fs_err::File;
@@ -193,9 +194,9 @@ impl Ready {
         let listener = tokio::net::UnixListener::from_std(listener).map_err(started)?;
         let journal = Journal::load(DiskJournal::new(layout, project));
         let bus = EventBus::new();
+        let loader = ProjectLoader::new(layout, project, Arc::clone(&kit.store));
         let host = LinuxHost::new(kit)?;
         let (engine, messages) = mpsc::channel(MESSAGES_MAX);
-        let loader = ProjectLoader::new(layout, project);
         let watching = tokio::task::spawn_local(loader.clone().watch(engine.clone()));
         let control = Control { engine, bus: bus.clone(), loader };
         let places = control::Places::new();

@@ -82,6 +82,11 @@ impl Layout {
         self.project_run(project).join("control.sock")
     }
 
+    /// What the last `up` of a project has read: files, directory, variables.
+    pub fn source(&self, project: &ProjectName) -> PathBuf {
+        self.project(project).join("source.json")
+    }
+
     /// The lock that makes one process the supervisor of a project.
     pub fn lock(&self, project: &ProjectName) -> PathBuf {
         self.project_run(project).join("lock")

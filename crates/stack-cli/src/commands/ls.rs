@@ -88,7 +88,7 @@ fn status(records: &[(Container, State)]) -> String {
 
 /// The files that the last `up` has read.
 fn files(context: &Context, project: &ProjectName) -> String {
-    let path = context.machine.layout().project(project).join("source.json");
+    let path = context.machine.layout().source(project);
     let source = fs_err::read(path).ok().and_then(|text| serde_json::from_slice::<ProjectSource>(&text).ok());
     let Some(source) = source else { return String::new() };
     let inputs = stack_compose::read(&source, &DiskLoader, Phases::default()).inputs;

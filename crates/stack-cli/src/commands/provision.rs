@@ -97,15 +97,18 @@ pub(crate) fn run(
 
 /// What the store has of the project's images.
 fn held(store: &Store, desired: &Desired) -> BTreeMap<ImageReference, Held> {
-    let held = |service: &Service| {
-        let image = &service.container.image;
+    // Each once, however many services name it; whether one of them asks now and then.
+    let mut asked_for: BTreeMap<&ImageReference, bool> = BTreeMap::new();
+    for Service { container, .. } in desired.services.values() {
+        *asked_for.entry(&container.image).or_default() |= matches!(container.pull_policy, PullPolicy::Every(_));
+    }
+    let held = |(image, asks): (&ImageReference, bool)| {
         // A name that is wrong is reported by whoever needs the image.
         store.find(image).ok().flatten()?;
-        let asks = matches!(service.container.pull_policy, PullPolicy::Every(_));
         let asked = if asks { store.asked(image).ok().flatten() } else { None };
         Some((image.clone(), Held { asked }))
     };
-    desired.services.values().filter_map(held).collect()
+    asked_for.into_iter().filter_map(held).collect()
 }
 
 fn refuse(desired: &Desired, supply: &Supply) -> Result<(), CliError> {
