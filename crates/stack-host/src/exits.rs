@@ -18,8 +18,8 @@ pub(crate) async fn wait_end(pidfd: &Rc<OwnedFd>) -> std::io::Result<()> {
     readable(Rc::clone(pidfd))?.readable().await.map(|_| ())
 }
 
-/// Moves a container's output until it ends, writes the end down and wakes the engine. `memory_kills` is how many of its processes
-/// the kernel had killed before: its cgroup outlives its processes.
+/// Moves a container's output until it ends, writes the end down and wakes the engine. `memory_kills` is how many of its
+/// processes the kernel had killed before: its cgroup outlives its processes.
 pub(crate) async fn watch_exit(
     shared: Shared,
     id: ContainerId,

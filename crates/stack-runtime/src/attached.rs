@@ -34,7 +34,7 @@ use crate::enter::{self, ExecOptions};
 use crate::error::StepFailure;
 use crate::spawner::{sealed, wire};
 use crate::spec::ProcessSpec;
-use crate::{RuntimeError, init, record};
+use crate::{RuntimeError, init, process, record};
 
 /// What the processes inside report.
 #[derive(Debug, Serialize, Deserialize)]
@@ -96,8 +96,10 @@ pub(crate) fn run_process(
     match clone_process(whole, Namespaces::default(), false, None).map_err(RuntimeError::Spawner)? {
         Cloned::Child => {
             drop(reports);
-            let silenced = if placement.silent { silence() } else { Ok(()) };
+            // The host's `/dev/null`: the container's own may be anything by now.
+            let silenced = if placement.silent { process::silence_streams() } else { Ok(()) };
             let led = silenced
+                .map_err(|error| StepFailure::new("open", "/dev/null", error))
                 .and_then(|()| enter::join(placement.container, &placement.cgroup_procs))
                 .and_then(|()| lead(process, tty, placement.kept, &theirs, whole));
             if let Err(failure) = led {
@@ -113,20 +115,6 @@ pub(crate) fn run_process(
             result
         }
     }
-}
-
-/// The host's `/dev/null`: the container's own may be anything by now.
-fn silence() -> Result<(), StepFailure> {
-    let failed = |error: rustix::io::Errno| StepFailure::new("open", "/dev/null", error);
-    let null = rustix::fs::open(
-        "/dev/null",
-        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    );
-    let null = null.map_err(failed)?;
-    rustix::stdio::dup2_stdin(&null).map_err(failed)?;
-    rustix::stdio::dup2_stdout(&null).map_err(failed)?;
-    rustix::stdio::dup2_stderr(&null).map_err(failed)
 }
 
 /// Inside, outside of the process namespace: makes the program's process, which is inside of that as well.

@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, WaitId, WaitIdOptions, pidfd_getfd, waitid};
 use stack_model::{Client, Exit};
 use stack_sys::PidfdExit;
@@ -28,17 +30,39 @@ pub(crate) fn open(pid: u32) -> Option<OwnedFd> {
     rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
+/// The process that has had this id since this time: a pid is given again, the pair is not.
+pub(crate) fn open_exactly(pid: u32, since_ticks: u64) -> Option<OwnedFd> {
+    let pidfd = open(pid)?;
+    // Only now: the pid may have been given to another process in between.
+    (start_ticks(pid) == Some(since_ticks)).then_some(pidfd)
+}
+
+/// Waits until a process has ended, no longer than `time` if there is one; says whether it has. A pidfd is readable from
+/// then on (pidfd_open(2)).
+pub(crate) fn wait_end(pidfd: &OwnedFd, time: Option<&Timespec>) -> rustix::io::Result<bool> {
+    Ok(rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(pidfd, PollFlags::IN)], time))? > 0)
+}
+
+/// Makes the host's `/dev/null` the three standard streams.
+pub(crate) fn silence_streams() -> rustix::io::Result<()> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    replace_streams([&null; 3])
+}
+
+/// Makes these the standard input, output and error.
+pub(crate) fn replace_streams([input, output, error]: [&OwnedFd; 3]) -> rustix::io::Result<()> {
+    rustix::stdio::dup2_stdin(input)?;
+    rustix::stdio::dup2_stdout(output)?;
+    rustix::stdio::dup2_stderr(error)
+}
+
 /// The standard streams of a command that runs now, which its user wants a container to have.
 ///
 /// # Errors
 /// The command has ended.
 pub fn streams_of(client: Client) -> Result<[OwnedFd; 3], RuntimeError> {
     let gone = || RuntimeError::ClientGone { pid: client.pid };
-    let pidfd = open(client.pid).ok_or_else(gone)?;
-    // Only now: the number may have been given to another process.
-    if start_ticks(client.pid) != Some(client.start_ticks) {
-        return Err(gone());
-    }
+    let pidfd = open_exactly(client.pid, client.start_ticks).ok_or_else(gone)?;
     let stream = |number| pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).map_err(|_| gone());
     Ok([stream(0)?, stream(1)?, stream(2)?])
 }
@@ -54,7 +78,7 @@ pub fn this_client() -> Client {
 pub(crate) fn terminal_of(pidfd: BorrowedFd<'_>) -> Option<OwnedFd> {
     let master = pidfd_getfd(pidfd, TERMINAL_DESCRIPTOR, PidfdGetfdFlags::empty()).ok()?;
     let flags = rustix::fs::fcntl_getfl(&master).ok()?;
-    rustix::fs::fcntl_setfl(&master, flags | rustix::fs::OFlags::NONBLOCK).ok()?;
+    rustix::fs::fcntl_setfl(&master, flags | OFlags::NONBLOCK).ok()?;
     Some(master)
 }
 

@@ -220,11 +220,7 @@ fn state_of(layout: &Layout, project: &ProjectName, id: &ContainerId) -> State {
 pub fn adopt(layout: &Layout, project: &ProjectName, id: &ContainerId) -> Result<Option<Adopted>, RuntimeError> {
     let Some(file) = read_state(&layout.container_run(project, id).join(STATE)) else { return Ok(None) };
     let State::Running { pid, .. } = file.state else { return Ok(None) };
-    let Some(pidfd) = process::open(pid) else { return Ok(None) };
-    // Only now: the pid may have been given to another process between the look and the open.
-    if process::start_ticks(pid) != Some(file.start_ticks) {
-        return Ok(None);
-    }
+    let Some(pidfd) = process::open_exactly(pid, file.start_ticks) else { return Ok(None) };
     let terminal = if file.terminal { process::terminal_of(pidfd.as_fd()) } else { None };
     Ok(Some(Adopted { pidfd, terminal }))
 }
@@ -237,16 +233,22 @@ pub fn adopt(layout: &Layout, project: &ProjectName, id: &ContainerId) -> Result
 pub fn open_output(layout: &Layout, project: &ProjectName, id: &ContainerId) -> io::Result<(OwnedFd, OwnedFd)> {
     let run = layout.container_run(project, id);
     make_pipes(&run)?;
-    open_streams(&run)
-}
-
-pub(crate) fn open_streams(run: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((open_pipe(&run.join("stdout"), OFlags::NONBLOCK)?, open_pipe(&run.join("stderr"), OFlags::NONBLOCK)?))
 }
 
+/// Holds a container's output as it is, so that nothing of it is lost.
+pub(crate) fn hold_output(run: &Path) -> io::Result<[OwnedFd; 2]> {
+    Ok([open_end(&run.join("stdout"), OFlags::NONBLOCK)?, open_end(&run.join("stderr"), OFlags::NONBLOCK)?])
+}
+
 /// Opens one end of a FIFO for reading and writing (fifo(7): Linux allows it, and it never blocks).
+fn open_end(path: &Path, extra: OFlags) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC | extra, Mode::empty())?)
+}
+
+/// The same, and makes the FIFO a large one.
 pub(crate) fn open_pipe(path: &Path, extra: OFlags) -> io::Result<OwnedFd> {
-    let pipe = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC | extra, Mode::empty())?;
+    let pipe = open_end(path, extra)?;
     // The larger pipe is comfort: past the user's quota the kernel refuses, and 64 KiB do as well.
     let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE_BYTES);
     Ok(pipe)

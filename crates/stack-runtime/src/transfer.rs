@@ -11,22 +11,19 @@ use std::path::Path;
 
 use fs_err::File;
 use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, chownat, fchmod, fchown,
-    fstat, futimens, mkdirat, openat, openat2, readlinkat, statat, symlinkat, unlinkat,
+    AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, chownat, fstat, mkdirat, openat, openat2,
+    readlinkat, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
-use stack_model::{ContainerId, Fault, Layout, ProjectName, State};
+use stack_model::{ContainerId, Fault, Layout, ProjectName};
 
-use crate::{RuntimeError, record};
+use crate::tree::{DIRECTORY, FILE, NEW_FILE, copy_attributes, owner};
+use crate::{RuntimeError, process, record};
 
 /// Directories below each other that are copied; a container with more is hostile.
 const DEPTH_MAX: usize = 256;
 
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// Without blocking: there may be a pipe where a file was a moment ago.
-const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
-const NEW_FILE: OFlags =
-    OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// A file that is written to where it is.
 const OLD_FILE: OFlags =
     OFlags::WRONLY.union(OFlags::TRUNC).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
@@ -85,12 +82,7 @@ impl Side {
     /// It does not run.
     pub fn of_container(layout: &Layout, project: &ProjectName, id: &ContainerId) -> Result<Self, RuntimeError> {
         let adopted = record::adopt(layout, project, id)?.ok_or(RuntimeError::NotRunning)?;
-        let containers = record::observe_containers(layout, project)?;
-        let pid = containers.into_iter().find_map(|(container, state)| match state {
-            State::Running { pid, .. } if container.id == *id => Some(pid),
-            _ => None,
-        });
-        let pid = pid.ok_or(RuntimeError::NotRunning)?;
+        let pid = process::id_of(adopted.pidfd.as_fd()).ok_or(RuntimeError::NotRunning)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty());
         let root = root.map_err(|error| RuntimeError::record(id)(error.into()))?;
@@ -301,16 +293,11 @@ impl Copy {
 
     /// Owner, mode and time.
     fn finish(&self, stat: &Stat, to: BorrowedFd<'_>) -> rustix::io::Result<()> {
-        let (uid, gid) = self.owner_of(stat);
-        fchown(to, Some(uid), Some(gid))?;
-        // After the owner: a change of owner clears the set-id bits.
-        fchmod(to, Mode::from_raw_mode(stat.st_mode))?;
-        let modified = Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) };
-        futimens(to, &Timestamps { last_access: modified, last_modification: modified })
+        copy_attributes(stat, self.owner_of(stat), to)
     }
 
     fn owner_of(&self, stat: &Stat) -> (Uid, Gid) {
-        self.owner.unwrap_or_else(|| (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)))
+        self.owner.unwrap_or_else(|| owner(stat))
     }
 }
 

@@ -1,11 +1,15 @@
-//! Deleting a directory that a container has filled: of any depth, with any names, under any links.
+//! Directories that a container has filled, of any depth, with any names, under any links: opening and copying what is in
+//! them one step at a time, and deleting them.
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid, fchmod, fchown, futimens,
+    openat, renameat_with, unlinkat,
+};
 use rustix::io::Errno;
 
 /// Directories that are open below each other. What lies deeper is moved to the top first, so that neither descriptors
@@ -14,7 +18,28 @@ const DEPTH_MAX: usize = 64;
 /// How often a directory is gone through before it counts as being refilled by someone.
 const PASSES_MAX: usize = 1 << 20;
 
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// A directory that is read.
+pub(crate) const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// A file that is read. Without blocking: there may be a pipe where a file was a moment ago.
+pub(crate) const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+/// A file that is made.
+pub(crate) const NEW_FILE: OFlags =
+    OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// The owner that a file has.
+pub(crate) fn owner(stat: &Stat) -> (Uid, Gid) {
+    (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid))
+}
+
+/// Gives a copy its owner, and the mode and the time of what it was copied from.
+pub(crate) fn copy_attributes(stat: &Stat, (uid, gid): (Uid, Gid), to: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    fchown(to, Some(uid), Some(gid))?;
+    // After the owner: a change of owner clears the set-id bits.
+    fchmod(to, Mode::from_raw_mode(stat.st_mode))?;
+    let modified = Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) };
+    futimens(to, &Timestamps { last_access: modified, last_modification: modified })
+}
 
 /// Deletes `path` and everything below it; `false` when it was not there. Links are deleted, not followed.
 pub(crate) fn remove_tree(path: &Path) -> io::Result<bool> {

@@ -10,18 +10,14 @@ use std::path::Path;
 
 use fs_err::File;
 use rustix::fs::{
-    AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, chownat, fchmod,
-    fchown, flock, fstat, futimens, mkdirat, openat, readlinkat, statat, symlinkat,
+    AtFlags, Dir, FileType, FlockOperation, Mode, Stat, chownat, flock, fstat, mkdirat, openat, readlinkat, statat,
+    symlinkat,
 };
+
+use crate::tree::{DIRECTORY, FILE, NEW_FILE, copy_attributes, owner};
 
 /// Directories below each other that are copied; an image with more is hostile.
 const COPY_DEPTH_MAX: usize = 128;
-
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// Without blocking: an image may have a pipe where a file was a moment ago.
-const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
-const NEW_FILE: OFlags =
-    OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Copies the directory `from` into `volume` if nothing is in there, its own owner and mode included.
 pub(super) fn fill(from: BorrowedFd<'_>, volume: &Path) -> io::Result<()> {
@@ -38,14 +34,14 @@ pub(super) fn fill(from: BorrowedFd<'_>, volume: &Path) -> io::Result<()> {
         return Ok(());
     }
     copy_directory(&from, &volume, 0)?;
-    copy_attributes(&fstat(&from)?, volume.as_fd())
+    keep_attributes(&fstat(&from)?, volume.as_fd())
 }
 
 /// Copies everything below the directory `from` into `to`.
 pub(super) fn copy_all(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
     let (from, to) = (openat(from, ".", DIRECTORY, Mode::empty())?, openat(to, ".", DIRECTORY, Mode::empty())?);
     copy_directory(&from, &to, 0)?;
-    copy_attributes(&fstat(&from)?, to.as_fd())
+    keep_attributes(&fstat(&from)?, to.as_fd())
 }
 
 fn is_empty(directory: &OwnedFd) -> io::Result<bool> {
@@ -78,7 +74,7 @@ fn copy_directory(from: &OwnedFd, to: &OwnedFd, depth: usize) -> io::Result<()> 
                 let (source, target) =
                     (openat(from, name, DIRECTORY, Mode::empty())?, openat(to, name, DIRECTORY, Mode::empty())?);
                 copy_directory(&source, &target, depth + 1)?;
-                copy_attributes(&stat, target.as_fd())?;
+                keep_attributes(&stat, target.as_fd())?;
             }
             FileType::Symlink => {
                 symlinkat(readlinkat(from, name, Vec::new())?.as_c_str(), to, name)?;
@@ -93,7 +89,7 @@ fn copy_directory(from: &OwnedFd, to: &OwnedFd, depth: usize) -> io::Result<()> 
                     File::from_parts(target.into(), "its copy"),
                 );
                 io::copy(&mut source, &mut target)?;
-                copy_attributes(&stat, target.file().as_fd())?;
+                keep_attributes(&stat, target.file().as_fd())?;
             }
             // Sockets, pipes and devices in an image are leftovers: no program expects to find them in its volume.
             FileType::Fifo
@@ -106,16 +102,6 @@ fn copy_directory(from: &OwnedFd, to: &OwnedFd, depth: usize) -> io::Result<()> 
     Ok(())
 }
 
-fn owner(stat: &Stat) -> (Uid, Gid) {
-    (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid))
-}
-
-fn copy_attributes(stat: &Stat, to: BorrowedFd<'_>) -> io::Result<()> {
-    let (uid, gid) = owner(stat);
-    fchown(to, Some(uid), Some(gid))?;
-    // After the owner: a change of owner clears the set-id bits.
-    fchmod(to, Mode::from_raw_mode(stat.st_mode))?;
-    let modified = Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) };
-    futimens(to, &Timestamps { last_access: modified, last_modification: modified })?;
-    Ok(())
+fn keep_attributes(stat: &Stat, to: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(copy_attributes(stat, owner(stat), to)?)
 }

@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::thread::LinkNameSpaceType;
 use stack_sys::{Cloned, Namespaces, SingleThreaded, clone_process};
 
@@ -13,7 +12,7 @@ use super::wire::{self, Answer, EnterOrders, GoAhead, Request};
 use crate::error::StepFailure;
 use crate::init::Course;
 use crate::spec::InitSpec;
-use crate::{enter, init};
+use crate::{enter, init, process};
 
 /// Where the spawner finds its requests.
 pub(super) const REQUESTS_DESCRIPTOR: i32 = 3;
@@ -41,10 +40,7 @@ pub fn spawner_main() -> ExitCode {
 /// and a protection from the out-of-memory killer.
 fn leave_behind() -> io::Result<()> {
     stack_sys::close_from(REQUESTS_DESCRIPTOR + 1);
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    rustix::stdio::dup2_stderr(&null)?;
+    process::silence_streams()?;
     rustix::process::chdir("/")?;
     // To have less protection than before is always allowed.
     drop(fs_err::write("/proc/self/oom_score_adj", "0"));
@@ -142,9 +138,7 @@ fn start(
 /// Makes somebody's streams the standard ones; those of the spawner stay where there are none.
 fn take_streams(streams: &[OwnedFd]) -> io::Result<()> {
     let [input, output, error] = streams else { return Ok(()) };
-    rustix::stdio::dup2_stdin(input)?;
-    rustix::stdio::dup2_stdout(output)?;
-    Ok(rustix::stdio::dup2_stderr(error)?)
+    Ok(process::replace_streams([input, output, error])?)
 }
 
 /// A process that joins another process namespace stays outside of it; its children are inside (setns(2)). So one

@@ -29,14 +29,14 @@ struct Kept {
     pid: u32,
     /// `None` once its end has been written down.
     pidfd: Option<OwnedFd>,
-    _output: Vec<OwnedFd>,
+    _output: Option<[OwnedFd; 2]>,
 }
 
 impl Keeper {
     /// Keeps a container in place of what was kept of it before; of one that has ended, its output.
     pub(super) fn keep(&mut self, run: PathBuf, pid: u32, pidfd: Option<OwnedFd>) {
         // A container is not stopped for want of a descriptor here: it is only less well kept.
-        let output = record::open_streams(&run).map(|(stdout, stderr)| vec![stdout, stderr]).unwrap_or_default();
+        let output = record::hold_output(&run).ok();
         self.kept.insert(run, Kept { pid, pidfd, _output: output });
     }
 
@@ -51,7 +51,7 @@ impl Keeper {
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&relief), None)?;
         let relief = SignalFd::with_flags(&relief, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         while !self.is_deleted() {
-            let relieved = self.watch(relief.as_fd(), &DELETED_EVERY)?;
+            let relieved = self.watch(relief.as_fd())?;
             self.settle();
             if relieved {
                 break;
@@ -66,12 +66,12 @@ impl Keeper {
     }
 
     /// Waits until something ends; says whether it was told to go.
-    fn watch(&self, relief: BorrowedFd<'_>, time: &Timespec) -> io::Result<bool> {
+    fn watch(&self, relief: BorrowedFd<'_>) -> io::Result<bool> {
         let processes = self.kept.values().filter_map(|kept| kept.pidfd.as_ref());
         let mut watched: Vec<PollFd<'_>> = vec![PollFd::from_borrowed_fd(relief, PollFlags::IN)];
         watched.extend(processes.map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
         // While something runs there is nothing to look for.
-        let time = if watched.len() > 1 { None } else { Some(time) };
+        let time = if watched.len() > 1 { None } else { Some(&DELETED_EVERY) };
         rustix::io::retry_on_intr(|| poll(&mut watched, time))?;
         Ok(watched[0].revents().contains(PollFlags::IN))
     }
@@ -79,16 +79,11 @@ impl Keeper {
     /// Writes down what has ended.
     fn settle(&mut self) {
         for (run, kept) in &mut self.kept {
-            let ended = kept.pidfd.take_if(|pidfd| has_ended(pidfd));
+            let ended = kept.pidfd.take_if(|pidfd| matches!(process::wait_end(pidfd, Some(&AT_ONCE)), Ok(true)));
             if let Some(pidfd) = ended {
                 // Without the record the exit code is unknown, as it would be without this process.
                 drop(record::record_ended(run, kept.pid, process::exit_of(pidfd.as_fd())));
             }
         }
     }
-}
-
-/// A pidfd is readable from the end of its process on (pidfd_open(2)).
-fn has_ended(pidfd: &OwnedFd) -> bool {
-    matches!(rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&AT_ONCE))), Ok(1))
 }

@@ -1,10 +1,10 @@
 //! Spawners whose supervisors are gone: each is told to go once a new supervisor has what it keeps.
 
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::Timespec;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use stack_model::{Layout, ProjectName};
 
@@ -17,7 +17,7 @@ const SIGKILL: i32 = nix::libc::SIGKILL;
 /// One that has been told to go writes a few small files.
 const PATIENCE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
-/// A process, for good: a pid is given again, the pair is not.
+/// A process, for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
     pid: u32,
@@ -30,9 +30,7 @@ impl Identity {
     }
 
     fn open(self) -> Option<OwnedFd> {
-        let pidfd = process::open(self.pid)?;
-        // Only now: the pid may have been given to another process in between.
-        (process::start_ticks(self.pid) == Some(self.start_ticks)).then_some(pidfd)
+        process::open_exactly(self.pid, self.start_ticks)
     }
 }
 
@@ -91,15 +89,12 @@ impl Predecessors {
             process::signal(pidfd.as_fd(), SIGTERM)?;
         }
         for pidfd in &self.left {
-            if !is_gone(pidfd, Some(&PATIENCE)).map_err(RuntimeError::Spawner)? {
+            let failed = |error: Errno| RuntimeError::Spawner(error.into());
+            if !process::wait_end(pidfd, Some(&PATIENCE)).map_err(failed)? {
                 process::signal(pidfd.as_fd(), SIGKILL)?;
-                is_gone(pidfd, None).map_err(RuntimeError::Spawner)?;
+                process::wait_end(pidfd, None).map_err(failed)?;
             }
         }
         record::write_json(&self.file, &[self.own]).map_err(RuntimeError::Spawner)
     }
-}
-
-fn is_gone(pidfd: &OwnedFd, time: Option<&Timespec>) -> io::Result<bool> {
-    Ok(rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(pidfd, PollFlags::IN)], time))? > 0)
 }
