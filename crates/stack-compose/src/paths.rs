@@ -155,9 +155,15 @@ fn is_remote(node: &Node) -> bool {
     text.contains("://") || PREFIXES.iter().any(|prefix| text.starts_with(prefix))
 }
 
+/// What git or a server would have to be asked for.
+pub(crate) fn is_elsewhere(text: &str) -> bool {
+    let scheme = text.split_once("://").is_some_and(|(scheme, _)| scheme.bytes().all(|c| c.is_ascii_alphanumeric()));
+    scheme || text.starts_with("git@") || text.starts_with("github.com/")
+}
+
 /// Says so when a Compose file is to come out of a repository or a registry.
 pub(crate) fn refuse_remote(text: &str, span: Span, cx: &mut Cx<'_>) -> bool {
-    let remote = text.contains("://") || ["github.com/", "git@"].iter().any(|prefix| text.starts_with(prefix));
+    let remote = is_elsewhere(text);
     if remote {
         let message = format!("`{text}` is not on this machine, and Compose files are not fetched from elsewhere");
         cx.push(Problem::error(Code::CannotRead, span, message).help("get a copy of it, and write its path here"));

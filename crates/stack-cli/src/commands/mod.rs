@@ -23,6 +23,7 @@ pub(crate) mod ls;
 pub(crate) mod pause;
 pub(crate) mod plan;
 pub(crate) mod port;
+mod program;
 mod provision;
 pub(crate) mod prune;
 pub(crate) mod ps;
@@ -50,6 +51,7 @@ pub(crate) mod wait;
 
 use std::collections::BTreeSet;
 
+use stack_cgroup::Hierarchy;
 use stack_image::{ImageError, Needed, Store};
 use stack_model::{Bytes, Container, Failure, Fault, Millis, ProjectName};
 
@@ -132,6 +134,17 @@ fn scale_of(text: &str) -> Result<(stack_model::ServiceName, u32), String> {
 
 fn image_failed(error: ImageError) -> CliError {
     failed(error.fault(), error.hint(), &error)
+}
+
+/// The cgroups of this machine.
+fn hierarchy() -> Result<Hierarchy, CliError> {
+    Hierarchy::detect().map_err(|error| failed(error.fault(), error.hint(), &error))
+}
+
+/// A service was named that the project does not have.
+fn unknown_service(name: &str) -> CliError {
+    let failure = Failure::new(Fault::User, format!("no such service: {name}"));
+    failure.hint("`stack config --services` lists them").into()
 }
 
 /// The images of this installation.

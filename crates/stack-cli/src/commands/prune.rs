@@ -1,7 +1,6 @@
 //! `stack prune`.
 
 use clap::Args;
-use stack_cgroup::Hierarchy;
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -24,7 +23,7 @@ pub(crate) struct PruneArgs {
 pub(crate) fn run(context: &Context, args: &PruneArgs) -> Result<u8, CliError> {
     let store = super::store(context)?;
     let layout = context.machine.layout();
-    let hierarchy = Hierarchy::detect().map_err(|error| super::failed(error.fault(), error.hint(), &error))?;
+    let hierarchy = super::hierarchy()?;
     let build_failed = |error: stack_build::BuildError| super::failed(error.fault(), error.hint(), &error);
     stack_build::sweep(layout, &hierarchy).map_err(build_failed)?;
     if args.build_cache || args.all {

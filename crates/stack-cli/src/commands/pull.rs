@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, ValueEnum};
 use stack_image::{ImageError, SELF_IMAGE};
-use stack_model::{Desired, Failure, Fault, ImageReference, Service, ServiceName};
+use stack_model::{Desired, Failure, ImageReference, Service, ServiceName};
 
 use crate::context::Context;
 use crate::error::{Casualty, CliError};
@@ -91,8 +91,7 @@ pub(crate) fn run(context: &Context, args: &PullArgs) -> Result<u8, CliError> {
 fn images(desired: &Desired, args: &PullArgs) -> Result<BTreeMap<ImageReference, Wanted>, CliError> {
     for name in &args.services {
         if !desired.services.contains_key(name.as_str()) {
-            let failure = Failure::new(Fault::User, format!("no such service: {name}"));
-            return Err(failure.hint("`stack config --services` lists them").into());
+            return Err(super::unknown_service(name));
         }
     }
     let mut images = BTreeMap::new();

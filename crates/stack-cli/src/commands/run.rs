@@ -1,6 +1,5 @@
 //! `stack run`.
 
-use std::io::IsTerminal;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
@@ -11,7 +10,7 @@ use stack_model::{
 use stack_runtime::{AttachOptions, Attachment, End};
 
 use super::wait::Exits;
-use super::{exec, follow, short_syntax};
+use super::{follow, program, short_syntax};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::output;
@@ -35,27 +34,11 @@ pub(crate) struct RunArgs {
     /// Remove the container when it has ended
     #[arg(long)]
     rm: bool,
-    /// With this variable; may be repeated
-    #[arg(short, long, value_name = "NAME=VALUE")]
-    env: Vec<String>,
     /// With this label; may be repeated
     #[arg(short, long, value_name = "NAME=VALUE")]
     label: Vec<String>,
-    /// Accepted for docker: input is always connected
-    #[arg(short, long)]
-    interactive: bool,
-    /// With a terminal, even where this command has none
-    #[arg(short, long)]
-    tty: bool,
-    /// Without a terminal
-    #[arg(short = 'T', long = "no-tty", conflicts_with = "tty")]
-    no_tty: bool,
-    /// As this user
-    #[arg(short, long, value_name = "USER")]
-    user: Option<String>,
-    /// In this directory
-    #[arg(short, long, value_name = "DIR")]
-    workdir: Option<String>,
+    #[command(flatten)]
+    program: program::ProgramArgs,
     /// A name for the container
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -102,7 +85,7 @@ pub(crate) fn run(context: &Context, args: &RunArgs) -> Result<u8, CliError> {
         let failure = Failure::new(Fault::Missing, format!("there is no service `{like}`"));
         return Err(failure.hint(format!("the project has: {}", names.join(", "))).into());
     };
-    let tty = !args.no_tty && (args.tty || std::io::stdin().is_terminal() && std::io::stdout().is_terminal());
+    let tty = args.program.has_terminal();
     let errand = errand(context, args, (&project, &like, service), tty)?;
     let name = errand.name.clone();
     let dependencies = errand.service.depends_on.keys().cloned().collect();
@@ -149,12 +132,11 @@ fn bend(context: &Context, args: &RunArgs, spec: &mut ContainerSpec, tty: bool) 
     if !args.command.is_empty() {
         spec.command = Some(args.command.clone());
     }
-    let variables = args.env.iter().filter_map(|text| exec::variable(context, text));
-    spec.environment.extend(variables.map(|(name, value)| (name, Some(value))));
+    spec.environment.extend(args.program.variables(context).map(|(name, value)| (name, Some(value))));
     let labels = args.label.iter().map(|text| text.split_once('=').unwrap_or((text, "")));
     spec.labels.extend(labels.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    spec.user = args.user.clone().or_else(|| spec.user.take());
-    spec.working_dir = args.workdir.clone().or_else(|| spec.working_dir.take());
+    spec.user = args.program.user.clone().or_else(|| spec.user.take());
+    spec.working_dir = args.program.workdir.clone().or_else(|| spec.working_dir.take());
     spec.cap_add.extend(args.cap_add.iter().map(|name| capability(name)));
     spec.cap_drop.extend(args.cap_drop.iter().map(|name| capability(name)));
     let extra = short_syntax::mounts_and_ports(context, &args.volume, &args.publish)?;

@@ -47,7 +47,7 @@ enum Format {
 }
 
 pub(crate) fn run(context: &Context, args: &StatsArgs) -> Result<u8, CliError> {
-    let hierarchy = Hierarchy::detect().map_err(|error| super::failed(error.fault(), error.hint(), &error))?;
+    let hierarchy = super::hierarchy()?;
     let memory = machine_memory();
     let mut before: BTreeMap<ContainerId, Sample> = BTreeMap::new();
     let mut is_first = true;

@@ -1,6 +1,5 @@
 //! Which containers a verb is about.
 
-use stack_cgroup::Hierarchy;
 use stack_model::{Failure, Fault, Health, ObservedContainer, ProjectName, ServiceName, State};
 
 use crate::context::Context;
@@ -32,7 +31,7 @@ pub(super) fn of_services(
 /// From the kernel and the disk, with one thread: what `exec` starts needs a process without others.
 pub(super) fn look(context: &Context, project: &ProjectName) -> Result<Vec<ObservedContainer>, CliError> {
     let layout = context.machine.layout();
-    let hierarchy = Hierarchy::detect().map_err(|error| super::failed(error.fault(), error.hint(), &error))?;
+    let hierarchy = super::hierarchy()?;
     let records = stack_runtime::observe_containers(layout, project)
         .map_err(|error| super::failed(error.fault(), error.hint(), &error))?;
     let observed = records.into_iter().map(|(container, state)| {

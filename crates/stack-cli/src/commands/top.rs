@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use jiff::{Timestamp, tz::TimeZone};
-use stack_cgroup::Hierarchy;
 use stack_model::ObservedContainer;
 
 use super::targets;
@@ -28,7 +27,7 @@ const PTS_MAJOR: i64 = 136;
 pub(crate) fn run(context: &Context, args: &TopArgs) -> Result<u8, CliError> {
     let (project, mut containers) = targets::of_services(context, &args.services)?;
     containers.retain(ObservedContainer::is_running);
-    let hierarchy = Hierarchy::detect().map_err(|error| super::failed(error.fault(), error.hint(), &error))?;
+    let hierarchy = super::hierarchy()?;
     let host = HostFacts::read();
     let mut rows = Vec::new();
     for container in &containers {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 use stack_compose::{LOCK_FILE, Phases, Project};
-use stack_model::{Failure, Fault};
 
 use super::lock;
 use crate::context::Context;
@@ -56,8 +55,7 @@ pub(crate) fn run(context: &Context, args: &UpdateArgs) -> Result<u8, CliError> 
 /// The images of these services, or of all.
 fn chosen(project: &Project, services: &[String]) -> Result<Vec<String>, CliError> {
     if let Some(unknown) = services.iter().find(|name| !project.services().contains(name)) {
-        let failure = Failure::new(Fault::User, format!("no such service: {unknown}"));
-        return Err(failure.hint("`stack config --services` lists them").into());
+        return Err(super::unknown_service(unknown));
     }
     let all = lock::images(project);
     let wanted = |image: &String| services.is_empty() || services.iter().any(|name| project.uses_image(name, image));

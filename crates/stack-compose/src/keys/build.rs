@@ -10,6 +10,7 @@ use super::extra_hosts::HOSTS;
 use super::forms::{before_equals, key_values, labels_of};
 use super::ulimits::ULIMITS;
 use crate::context::Cx;
+use crate::paths::is_elsewhere;
 use crate::report::{Code, Problem};
 use crate::service::{Build, BuildContext, Service};
 use crate::shape::common::{
@@ -131,11 +132,6 @@ fn directory(text: &Spanned<String>, cx: &mut Cx<'_>) -> Option<PathBuf> {
     }
     let directory = cx.directory.clone();
     Some(cx.absolute(&directory, &text.value))
-}
-
-fn is_elsewhere(text: &str) -> bool {
-    let scheme = text.split_once("://").is_some_and(|(scheme, _)| scheme.bytes().all(|c| c.is_ascii_alphanumeric()));
-    scheme || text.starts_with("git@") || text.starts_with("github.com/")
 }
 
 fn context_of(text: &Spanned<String>, cx: &mut Cx<'_>) -> Option<BuildContext> {

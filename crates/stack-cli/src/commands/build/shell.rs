@@ -56,8 +56,7 @@ pub(crate) fn run_shell(context: &Context, args: &ShellArgs) -> Result<u8, CliEr
     let records = records.map_err(|error| crate::commands::failed(error.fault(), error.hint(), &error))?;
     let found = records.into_iter().map(|(container, _)| container).find(|it| it.id.as_str() == args.container);
     let container = found.ok_or_else(|| CliError::user("the step is not there any more"))?;
-    let hierarchy = stack_cgroup::Hierarchy::detect();
-    let hierarchy = hierarchy.map_err(|error| crate::commands::failed(error.fault(), error.hint(), &error))?;
+    let hierarchy = crate::commands::hierarchy()?;
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
     let options = ExecOptions { argv: vec![args.shell.clone()], tty: is_terminal, ..ExecOptions::default() };
     let code = stack_runtime::run_exec(&hierarchy, (layout, &project, &container), &options);
