@@ -94,7 +94,7 @@ impl Hierarchy {
     }
 
     /// The directories of a cgroup in all hierarchies, each once: v1 controllers may share one (`cpu,cpuacct`).
-    pub(crate) fn directories(&self, cgroup: &Path) -> Vec<PathBuf> {
+    pub fn directories(&self, cgroup: &Path) -> Vec<PathBuf> {
         let place = self.place(cgroup);
         let mut mounts: Vec<&PathBuf> = match self.kind {
             Kind::V1 => V1_CONTROLLERS.iter().filter_map(|controller| self.mounts.get(controller)).collect(),

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
@@ -49,19 +49,6 @@ impl Hierarchy {
         }
     }
 
-    /// Pays for what the first process that joins a cgroup after a pause would wait for: a grace period of RCU, 15 ms
-    /// (`cgroup_threadgroup_rwsem`, kernel/cgroup/cgroup.c). Those that join within the next one join at once. The
-    /// calling thread moves into the project's cgroup for it; call this from one that ends afterwards. With version 2
-    /// processes are born in their cgroup, and nothing waits.
-    pub fn warm(&self, project: &Path) {
-        if self.kind() == Kind::V1
-            && let Some(directory) = self.directory("pids", project)
-        {
-            // A thread that moves itself as `0` needs no lock and would warm nothing. Without success a start is slower.
-            drop(write(&directory.join("tasks"), &nix::unistd::gettid().to_string()));
-        }
-    }
-
     fn ensure_scope(&self, project: &Path) -> Result<(), CgroupError> {
         let Some(scope) = self.directories(project).pop() else { return Err(CgroupError::NotMounted) };
         systemd::ensure_scope(project, &scope)?;
@@ -95,19 +82,12 @@ impl Hierarchy {
         writes.retain(|write| !(is_new && write.neutral));
         self.write_all(cgroup, &writes)?;
         self.write_blkio(cgroup, &limits.blkio)?;
-        match self.kind() {
-            Kind::V1 => {
-                if let (Some(directory), Devices::Usual { and }) = (self.directory("devices", cgroup), allowed) {
-                    devices::restrict(directory, and)?;
-                }
-                Ok(Join { procs: self.procs(cgroup), v2_dir: None })
-            }
-            Kind::V2 => {
-                let path = self.directory("", cgroup).ok_or(CgroupError::NotMounted)?;
-                let open = fs::File::open(&path).map_err(|source| CgroupError::Directory { path, source })?;
-                Ok(Join { procs: self.procs(cgroup), v2_dir: Some(open.into_parts().0.into()) })
-            }
+        if self.kind() == Kind::V1
+            && let (Some(directory), Devices::Usual { and }) = (self.directory("devices", cgroup), allowed)
+        {
+            devices::restrict(directory, and)?;
         }
+        self.join(cgroup)
     }
 
     /// Makes a cgroup in every hierarchy; `true` when none of them had it.
@@ -119,11 +99,17 @@ impl Hierarchy {
         Ok(is_new)
     }
 
-    /// The files that a process id is written to in order to join a cgroup.
-    pub fn procs(&self, cgroup: &Path) -> Vec<PathBuf> {
+    /// The way into a cgroup that exists.
+    ///
+    /// # Errors
+    /// It does not exist.
+    pub fn join(&self, cgroup: &Path) -> Result<Join, CgroupError> {
         let further = self.further_directories(cgroup).into_iter().filter(|directory| directory.exists());
-        let all = self.directories(cgroup).into_iter().chain(further);
-        all.map(|directory| directory.join("cgroup.procs")).collect()
+        let all = self.directories(cgroup).into_iter().chain(further).collect();
+        match self.kind() {
+            Kind::V1 => Join::new(all, None),
+            Kind::V2 => Join::new(Vec::new(), self.directory("", cgroup)),
+        }
     }
 
     /// Kills every process of a cgroup and of those below it, and waits until they are gone. A cgroup that does not

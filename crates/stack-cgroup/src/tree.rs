@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 
-use crate::CgroupError;
 use crate::file::{read, write};
 use crate::hierarchy::{processes, remove_patiently, wait_for_change};
+use crate::{CgroupError, Join};
 
 /// One value for one file of a controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,17 +144,14 @@ impl Tree {
         }
     }
 
-    /// Moves a process into a cgroup, in every hierarchy.
+    /// The way into a cgroup that exists, in every hierarchy.
     ///
     /// # Errors
-    /// The kernel refuses.
-    pub fn join(&self, cgroup: &Path, pid: u32) -> Result<(), CgroupError> {
-        self.procs(cgroup).iter().try_for_each(|procs| write(procs, &pid.to_string()))
-    }
-
-    /// The files that a process id is written to in order to join.
-    pub fn procs(&self, cgroup: &Path) -> Vec<PathBuf> {
-        self.directories(cgroup).into_iter().map(|directory| directory.join("cgroup.procs")).collect()
+    /// It does not exist.
+    pub fn join(&self, cgroup: &Path) -> Result<Join, CgroupError> {
+        let (mut v1, v2) = (self.directories(cgroup), self.v2.as_ref().map(|mount| mount.join(relative(cgroup))));
+        v1.retain(|directory| Some(directory) != v2.as_ref());
+        Join::new(v1, v2)
     }
 
     /// The processes of a cgroup and of those below it.

@@ -36,7 +36,7 @@ fn limits_are_held_changed_and_gone() {
         ..Limits::default()
     };
     let join = hierarchy.create(&cgroup, &limits, USUAL).unwrap();
-    assert!(!join.procs.is_empty());
+    assert!(!join.directories.is_empty());
     assert_eq!(hierarchy.limits(&cgroup).unwrap(), limits);
 
     let raised = Limits { memory: Some(Bytes(128 << 20)), cpus: None, ..limits };
@@ -68,8 +68,8 @@ fn occupy(join: &stack_cgroup::Join, mebibytes: u32) -> std::process::Child {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("a shell");
-    for procs in &join.procs {
-        fs_err::write(procs, child.id().to_string()).expect("a way in");
+    for directory in &join.directories {
+        fs_err::write(directory.join("cgroup.procs"), child.id().to_string()).expect("a way in");
     }
     drop(child.stdin.take());
     let mut line = String::new();
@@ -89,7 +89,7 @@ fn a_process_joins_every_controller_and_blocks_the_removal() {
     let inside = fs_err::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
     assert_eq!(
         inside.lines().filter(|line| line.contains("-join") && line.ends_with("/c1")).count(),
-        join.procs.len(),
+        join.directories.len(),
         "{inside}"
     );
     assert!(hierarchy.remove(&cgroup).is_err());

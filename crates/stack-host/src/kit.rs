@@ -44,7 +44,6 @@ impl Kit {
         let hierarchy = Hierarchy::detect().map_err(failed)?;
         stack_runtime::sweep_half_made(&layout, &project).map_err(failed)?;
         hierarchy.ensure_project(&layout.cgroup(&project)).map_err(failed)?;
-        warm(hierarchy.clone(), layout.cgroup(&project));
         let net = Net::start().map_err(failed)?;
         let instance = layout.instance();
         let predecessors = Mutex::new(Some(predecessors).filter(|predecessors| !predecessors.is_empty()));
@@ -55,11 +54,4 @@ impl Kit {
     pub(crate) fn cgroup(&self, id: &ContainerId) -> PathBuf {
         self.layout.cgroup(&self.project).join(id.as_str())
     }
-}
-
-/// While the first plan is made, the kernel gets ready for the first container.
-fn warm(hierarchy: Hierarchy, project: PathBuf) {
-    let thread = std::thread::Builder::new().name("stack-warm".to_owned());
-    // Without the thread the first start is 15 ms slower.
-    drop(thread.spawn(move || hierarchy.warm(&project)));
 }

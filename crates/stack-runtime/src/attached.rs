@@ -22,11 +22,10 @@ pub use attach::{AttachOptions, Attachment, End};
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use serde::{Deserialize, Serialize};
-use stack_cgroup::Hierarchy;
+use stack_cgroup::{Hierarchy, Join};
 use stack_model::{Container, Layout, ProjectName};
 use stack_sys::{Cloned, Namespaces, SingleThreaded, clone_process};
 
@@ -60,9 +59,8 @@ pub fn run_exec(
     let adopted = record::adopt(layout, project, &container.id)?.ok_or(RuntimeError::NotRunning)?;
     sealed::ensure().map_err(RuntimeError::Spawner)?;
     let process = enter::render(container, options)?;
-    let procs = enter::cgroup_procs(hierarchy, layout, project, container);
-    let placement =
-        Placement { container: adopted.pidfd.as_fd(), cgroup_procs: procs, kept: 3, silent: options.detach };
+    let join = enter::way_in(hierarchy, (layout, project, container))?;
+    let placement = Placement { container: adopted.pidfd.as_fd(), join, kept: 3, silent: options.detach };
     run_process(&placement, &process, options.tty && !options.detach, options.detach, &|_| Ok(()), &|_| None)
 }
 
@@ -71,7 +69,8 @@ pub fn run_exec(
 pub(crate) struct Placement<'a> {
     /// A process of the container.
     pub(crate) container: BorrowedFd<'a>,
-    pub(crate) cgroup_procs: Vec<PathBuf>,
+    /// The way into its cgroups.
+    pub(crate) join: Join,
     /// Descriptors that the program keeps, the three streams included.
     pub(crate) kept: i32,
     /// Its streams lead nowhere.
@@ -93,14 +92,15 @@ pub(crate) fn run_process(
     // Before the program exists: a Ctrl-C that comes early waits until it can be passed on.
     let signals = relay::Signals::catch().map_err(RuntimeError::Spawner)?;
     let (reports, theirs) = wire::pair().map_err(RuntimeError::Spawner)?;
-    match clone_process(whole, Namespaces::default(), false, None).map_err(RuntimeError::Spawner)? {
+    let cgroup = placement.join.v2_dir.as_ref().map(AsFd::as_fd);
+    match clone_process(whole, Namespaces::default(), false, cgroup).map_err(RuntimeError::Spawner)? {
         Cloned::Child => {
             drop(reports);
             // The host's `/dev/null`: the container's own may be anything by now.
             let silenced = if placement.silent { process::silence_streams() } else { Ok(()) };
             let led = silenced
                 .map_err(|error| StepFailure::new("open", "/dev/null", error))
-                .and_then(|()| enter::join(placement.container, &placement.cgroup_procs))
+                .and_then(|()| enter::join(placement.container, &placement.join.tasks))
                 .and_then(|()| lead(process, tty, placement.kept, &theirs, whole));
             if let Err(failure) = led {
                 drop(wire::send(theirs.as_fd(), &Report::Failed(failure), &[]));

@@ -4,20 +4,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::sched::{CloneFlags, setns};
-use stack_cgroup::Hierarchy;
+use stack_cgroup::{CgroupError, Hierarchy, Join};
 use stack_model::{Container, Layout, ProjectName};
 
-use crate::error::{StepFailure, shown};
+use crate::error::StepFailure;
 use crate::spec::{ProcessSpec, UserSpec, render_process};
 use crate::users::Identity;
 use crate::{RuntimeError, Spawner, Started, init, process, record};
 
 /// Joins the cgroups, which are reached through the host's mounts, and then every namespace of a process.
-pub(crate) fn join(container: BorrowedFd<'_>, cgroup_procs: &[PathBuf]) -> Result<(), StepFailure> {
+pub(crate) fn join(container: BorrowedFd<'_>, cgroup_tasks: &[PathBuf]) -> Result<(), StepFailure> {
     init::join_process_rules()?;
-    for procs in cgroup_procs {
-        fs_err::write(procs, "0").map_err(|error| StepFailure::new("join", shown(procs), error))?;
-    }
+    init::join_cgroups(cgroup_tasks)?;
     let other = other_namespaces(container).map_err(|error| StepFailure::new("look at", "the namespaces", error))?;
     // setns(2) takes a pidfd since Linux 5.8 and then joins all of them or none. It also moves root and working
     // directory to those of the mount namespace.
@@ -136,14 +134,12 @@ pub(crate) fn render(container: &Container, options: &ExecOptions) -> Result<Pro
     Ok(process)
 }
 
-/// The files through which a process joins a container's cgroups.
-pub(crate) fn cgroup_procs(
+/// The way into a container's cgroups.
+pub(crate) fn way_in(
     hierarchy: &Hierarchy,
-    layout: &Layout,
-    project: &ProjectName,
-    container: &Container,
-) -> Vec<PathBuf> {
-    hierarchy.procs(&layout.cgroup(project).join(container.id.as_str()))
+    (layout, project, container): (&Layout, &ProjectName, &Container),
+) -> Result<Join, CgroupError> {
+    hierarchy.join(&layout.cgroup(project).join(container.id.as_str()))
 }
 
 /// Runs a program in a container with its output to one descriptor and nothing to read: a health check.
@@ -159,6 +155,6 @@ pub fn exec_quietly(
 ) -> Result<Started, RuntimeError> {
     let adopted = record::adopt(layout, project, &container.id)?.ok_or(RuntimeError::NotRunning)?;
     let options = ExecOptions { argv, ..ExecOptions::default() };
-    let procs = cgroup_procs(hierarchy, layout, project, container);
-    spawner.enter(adopted.pidfd.as_fd(), render(container, &options)?, procs, output.as_fd())
+    let join = way_in(hierarchy, (layout, project, container))?;
+    spawner.enter(adopted.pidfd.as_fd(), render(container, &options)?, &join, output.as_fd())
 }

@@ -85,8 +85,8 @@ pub struct StartSpec<'a> {
 /// The orders of the new process. Every path in them is the host's, except targets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InitSpec {
-    /// Files to write its own process id to.
-    pub(crate) cgroup_procs: Vec<PathBuf>,
+    /// What [`crate::init::join_cgroups`] writes to.
+    pub(crate) cgroup_tasks: Vec<PathBuf>,
     pub(crate) namespaces: NamespaceSpec,
     pub(crate) root: RootSpec,
     /// `/proc`, `/dev` and `/sys` as every container of ours has them.
@@ -351,7 +351,7 @@ pub(crate) fn render(spec: &StartSpec<'_>, join: &Join, devices: Vec<DeviceSpec>
     let open = privileged || container.spec.security.unmask;
     let hidden = |paths: &[&str]| paths.iter().filter(|_| !open).map(|path| (*path).to_owned()).collect();
     Ok(InitSpec {
-        cgroup_procs: if join.v2_dir.is_some() { Vec::new() } else { join.procs.clone() },
+        cgroup_tasks: join.tasks.clone(),
         namespaces: NamespaceSpec { cgroup: !shared.cgroup, time: None, mount: true },
         root: RootSpec {
             source: RootSource::Overlay {
@@ -406,17 +406,16 @@ fn host_propagation(container: &Container) -> u64 {
     }
 }
 
-/// From `/sys/fs/cgroup/memory/stack/shop/c9d1/cgroup.procs` to `memory`.
+/// From `/sys/fs/cgroup/memory/stack/shop/c9d1` to `memory`.
 fn render_cgroup_views(join: &Join, cgroup: &Path) -> Vec<CgroupView> {
     let below = cgroup.components().count();
-    let views = join.procs.iter().filter_map(|procs| {
-        let directory = procs.parent()?;
+    let views = join.directories.iter().filter_map(|directory| {
         let hierarchy = if join.v2_dir.is_some() {
             String::new()
         } else {
             directory.ancestors().nth(below)?.file_name()?.to_str()?.to_owned()
         };
-        Some(CgroupView { hierarchy, directory: directory.to_path_buf() })
+        Some(CgroupView { hierarchy, directory: directory.clone() })
     });
     views.collect()
 }
@@ -532,8 +531,8 @@ mod tests {
 
     #[test]
     fn hierarchies_are_named_by_their_mount_points() {
-        let join = |paths: &[&str]| Join { procs: paths.iter().map(PathBuf::from).collect(), v2_dir: None };
-        let v1 = join(&["/sys/fs/cgroup/cpu,cpuacct/stack/shop/c9/cgroup.procs"]);
+        let directories = vec![PathBuf::from("/sys/fs/cgroup/cpu,cpuacct/stack/shop/c9")];
+        let v1 = Join { directories, ..Join::default() };
         let views = render_cgroup_views(&v1, Path::new("stack/shop/c9"));
         assert_eq!(views[0].hierarchy, "cpu,cpuacct");
         assert_eq!(views[0].directory, Path::new("/sys/fs/cgroup/cpu,cpuacct/stack/shop/c9"));

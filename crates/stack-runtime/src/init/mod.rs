@@ -16,6 +16,7 @@ mod streams;
 mod sysctl;
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use rustix::thread::LinkNameSpaceType;
 use stack_sys::SingleThreaded;
@@ -59,9 +60,7 @@ fn prepare(
     course: &Course<'_>,
     whole: SingleThreaded,
 ) -> Result<std::convert::Infallible, StepFailure> {
-    stage(c"stack:cgroup");
     adjust_oom(spec)?;
-    join_cgroups(spec)?;
     join_namespaces(course.joined)?;
     unshare_time(spec)?;
     join_process_rules()?;
@@ -160,13 +159,16 @@ fn adjust_oom(spec: &InitSpec) -> Result<(), StepFailure> {
         .map_err(|error| StepFailure::new("set", "the OOM score", error))
 }
 
-/// All at once, before anything is allocated: what the container needs is then counted as its own. The first write
-/// after idle waits for an RCU grace period, those right behind it do not.
-fn join_cgroups(spec: &InitSpec) -> Result<(), StepFailure> {
-    for procs in &spec.cgroup_procs {
-        fs_err::write(procs, "0").map_err(|error| StepFailure::new("join", crate::error::shown(procs), error))?;
-    }
-    Ok(())
+/// Moves this process, which has one thread, into the cgroups that it is not born in. The first thing that it does: what
+/// the container needs is then counted as its own.
+///
+/// # Errors
+/// One is gone, or it is of another user.
+pub(crate) fn join_cgroups(tasks: &[PathBuf]) -> Result<(), StepFailure> {
+    stage(c"stack:cgroup");
+    tasks.iter().try_for_each(|tasks| {
+        fs_err::write(tasks, "0").map_err(|error| StepFailure::new("join", crate::error::shown(tasks), error))
+    })
 }
 
 /// After joining: the new namespace's root is where the process is now (cgroup_namespaces(7)). Whoever joins cgroups for

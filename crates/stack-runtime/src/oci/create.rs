@@ -13,7 +13,7 @@ use rustix::net::{
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use stack_cgroup::Tree;
+use stack_cgroup::{Join, Tree};
 use stack_sys::{Cloned, MountChange, Namespaces, SingleThreaded, change_mount, clone_process};
 
 use super::lower::{self, Surroundings};
@@ -105,7 +105,13 @@ impl Runtime {
         made.inspect_err(|_| drop(fs::remove_dir_all(&directory)))
     }
 
-    fn make(&self, options: &CreateOptions, plan: Plan, directory: &Path, tree: &Tree) -> Result<Created, OciError> {
+    fn make(
+        &self,
+        options: &CreateOptions,
+        mut plan: Plan,
+        directory: &Path,
+        tree: &Tree,
+    ) -> Result<Created, OciError> {
         let resources = plan.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         let is_new = tree.create(&plan.cgroup)?;
         let settings = resources.map(|resources| resources::lower(resources, tree.is_v2(), true)).unwrap_or_default();
@@ -118,13 +124,12 @@ impl Runtime {
         tree.set(&plan.cgroup, &settings).map_err(|error| undo(error.into()))?;
         let listener = listen_at(directory).map_err(OciError::file("listen for `start`")).map_err(undo)?;
         let (reports, theirs) = wire::pair().map_err(OciError::file("make a socket")).map_err(undo)?;
-        let (pid, pidfd, reports) = spawn(&plan, (reports, theirs), listener).map_err(undo)?;
+        let join = tree.join(&plan.cgroup).map_err(|error| undo(error.into()))?;
+        plan.init.cgroup_tasks.clone_from(&join.tasks);
+        let (pid, pidfd, reports) = spawn(&plan, &join, (reports, theirs), listener).map_err(undo)?;
         let follow = || -> Result<Created, OciError> {
             prepare(&plan, pid)?;
             order(&reports, &Order::Begin(pid))?;
-            // The first move after idle waits for an RCU grace period; the process mounts meanwhile. It runs nothing of
-            // the container's before it has heard that this is done.
-            tree.join(&plan.cgroup, pid)?;
             let terminal = self.follow(options, &plan, pid, &reports)?;
             let pidfd = pidfd.try_clone().map_err(OciError::file("keep the process"))?;
             Ok(Created { pidfd, terminal })
@@ -375,6 +380,7 @@ fn namespaces(spec: &Spec) -> Result<(Namespaces, Joined, Joined, NamespaceSpec)
 /// Clones the process in the namespaces that are joined for that moment.
 fn spawn(
     plan: &Plan,
+    join: &Join,
     (reports, theirs): (OwnedFd, OwnedFd),
     listener: OwnedFd,
 ) -> Result<(u32, OwnedFd, OwnedFd), OciError> {
@@ -395,7 +401,8 @@ fn spawn(
         move_into_link_name_space(namespace.as_fd(), Some(*kind))
             .map_err(|error| OciError::file(format!("join the {name} namespace"))(error.into()))?;
     }
-    match clone_process(whole, plan.born_in, false, None).map_err(OciError::file("clone a process"))? {
+    let cgroup = join.v2_dir.as_ref().map(AsFd::as_fd);
+    match clone_process(whole, plan.born_in, false, cgroup).map_err(OciError::file("clone a process"))? {
         Cloned::Child => {
             // The end of the socket is to be seen when the runtime is gone.
             drop(reports);
@@ -451,7 +458,8 @@ fn become_container(plan: &Plan, create: &OwnedFd, listener: &OwnedFd, whole: Si
         terminal: &terminal,
         may_go: &may_go,
     };
-    let failure = match become_root(plan) {
+    // Into the cgroups first: they belong to whoever the process is outside.
+    let failure = match init::join_cgroups(&plan.init.cgroup_tasks).and_then(|()| become_root(plan)) {
         Ok(()) => init::run(&spec, &course, whole),
         Err(failure) => failure,
     };

@@ -63,7 +63,7 @@ impl Runtime {
         let container = process::open(state.pid).filter(|_| state.is_alive()).ok_or_else(gone)?;
         let placement = Placement {
             container: container.as_fd(),
-            cgroup_procs: Tree::detect()?.procs(&state.cgroup),
+            join: Tree::detect()?.join(&state.cgroup)?,
             kept: 3 + options.preserve_fds,
             silent: false,
         };

@@ -62,7 +62,7 @@ pub(super) fn lower(spec: &Spec, around: Surroundings<'_>) -> Result<InitSpec, O
     let hooks = spec.hooks().as_ref();
     let of = |list: Option<&Option<Vec<Hook>>>| list.into_iter().flatten().flatten().map(hook).collect::<Vec<_>>();
     Ok(InitSpec {
-        cgroup_procs: Vec::new(),
+        cgroup_tasks: Vec::new(),
         namespaces: around.namespaces,
         root: RootSpec {
             source: RootSource::Directory,
@@ -367,6 +367,7 @@ pub(super) fn cgroup_path(spec: &Spec, id: &str) -> PathBuf {
                 _ => PathBuf::from(crate::spec::clean_target(&text)),
             }
         }
-        None => PathBuf::from("/stack-oci").join(id),
+        // One level: each costs a directory in every hierarchy.
+        None => PathBuf::from(format!("/stack-oci-{id}")),
     }
 }

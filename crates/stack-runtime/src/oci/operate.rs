@@ -84,10 +84,6 @@ impl Runtime {
         }
         self.end(&state, &tree)?;
         tree.remove(&state.cgroup)?;
-        if let Some(parent) = state.cgroup.parent().filter(|parent| *parent == Path::new("/stack-oci")) {
-            // Other containers keep it.
-            tree.directories(parent).iter().for_each(|directory| drop(fs::remove_dir(directory)));
-        }
         fs::remove_dir_all(self.directory(id)).map_err(OciError::file("remove the state"))?;
         let text = hooks::state_text(&state.shown(), "stopped", None);
         for hook in &state.poststop {

@@ -53,7 +53,7 @@ fn serve(request: Request, descriptors: Vec<OwnedFd>, keeper: &mut Keeper, whole
     match request {
         Request::Keep { run, pid } => keeper.keep(run, pid, descriptors.next()),
         Request::Release { run } => keeper.release(&run),
-        Request::Start { .. } | Request::Enter => {
+        Request::Start { .. } | Request::Enter { .. } => {
             let (Some(orders), Some(answers)) = (descriptors.next(), descriptors.next()) else { return };
             if let Err(error) = make(request, (&orders, &answers), descriptors, keeper, whole) {
                 fail(&answers, StepFailure::new("clone", "a process", error));
@@ -111,6 +111,8 @@ fn start(
             let may_go = || matches!(wire::receive::<GoAhead>(answers.as_fd()), Ok(Some(_)));
             drop(cgroup);
             let taken = take_streams(&streams).and_then(|()| wire::unpack::<InitSpec>(orders));
+            let taken = taken.map_err(|error| StepFailure::new("read", "the orders", error));
+            let taken = taken.and_then(|init| init::join_cgroups(&init.cgroup_tasks).map(|()| init));
             fail(
                 answers,
                 match taken {
@@ -127,7 +129,7 @@ fn start(
                         };
                         init::run(&init, &course, whole)
                     }
-                    Err(error) => StepFailure::new("read", "the orders", error),
+                    Err(failure) => failure,
                 },
             );
             stack_sys::end_process(1)
@@ -152,7 +154,8 @@ fn pass(
     let (Some(container), Some(output)) = (further.next(), further.next()) else {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     };
-    match clone_process(whole, Namespaces::default(), true, None)? {
+    let cgroup = further.next();
+    match clone_process(whole, Namespaces::default(), true, cgroup.as_ref().map(AsFd::as_fd))? {
         Cloned::Parent { pid, pidfd } => wire::send(answers.as_fd(), &Answer::Passing(pid), &[pidfd.as_fd()]),
         Cloned::Child => {
             let orders = wire::unpack::<EnterOrders>(orders);
@@ -174,7 +177,7 @@ fn go_in(
     output: &OwnedFd,
     whole: SingleThreaded,
 ) -> Result<(), StepFailure> {
-    enter::join(container.as_fd(), &orders.cgroup_procs)?;
+    enter::join(container.as_fd(), &orders.cgroup_tasks)?;
     let cloned = clone_process(whole, Namespaces::default(), true, None)
         .map_err(|error| StepFailure::new("clone", "a process", error))?;
     match cloned {

@@ -2,11 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::process::{WaitId, WaitIdOptions, waitid};
-use stack_cgroup::Devices;
+use stack_cgroup::{Devices, Join};
 use stack_sys::{Cloned, Namespaces, SingleThreaded, clone_process};
 
 use super::predecessors::Identity;
@@ -129,11 +129,15 @@ impl Spawner {
         &self,
         container: BorrowedFd<'_>,
         process: ProcessSpec,
-        cgroup_procs: Vec<PathBuf>,
+        join: &Join,
         output: BorrowedFd<'_>,
     ) -> Result<Started, RuntimeError> {
-        let memory = wire::pack(&EnterOrders { cgroup_procs, process }).map_err(RuntimeError::Spawner)?;
-        let (pid, pidfd) = self.ask(Request::Enter, &memory, &[container, output], None)?;
+        let orders = EnterOrders { cgroup_tasks: join.tasks.clone(), process };
+        let memory = wire::pack(&orders).map_err(RuntimeError::Spawner)?;
+        let request = Request::Enter { into_cgroup: join.v2_dir.is_some() };
+        let mut descriptors = vec![container, output];
+        descriptors.extend(join.v2_dir.as_ref().map(AsFd::as_fd));
+        let (pid, pidfd) = self.ask(request, &memory, &descriptors, None)?;
         Ok(Started { pid, pidfd, terminal: None })
     }
 

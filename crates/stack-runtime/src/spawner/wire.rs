@@ -41,7 +41,10 @@ pub(super) enum Request {
         keep: Option<PathBuf>,
     },
     /// Run a program inside a container; its pidfd and an output descriptor follow.
-    Enter,
+    Enter {
+        /// A version 2 directory for `CLONE_INTO_CGROUP` follows these.
+        into_cgroup: bool,
+    },
     /// Keep a container that was started already; its pidfd comes along while it runs. Nothing is answered.
     Keep {
         /// Its run directory.
@@ -59,7 +62,7 @@ pub(super) enum Request {
 /// What is in the memory file of [`Request::Enter`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct EnterOrders {
-    pub(super) cgroup_procs: Vec<PathBuf>,
+    pub(super) cgroup_tasks: Vec<PathBuf>,
     pub(super) process: ProcessSpec,
 }
 

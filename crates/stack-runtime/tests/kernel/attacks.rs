@@ -75,7 +75,7 @@ pub(crate) fn a_killed_supervisor_leaves_no_process_that_nobody_knows(bed: &Bed)
     for micros in (0..24).map(|step| step * 700) {
         let sleeper = container(&format!("sleep 1000 # {micros}"));
         let cgroup = bed.layout.cgroup(&bed.project).join(sleeper.id.as_str());
-        let procs = bed.hierarchy.procs(&cgroup).remove(0);
+        let procs = bed.hierarchy.directories(&cgroup).remove(0).join("cgroup.procs");
         let inside = || fs_err::read_to_string(&procs).unwrap_or_default();
         let mut supervisor = supervise(bed, &sleeper);
         // Killed at another moment of the start each time, beginning with the first sign of it.

@@ -100,7 +100,7 @@ impl Drop for Bed {
         }
         let cgroup = self.layout.cgroup(&self.project);
         self.hierarchy.remove_project(&cgroup).expect("the cgroup is empty");
-        let left: Vec<PathBuf> = self.hierarchy.procs(&cgroup).into_iter().filter(|path| path.exists()).collect();
+        let left: Vec<PathBuf> = self.hierarchy.directories(&cgroup).into_iter().filter(|path| path.exists()).collect();
         assert!(left.is_empty(), "{left:?}");
     }
 }
