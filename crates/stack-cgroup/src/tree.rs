@@ -170,6 +170,21 @@ impl Tree {
         crate::hierarchy::freeze(self.is_v2(), &directory, frozen)
     }
 
+    /// Lets a process go on wherever version 1 has frozen it: before that it cannot even be killed.
+    pub fn thaw_process(&self, pid: u32) {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let place = text.lines().find_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            controllers.split(',').any(|one| one == "freezer").then_some(path)
+        });
+        if let Some(directory) = place.and_then(|place| self.directory("freezer", Path::new(place)))
+            && !self.is_v2()
+        {
+            // A process that has just ended is in no cgroup, and one that is not frozen goes on as it is.
+            drop(write(&directory.join("freezer.state"), "THAWED"));
+        }
+    }
+
     /// Whether every process of a cgroup is stopped.
     pub fn is_frozen(&self, cgroup: &Path) -> bool {
         self.directory("freezer", cgroup).is_some_and(|directory| crate::hierarchy::is_frozen(self.is_v2(), &directory))

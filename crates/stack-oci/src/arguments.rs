@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// What engines read: the version of the specification, and what else this is made with.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0\n+SECCOMP +CAP");
+
 /// Runs containers from OCI bundles.
 #[derive(Debug, Parser)]
-#[command(name = "stack-oci", disable_help_subcommand = true, args_override_self = true, version)]
+#[command(name = "stack-oci", disable_help_subcommand = true, args_override_self = true, version = VERSION)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -38,6 +41,9 @@ pub(crate) struct Global {
     /// Accepted for compatibility
     #[arg(long, global = true)]
     debug: bool,
+    /// Accepted for compatibility: whether it is root is looked at
+    #[arg(id = "is_rootless", long = "rootless", value_name = "VALUE", hide = true)]
+    rootless: Option<String>,
 }
 
 /// How a log is written.
@@ -104,6 +110,9 @@ pub(crate) struct CreateArgs {
     /// Directory of its configuration
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub(crate) bundle: PathBuf,
+    /// The configuration in there
+    #[arg(short = 'f', long, value_name = "FILE", default_value = "config.json")]
+    pub(crate) config: PathBuf,
     /// Write the process id to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) pid_file: Option<PathBuf>,
@@ -119,6 +128,9 @@ pub(crate) struct CreateArgs {
     /// Accepted for compatibility: a session keyring is always made
     #[arg(long)]
     no_new_keyring: bool,
+    /// Accepted for compatibility: there is none
+    #[arg(long)]
+    no_subreaper: bool,
 }
 
 #[derive(Debug, Args)]
@@ -131,9 +143,6 @@ pub(crate) struct RunArgs {
     /// Leave it when it has ended
     #[arg(long)]
     pub(crate) keep: bool,
-    /// Accepted for compatibility
-    #[arg(long)]
-    no_subreaper: bool,
 }
 
 #[derive(Debug, Args)]
@@ -146,6 +155,9 @@ pub(crate) struct KillArgs {
     /// To every process of it
     #[arg(short, long)]
     pub(crate) all: bool,
+    /// The name is a regular expression
+    #[arg(short, long)]
+    pub(crate) regex: bool,
 }
 
 #[derive(Debug, Args)]
@@ -155,6 +167,9 @@ pub(crate) struct DeleteArgs {
     /// End it first
     #[arg(short, long)]
     pub(crate) force: bool,
+    /// The name is a regular expression
+    #[arg(short, long)]
+    pub(crate) regex: bool,
 }
 
 #[derive(Debug, Args)]
@@ -195,6 +210,18 @@ pub(crate) struct ExecArgs {
     /// Descriptors to keep after the three streams
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) preserve_fds: u16,
+    /// A cgroup below the container's
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup: Option<String>,
+    /// Also while it is paused
+    #[arg(long)]
+    pub(crate) ignore_paused: bool,
+    /// Not supported
+    #[arg(long, value_name = "PROFILE", hide = true)]
+    pub(crate) apparmor: Option<String>,
+    /// Not supported
+    #[arg(long, value_name = "LABEL", hide = true)]
+    pub(crate) process_label: Option<String>,
     /// The container
     pub(crate) id: String,
     /// Program and arguments
@@ -209,15 +236,33 @@ pub(crate) struct UpdateArgs {
     /// File with resources in JSON, `-` for standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) resources: Option<PathBuf>,
-    /// Bytes
+    /// Bytes, or with a unit
     #[arg(long, allow_hyphen_values = true)]
-    pub(crate) memory: Option<i64>,
-    /// Bytes
+    pub(crate) memory: Option<Size>,
+    /// Bytes, or with a unit
     #[arg(long, allow_hyphen_values = true)]
-    pub(crate) memory_reservation: Option<i64>,
-    /// Bytes of memory and swap
+    pub(crate) memory_reservation: Option<Size>,
+    /// Bytes of memory and swap, or with a unit
     #[arg(long, allow_hyphen_values = true)]
-    pub(crate) memory_swap: Option<i64>,
+    pub(crate) memory_swap: Option<Size>,
+    /// No kernel of today heeds it
+    #[arg(long, allow_hyphen_values = true, hide = true)]
+    pub(crate) kernel_memory: Option<Size>,
+    /// Bytes of socket buffers (version 1)
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) kernel_memory_tcp: Option<Size>,
+    /// Microseconds that may be saved up
+    #[arg(long)]
+    pub(crate) cpu_burst: Option<u64>,
+    /// Microseconds of realtime in each period
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) cpu_rt_runtime: Option<i64>,
+    /// Microseconds
+    #[arg(long)]
+    pub(crate) cpu_rt_period: Option<u64>,
+    /// Only when nobody else wants to
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) cpu_idle: Option<i64>,
     /// Microseconds in each period
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) cpu_quota: Option<i64>,
@@ -279,7 +324,28 @@ pub(crate) struct SpecArgs {
     /// Directory to write it to
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub(crate) bundle: PathBuf,
+    /// Its name in there
+    #[arg(short, long, value_name = "FILE", default_value = "config.json")]
+    pub(crate) file: PathBuf,
     /// With a user namespace
     #[arg(long)]
     pub(crate) rootless: bool,
+}
+
+/// A number of bytes, with one of the units that engines write, powers of 1024. -1 is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) i64);
+
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no number of bytes");
+        let digits = text.find(|one: char| !one.is_ascii_digit() && one != '-').unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit = unit.trim_end_matches(['b', 'B']).trim_end_matches('i').to_ascii_lowercase();
+        let power = ["", "k", "m", "g", "t", "p"].iter().position(|one| *one == unit).ok_or_else(wrong)?;
+        let number = number.parse::<i64>().ok().and_then(|number| number.checked_mul(1 << (10 * power)));
+        number.map(Self).ok_or_else(wrong)
+    }
 }

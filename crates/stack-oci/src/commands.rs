@@ -22,8 +22,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, OciError> {
             return runtime.run(&create_options(args.create)?, args.detach, args.keep).map(exit_code);
         }
         Verb::State(args) => print_json(&runtime.state(&args.id)?),
-        Verb::Kill(args) => runtime.kill(&args.id, signal_number(&args.signal)?, args.all)?,
-        Verb::Delete(args) => runtime.delete(&args.id, args.force)?,
+        Verb::Kill(args) => {
+            let signal = signal_number(&args.signal)?;
+            return each(&runtime, args.id, args.regex, |id| runtime.kill(id, signal, args.all));
+        }
+        Verb::Delete(args) => return each(&runtime, args.id, args.regex, |id| runtime.delete(id, args.force)),
         Verb::Exec(args) => return exec(&runtime, args),
         Verb::Pause(args) => runtime.freeze(&args.id, true)?,
         Verb::Resume(args) => runtime.freeze(&args.id, false)?,
@@ -40,6 +43,17 @@ pub(crate) fn run(arguments: Arguments) -> Result<u8, OciError> {
     Ok(0)
 }
 
+/// Does it to one container, or to all whose name a regular expression finds something in.
+fn each(
+    runtime: &Runtime,
+    id: String,
+    is_pattern: bool,
+    act: impl Fn(&str) -> Result<(), OciError>,
+) -> Result<u8, OciError> {
+    let ids = if is_pattern { runtime.matching(&id)? } else { vec![id] };
+    ids.iter().try_for_each(|id| act(id)).map(|()| 0)
+}
+
 fn usage(text: impl Into<String>) -> OciError {
     OciError::Usage(text.into())
 }
@@ -54,6 +68,7 @@ fn create_options(args: CreateArgs) -> Result<CreateOptions, OciError> {
     Ok(CreateOptions {
         id: args.id,
         bundle,
+        config: args.config,
         pid_file: args.pid_file.map(absolute),
         console_socket: args.console_socket.map(absolute),
         preserve_fds: args.preserve_fds.into(),
@@ -69,6 +84,11 @@ fn exec(runtime: &Runtime, args: ExecArgs) -> Result<u8, OciError> {
     if args.argv.is_empty() && args.process.is_none() {
         return Err(usage("exec: no program is given, and no --process"));
     }
+    for (label, name) in [(&args.apparmor, "--apparmor"), (&args.process_label, "--process-label")] {
+        if label.as_deref().is_some_and(|label| !label.is_empty()) {
+            return Err(usage(format!("exec: {name} is not supported yet; leave it out")));
+        }
+    }
     let options = ProcessOptions {
         process: args.process,
         argv: args.argv,
@@ -83,6 +103,8 @@ fn exec(runtime: &Runtime, args: ExecArgs) -> Result<u8, OciError> {
         pid_file: args.pid_file.map(absolute),
         console_socket: args.console_socket.map(absolute),
         preserve_fds: args.preserve_fds.into(),
+        cgroup: args.cgroup,
+        ignore_paused: args.ignore_paused,
     };
     runtime.exec(&args.id, &options).map(exit_code)
 }
@@ -112,12 +134,18 @@ fn update(runtime: &Runtime, args: UpdateArgs) -> Result<(), OciError> {
                     all[group][name] = value;
                 }
             };
-            set("memory", "limit", args.memory.map(Value::from));
-            set("memory", "reservation", args.memory_reservation.map(Value::from));
-            set("memory", "swap", args.memory_swap.map(Value::from));
+            set("memory", "limit", args.memory.map(|bytes| bytes.0.into()));
+            set("memory", "reservation", args.memory_reservation.map(|bytes| bytes.0.into()));
+            set("memory", "swap", args.memory_swap.map(|bytes| bytes.0.into()));
+            set("memory", "kernel", args.kernel_memory.map(|bytes| bytes.0.into()));
+            set("memory", "kernelTCP", args.kernel_memory_tcp.map(|bytes| bytes.0.into()));
             set("cpu", "quota", args.cpu_quota.map(Value::from));
             set("cpu", "period", args.cpu_period.map(Value::from));
             set("cpu", "shares", args.cpu_share.map(Value::from));
+            set("cpu", "burst", args.cpu_burst.map(Value::from));
+            set("cpu", "realtimeRuntime", args.cpu_rt_runtime.map(Value::from));
+            set("cpu", "realtimePeriod", args.cpu_rt_period.map(Value::from));
+            set("cpu", "idle", args.cpu_idle.map(Value::from));
             set("cpu", "cpus", args.cpuset_cpus.map(Value::from));
             set("cpu", "mems", args.cpuset_mems.map(Value::from));
             set("pids", "limit", args.pids_limit.map(Value::from));
@@ -197,7 +225,7 @@ fn events(runtime: &Runtime, args: &EventsArgs) -> Result<(), OciError> {
 }
 
 fn spec(args: &SpecArgs) -> Result<(), OciError> {
-    let file = args.bundle.join("config.json");
+    let file = args.bundle.join(&args.file);
     let text = serde_json::to_string_pretty(&default_spec(args.rootless)).unwrap_or_default();
     let write = |path: &Path| {
         let mut options = fs_err::OpenOptions::new();

@@ -72,6 +72,8 @@ pub(crate) fn become_program(process: &ProcessSpec, output: Option<BorrowedFd<'_
         if let Some(output) = output {
             redirect(output)?;
         }
+        // The leader's session is not seen in here. One that has got a terminal leads its own already.
+        let _ = rustix::process::setsid();
         let identity = init::identify(&process.user)?;
         let environment = init::environment(process, &identity);
         init::assume(process, &identity)?;

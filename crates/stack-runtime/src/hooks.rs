@@ -34,8 +34,10 @@ fn run_one(hook: &HookSpec, state: &str) -> Result<(), StepFailure> {
     if let Some((first, rest)) = hook.argv.split_first() {
         command.arg0(first).args(rest);
     }
-    command.env_clear();
-    command.envs(hook.env.iter().filter_map(|text| text.split_once('=')));
+    if let Some(env) = &hook.env {
+        command.env_clear();
+        command.envs(env.iter().filter_map(|text| text.split_once('=')));
+    }
     let mut child = command.stdin(Stdio::piped()).spawn().map_err(failed)?;
     if let Some(mut input) = child.stdin.take() {
         // A hook need not read it.

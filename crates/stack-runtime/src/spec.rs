@@ -167,7 +167,8 @@ pub(crate) struct HookSpec {
     pub(crate) path: PathBuf,
     /// With its name in front; empty means the path alone.
     pub(crate) argv: Vec<String>,
-    pub(crate) env: Vec<String>,
+    /// Without one it is the runtime's.
+    pub(crate) env: Option<Vec<String>>,
     pub(crate) timeout_seconds: Option<u64>,
 }
 

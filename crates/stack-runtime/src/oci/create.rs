@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use stack_cgroup::{Join, Tree};
 use stack_sys::{Cloned, MountChange, Namespaces, SingleThreaded, change_mount, clone_process};
 
+use super::document::read_spec;
 use super::lower::{self, Surroundings};
 use super::state::{START_SOCKET, State, now, shown};
 use super::{OciError, Runtime, mount_options, resources};
@@ -32,8 +33,10 @@ use crate::{hooks, process};
 pub struct CreateOptions {
     /// Its name.
     pub id: String,
-    /// The directory of its configuration.
+    /// The directory of its root filesystem and configuration.
     pub bundle: PathBuf,
+    /// The configuration, relative to the bundle.
+    pub config: PathBuf,
     /// Where its process id is written.
     pub pid_file: Option<PathBuf>,
     /// The socket that takes the master of its terminal.
@@ -264,9 +267,9 @@ fn annotations(spec: &Spec) -> Map<String, Value> {
 
 /// Reads the bundle and renders all of it.
 fn plan(options: &CreateOptions) -> Result<Plan, OciError> {
-    let file = options.bundle.join("config.json");
+    let file = options.bundle.join(&options.config);
     let text = fs::read(&file).map_err(OciError::file(format!("read {}", file.display())))?;
-    let spec: Spec = serde_json::from_slice(&text).map_err(|error| OciError::Spec(error.to_string()))?;
+    let spec = read_spec(&text)?;
     check(&spec, options)?;
     let tree = Tree::detect()?;
     let cgroup = lower::cgroup_path(&spec, &options.id);
@@ -275,11 +278,12 @@ fn plan(options: &CreateOptions) -> Result<Plan, OciError> {
         directory: mount.join(cgroup.strip_prefix("/").unwrap_or(&cgroup)),
     });
     let (born_in, joined, inner, namespaces) = namespaces(&spec)?;
+    let sockets = passed_sockets();
     let state = shown(spec.version(), &options.id, &options.bundle, &annotations(&spec));
     let around = Surroundings {
         bundle: &options.bundle,
         cgroup_views: views.collect(),
-        preserved: options.preserve_fds,
+        preserved: options.preserve_fds + sockets,
         no_pivot: options.no_pivot,
         state: state.clone(),
         namespaces,
@@ -288,8 +292,20 @@ fn plan(options: &CreateOptions) -> Result<Plan, OciError> {
     if let Some(filter) = init.process.seccomp.as_mut().filter(|filter| filter.notifies) {
         filter.listener = Some(find_listener(&spec, &state)?);
     }
+    if sockets > 0 {
+        // The program is process 1 of its own.
+        let variables = [("LISTEN_FDS", sockets.to_string()), ("LISTEN_PID", "1".to_owned())];
+        init.process.env.retain(|(name, _)| variables.iter().all(|(own, _)| name != own));
+        init.process.env.extend(variables.map(|(name, value)| (name.to_owned(), value)));
+    }
     let prepared = map_owners(&spec, &options.bundle)?;
     Ok(Plan { spec, text, init, cgroup, born_in, joined, inner, prepared, state })
+}
+
+/// Sockets that whoever called passes to the program: descriptors from 3 on (sd_listen_fds(3)).
+fn passed_sockets() -> i32 {
+    let asked = std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok());
+    asked.filter(|count| (1..=1024).contains(count)).unwrap_or(0)
 }
 
 fn check(spec: &Spec, options: &CreateOptions) -> Result<(), OciError> {

@@ -1,14 +1,13 @@
 //! `exec`: a process beside the container's first one.
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use oci_spec::runtime::Process;
 use stack_cgroup::Tree;
 
 use super::create::send_terminal;
-use super::{OciError, Runtime, lower};
+use super::{OciError, Runtime, document, lower};
 use crate::attached::{self, Placement};
 use crate::capabilities::{Capabilities, CapabilitySet};
 use crate::process;
@@ -43,6 +42,10 @@ pub struct ProcessOptions {
     pub console_socket: Option<PathBuf>,
     /// Descriptors that it keeps after the three streams.
     pub preserve_fds: i32,
+    /// A cgroup below the container's to be in.
+    pub cgroup: Option<String>,
+    /// Also in a container that is paused; it waits with the others.
+    pub ignore_paused: bool,
 }
 
 impl Runtime {
@@ -54,7 +57,8 @@ impl Runtime {
     pub fn exec(&self, id: &str, options: &ProcessOptions) -> Result<i32, OciError> {
         let state = self.load(id)?;
         let status = self.status(&state);
-        if !matches!(status, "running" | "created") {
+        let fits = matches!(status, "running" | "created") || options.ignore_paused && status == "paused";
+        if !fits {
             return Err(OciError::Status { operation: "exec in", id: id.to_owned(), status: status.to_owned() });
         }
         crate::spawner::sealed::ensure().map_err(OciError::file("seal the program"))?;
@@ -63,7 +67,7 @@ impl Runtime {
         let container = process::open(state.pid).filter(|_| state.is_alive()).ok_or_else(gone)?;
         let placement = Placement {
             container: container.as_fd(),
-            join: Tree::detect()?.join(&state.cgroup)?,
+            join: Tree::detect()?.join(&within(&state.cgroup, options.cgroup.as_deref()))?,
             kept: 3 + options.preserve_fds,
             silent: false,
         };
@@ -81,8 +85,7 @@ impl Runtime {
         let spec = self.config(id)?;
         if let Some(file) = &options.process {
             let text = fs::read(file).map_err(OciError::file("read the process"))?;
-            let process: Process =
-                serde_json::from_slice(&text).map_err(|error| OciError::Spec(format!("process: {error}")))?;
+            let process = document::read_process(&text)?;
             let tty = process.terminal().unwrap_or(false) || options.tty;
             return Ok((lower::lower_process(&process, &spec)?, tty));
         }
@@ -112,6 +115,14 @@ impl Runtime {
         lowered.no_new_privileges |= options.no_new_privileges;
         Ok((lowered, options.tty))
     }
+}
+
+/// The cgroup below a container's; no `..` leads out of it.
+fn within(cgroup: &Path, below: Option<&str>) -> PathBuf {
+    below.map_or_else(
+        || cgroup.to_path_buf(),
+        |below| cgroup.join(crate::spec::clean_target(below).trim_start_matches('/')),
+    )
 }
 
 fn parse_user(user: &str) -> Result<UserSpec, OciError> {

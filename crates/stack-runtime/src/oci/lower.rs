@@ -105,7 +105,7 @@ pub(super) fn hook(hook: &Hook) -> HookSpec {
     HookSpec {
         path: hook.path().clone(),
         argv: hook.args().clone().unwrap_or_default(),
-        env: hook.env().clone().unwrap_or_default(),
+        env: hook.env().clone(),
         timeout_seconds: hook.timeout().and_then(|seconds| u64::try_from(seconds).ok()),
     }
 }

@@ -25,6 +25,7 @@
 
 mod create;
 mod docker_profile;
+mod document;
 mod exec;
 mod features;
 mod filter;
@@ -61,7 +62,7 @@ pub enum OciError {
     #[error("container `{0}` already exists")]
     Exists(String),
     /// The name cannot be one.
-    #[error("`{0}` is no name for a container: letters, digits, and `_+-.` after the first")]
+    #[error("{}", name_text(.0))]
     Name(String),
     /// The operation does not fit the container's status.
     #[error("cannot {operation} container `{id}`: it is {status}")]
@@ -96,6 +97,14 @@ pub enum OciError {
     /// Anything of the runtime that `stack up` shares.
     #[error(transparent)]
     Runtime(#[from] crate::RuntimeError),
+}
+
+/// Which character it is, in the words of the other runtimes.
+fn name_text(id: &str) -> String {
+    match id.chars().find(|one| !state::fits_name(*one)) {
+        Some(one) => format!("invalid character `{one}` in the ID `{id}`: it has letters, digits, and `_+-.`"),
+        None => format!("invalid ID `{id}`: it has 1 to 1024 letters, digits, and `_+-.`, and is not `.` or `..`"),
+    }
 }
 
 impl OciError {

@@ -99,6 +99,8 @@ impl Runtime {
             tree.freeze(&state.cgroup, false)?;
         }
         if let Some(pidfd) = process::open(state.pid).filter(|_| state.is_alive()) {
+            // Somebody may have moved it into a cgroup of his and frozen it there (v1).
+            tree.thaw_process(state.pid);
             process::signal(pidfd.as_fd(), SIGKILL)?;
             let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
             let ended = rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN);

@@ -130,7 +130,7 @@ impl Runtime {
     /// The configuration that a container was made from.
     pub(super) fn config(&self, id: &str) -> Result<Spec, OciError> {
         let text = fs::read(self.directory(id).join(CONFIG)).map_err(OciError::file("read the configuration"))?;
-        serde_json::from_slice(&text).map_err(|error| OciError::Spec(error.to_string()))
+        super::document::read_spec(&text)
     }
 
     pub(super) fn status(&self, state: &State) -> &'static str {
@@ -165,6 +165,16 @@ impl Runtime {
         Ok(Value::Object(shown))
     }
 
+    /// The names that a regular expression finds something in.
+    ///
+    /// # Errors
+    /// It is not one, or the directory cannot be read.
+    pub fn matching(&self, pattern: &str) -> Result<Vec<String>, OciError> {
+        let pattern = regex::Regex::new(pattern).map_err(|error| OciError::Usage(error.to_string()))?;
+        let names = self.list()?.into_iter().map(|listed| listed.id);
+        Ok(names.filter(|name| pattern.is_match(name)).collect())
+    }
+
     /// Every container, by name.
     ///
     /// # Errors
@@ -197,9 +207,12 @@ impl Runtime {
 }
 
 fn check_name(id: &str) -> Result<(), OciError> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_+-.".contains(&byte);
-    let is_name = !id.is_empty() && id.len() <= 1024 && id.bytes().all(fits) && id != "." && id != "..";
+    let is_name = !id.is_empty() && id.len() <= 1024 && id.chars().all(fits_name) && id != "." && id != "..";
     if is_name { Ok(()) } else { Err(OciError::Name(id.to_owned())) }
+}
+
+pub(super) fn fits_name(one: char) -> bool {
+    one.is_ascii_alphanumeric() || "_+-.".contains(one)
 }
 
 /// The time as RFC 3339 has it, in UTC.
