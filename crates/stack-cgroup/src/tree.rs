@@ -104,7 +104,7 @@ impl Tree {
                 directory.push(part);
                 let made = crate::file::make(&directory)?;
                 is_new &= made || directory.file_name() != cgroup.file_name();
-                if made && name.split(',').any(|controller| controller == "cpuset") {
+                if name.split(',').any(|controller| controller == "cpuset") {
                     inherit_cpuset(&parent, &directory);
                 }
             }
@@ -149,9 +149,32 @@ impl Tree {
     /// # Errors
     /// It does not exist.
     pub fn join(&self, cgroup: &Path) -> Result<Join, CgroupError> {
-        let (mut v1, v2) = (self.directories(cgroup), self.v2.as_ref().map(|mount| mount.join(relative(cgroup))));
-        v1.retain(|directory| Some(directory) != v2.as_ref());
-        Join::new(v1, v2)
+        self.join_below(cgroup, &[])
+    }
+
+    /// The same with other cgroups in the hierarchies of some controllers, or in all.
+    ///
+    /// # Errors
+    /// One does not exist, or there is no such controller.
+    pub fn join_below(&self, cgroup: &Path, below: &[(Option<String>, PathBuf)]) -> Result<Join, CgroupError> {
+        let mut mounts: Vec<(&PathBuf, &Path)> = Vec::new();
+        for mount in self.v1.values() {
+            if !mounts.iter().any(|(known, _)| *known == mount) {
+                mounts.push((mount, cgroup));
+            }
+        }
+        let mut v2 = self.v2.as_ref().map(|mount| (mount, cgroup));
+        for (controller, place) in below {
+            let Some(name) = controller else {
+                mounts.iter_mut().chain(&mut v2).for_each(|(_, chosen)| *chosen = place);
+                continue;
+            };
+            let unknown = || CgroupError::ControllerNotMounted { controller: name.clone(), file: "tasks".to_owned() };
+            let mount = self.v1.get(name).ok_or_else(unknown)?;
+            mounts.iter_mut().filter(|(known, _)| *known == mount).for_each(|(_, chosen)| *chosen = place);
+        }
+        let of = |(mount, place): (&PathBuf, &Path)| mount.join(relative(place));
+        Join::new(mounts.into_iter().map(of).collect(), v2.map(of))
     }
 
     /// The processes of a cgroup and of those below it.
@@ -222,10 +245,11 @@ fn relative(cgroup: &Path) -> &Path {
     cgroup.strip_prefix("/").unwrap_or(cgroup)
 }
 
-/// A new cpuset is empty, and nothing can join an empty one (cpuset(7)).
+/// A new cpuset is empty, whoever has made it, and nothing can join an empty one (cpuset(7)).
 pub(crate) fn inherit_cpuset(parent: &Path, child: &Path) {
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        if let Ok(value) = read(&parent.join(file)) {
+        let is_empty = read(&child.join(file)).is_ok_and(|value| value.trim().is_empty());
+        if let (true, Ok(value)) = (is_empty, read(&parent.join(file))) {
             drop(write(&child.join(file), value.trim()));
         }
     }

@@ -10,9 +10,13 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0\n+SECCOM
 /// Runs containers from OCI bundles.
 #[derive(Debug, Parser)]
 #[command(name = "stack-oci", disable_help_subcommand = true, args_override_self = true, version = VERSION)]
+#[command(disable_version_flag = true)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
+    /// Show the version
+    #[arg(short, long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -210,9 +214,9 @@ pub(crate) struct ExecArgs {
     /// Descriptors to keep after the three streams
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) preserve_fds: u16,
-    /// A cgroup below the container's
-    #[arg(long, value_name = "PATH")]
-    pub(crate) cgroup: Option<String>,
+    /// A cgroup below the container's, of some controllers or of all
+    #[arg(long, value_name = "[CONTROLLERS:]PATH")]
+    pub(crate) cgroup: Vec<String>,
     /// Also while it is paused
     #[arg(long)]
     pub(crate) ignore_paused: bool,

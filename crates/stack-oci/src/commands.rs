@@ -13,13 +13,17 @@ use stack_runtime::oci::{CreateOptions, Listed, OciError, ProcessOptions, Runtim
 use crate::arguments::{Arguments, CreateArgs, EventsArgs, ExecArgs, ListArgs, PsArgs, SpecArgs, UpdateArgs, Verb};
 
 /// Runs one command and returns the exit code.
-pub(crate) fn run(arguments: Arguments) -> Result<u8, OciError> {
+pub(crate) fn run(arguments: Arguments, warn: &dyn Fn(&str)) -> Result<u8, OciError> {
     let runtime = Runtime::new(arguments.global.root);
     match arguments.verb {
-        Verb::Create(args) => drop(runtime.create(&create_options(args)?)?),
+        Verb::Create(args) => {
+            let created = runtime.create(&create_options(args)?)?;
+            created.warnings.iter().for_each(|text| warn(text));
+        }
         Verb::Start(args) => runtime.start(&args.id)?,
         Verb::Run(args) => {
-            return runtime.run(&create_options(args.create)?, args.detach, args.keep).map(exit_code);
+            let options = create_options(args.create)?;
+            return runtime.run(&options, (args.detach, args.keep), warn).map(exit_code);
         }
         Verb::State(args) => print_json(&runtime.state(&args.id)?),
         Verb::Kill(args) => {
@@ -103,7 +107,7 @@ fn exec(runtime: &Runtime, args: ExecArgs) -> Result<u8, OciError> {
         pid_file: args.pid_file.map(absolute),
         console_socket: args.console_socket.map(absolute),
         preserve_fds: args.preserve_fds.into(),
-        cgroup: args.cgroup,
+        cgroups: args.cgroup,
         ignore_paused: args.ignore_paused,
     };
     runtime.exec(&args.id, &options).map(exit_code)
@@ -197,13 +201,20 @@ fn list(runtime: &Runtime, args: &ListArgs) -> Result<(), OciError> {
 }
 
 fn events(runtime: &Runtime, args: &EventsArgs) -> Result<(), OciError> {
-    let seconds = args.interval.trim_end_matches('s').parse::<u64>().ok().filter(|seconds| *seconds > 0);
-    let interval = seconds.map(Duration::from_secs).ok_or_else(|| usage("events: the interval is like 5s"))?;
+    let interval = interval(&args.interval).ok_or_else(|| usage("events: the interval is like 5s or 100ms"))?;
+    let mut killed = None;
     loop {
+        let kills = runtime.oom_kills(&args.id);
+        if let (Some(before), Ok(now)) = (killed, &kills)
+            && *now > before
+        {
+            println!("{}", json!({ "type": "oom", "id": args.id }));
+        }
+        killed = kills.ok();
         let stats = match runtime.statistics(&args.id) {
             Ok(stats) => stats,
             // It has ended, and with it the events.
-            Err(OciError::Status { .. }) if !args.stats => return Ok(()),
+            Err(OciError::Status { .. } | OciError::Missing(_)) if !args.stats && killed.is_some() => return Ok(()),
             Err(error) => return Err(error),
         };
         let data = json!({
@@ -222,6 +233,21 @@ fn events(runtime: &Runtime, args: &EventsArgs) -> Result<(), OciError> {
         }
         runtime.wait(&args.id, interval)?;
     }
+}
+
+/// A time as engines write it: `5s`, `100ms`, `1m`.
+fn interval(text: &str) -> Option<Duration> {
+    let digits = text.find(|one: char| !one.is_ascii_digit() && one != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "ms" => 1e-3,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return None,
+    };
+    let time = number.parse::<f64>().ok()? * seconds;
+    Duration::try_from_secs_f64(time).ok().filter(|time| !time.is_zero())
 }
 
 fn spec(args: &SpecArgs) -> Result<(), OciError> {
@@ -250,6 +276,13 @@ mod tests {
             assert_eq!(signal_number(text).unwrap(), number, "{text}");
         }
         assert!(signal_number("KIL").is_err() && signal_number("65").is_err());
+    }
+
+    #[test]
+    fn intervals_have_units() {
+        assert_eq!(interval("100ms"), Some(Duration::from_millis(100)));
+        assert_eq!(interval("1.5m"), Some(Duration::from_secs(90)));
+        assert!(["0s", "", "5x", "-1s"].into_iter().all(|text| interval(text).is_none()));
     }
 
     #[test]

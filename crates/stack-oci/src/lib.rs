@@ -36,11 +36,14 @@ pub fn main() -> ExitCode {
     }
     let arguments = Arguments::parse_from(words);
     let log = report::Log::new(&arguments.global);
-    match commands::run(arguments) {
+    // An exit code below is the program's.
+    let failure =
+        if matches!(arguments.verb, arguments::Verb::Exec(_)) { ExitCode::from(255) } else { ExitCode::FAILURE };
+    match commands::run(arguments, &|text| log.warning(text)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             log.error(&error);
-            ExitCode::FAILURE
+            failure
         }
     }
 }

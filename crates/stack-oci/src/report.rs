@@ -23,25 +23,33 @@ impl Log {
 
     /// Tells of an error, with its causes. To both places: conmon shows the log to Podman, containerd standard error.
     pub(crate) fn error(&self, error: &OciError) {
-        let text = message(error);
+        self.tell("error", &message(error));
+    }
+
+    /// Tells of something that is no error.
+    pub(crate) fn warning(&self, text: &str) {
+        self.tell("warning", text);
+    }
+
+    fn tell(&self, level: &str, text: &str) {
         let file = self.file.as_ref().filter(|file| file.as_os_str() != "/dev/stderr");
         if let Some(file) = file
             && let Ok(mut log) = fs_err::OpenOptions::new().append(true).create(true).open(file)
         {
             // An error that cannot be logged is still on standard error.
-            drop(writeln!(log, "{}", self.line(&text)));
+            drop(writeln!(log, "{}", self.line(level, text)));
         }
         match (file, self.format) {
-            (None, LogFormat::Json) => eprintln!("{}", self.line(&text)),
+            (None, LogFormat::Json) => eprintln!("{}", self.line(level, text)),
             _ => eprintln!("stack-oci: {text}"),
         }
     }
 
-    fn line(&self, text: &str) -> String {
+    fn line(&self, level: &str, text: &str) -> String {
         let time = stack_runtime::oci::now();
         match self.format {
-            LogFormat::Json => serde_json::json!({ "msg": text, "level": "error", "time": time }).to_string(),
-            LogFormat::Text => format!("time=\"{time}\" level=error msg={text:?}"),
+            LogFormat::Json => serde_json::json!({ "msg": text, "level": level, "time": time }).to_string(),
+            LogFormat::Text => format!("time=\"{time}\" level={level} msg={text:?}"),
         }
     }
 }

@@ -80,7 +80,7 @@ pub(crate) fn become_program(process: &ProcessSpec, output: Option<BorrowedFd<'_
         Ok((identity, environment))
     };
     match prepare() {
-        Ok((identity, environment)) => init::execute(process, &identity, &environment, kept),
+        Ok((identity, environment)) => init::execute(process, &identity, &environment, kept, &|| Ok(())),
         Err(failure) => failure,
     }
 }

@@ -303,14 +303,13 @@ pub(crate) struct ProcessSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum UserSpec {
     /// `user[:group]` and further groups, for the container's own files to say.
-    Named {
-        user: String,
-        groups: Vec<String>,
-    },
+    Named { user: String, groups: Vec<String> },
     Numbers {
         uid: u32,
         gid: u32,
         groups: Vec<u32>,
+        /// The groups of whoever made the container stay, instead of these: a user namespace may have no names for them.
+        keep_groups: bool,
         umask: Option<u32>,
     },
 }

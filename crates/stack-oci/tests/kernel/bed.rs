@@ -99,7 +99,7 @@ impl Bed {
         assert_eq!(left, 0, "states are left");
         let tree = stack_cgroup::Tree::detect().expect("cgroups");
         for id in ["bed", "other"] {
-            let cgroups = tree.directories(&Path::new("/").join(format!("stack-oci-{id}")));
+            let cgroups = tree.directories(&Path::new("/").join(id));
             assert!(cgroups.iter().all(|directory| !directory.exists()), "{cgroups:?}");
         }
         let own = |text: &str| text.lines().filter(|line| line.contains("rootfs")).count();

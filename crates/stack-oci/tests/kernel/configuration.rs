@@ -32,7 +32,7 @@ pub(crate) fn the_process_is_as_it_is_told(bed: &Bed) {
     assert_eq!(words, expected.split_whitespace().collect::<Vec<_>>());
 }
 
-fn add_mount(config: &mut Value, mount: Value) {
+pub(crate) fn add_mount(config: &mut Value, mount: Value) {
     config["mounts"].as_array_mut().expect("a list").push(mount);
 }
 

@@ -34,10 +34,11 @@ pub(crate) fn what_does_not_fit_the_status_is_refused(bed: &Bed) {
     bed.ok(&["create", "bed"]);
     let refused = |words: &[&str], reason: &str| {
         let said = bed.say(words);
-        assert!(said.code == Some(1) && said.err.contains(reason), "{words:?}: {said:?}");
+        let code = if words[0] == "exec" { 255 } else { 1 };
+        assert!(said.code == Some(code) && said.err.contains(reason), "{words:?}: {said:?}");
     };
     refused(&["create", "bed"], "already exists");
-    refused(&["create", "a/b"], "no name");
+    refused(&["create", "a/b"], "invalid character `/` in the ID");
     refused(&["resume", "bed"], "it is created");
     bed.ok(&["start", "bed"]);
     refused(&["start", "bed"], "it is running");
@@ -93,9 +94,9 @@ pub(crate) fn hooks_run_in_order_and_know_the_state(bed: &Bed) {
         .map(|(name, state)| (name, serde_json::from_str(state).expect("JSON")))
         .collect();
     let expected = [
-        ("prestart", "creating"),
-        ("createRuntime", "creating"),
-        ("createContainer", "creating"),
+        ("prestart", "created"),
+        ("createRuntime", "created"),
+        ("createContainer", "created"),
         ("poststart", "running"),
         ("poststop", "stopped"),
     ];
@@ -167,7 +168,7 @@ pub(crate) fn programs_run_beside_the_first_one(bed: &Bed) {
     assert!(all.len() == 2 && all.contains(&second.parse().expect("a number")), "{all:?}");
     assert!(bed.ok(&["exec", "bed", "sh", "-c", "ls /proc | grep '^[0-9]'"]).lines().count() >= 3);
     let said = bed.say(&["exec", "bed", "nothing"]);
-    assert!(said.code == Some(1) && said.err.contains("cannot execute nothing"), "{said:?}");
+    assert!(said.code == Some(255) && said.err.contains("cannot execute nothing"), "{said:?}");
 }
 
 pub(crate) fn a_container_is_stopped_where_it_is(bed: &Bed) {
@@ -176,7 +177,7 @@ pub(crate) fn a_container_is_stopped_where_it_is(bed: &Bed) {
     bed.ok(&["start", "bed"]);
     bed.ok(&["pause", "bed"]);
     assert_eq!(bed.state("bed")["status"], "paused");
-    assert_eq!(bed.say(&["exec", "bed", "true"]).code, Some(1));
+    assert_eq!(bed.say(&["exec", "bed", "true"]).code, Some(255));
     bed.ok(&["resume", "bed"]);
     assert_eq!(bed.state("bed")["status"], "running");
     bed.ok(&["pause", "bed"]);

@@ -5,6 +5,7 @@
 
 mod bed;
 mod configuration;
+mod conventions;
 mod life;
 
 use std::process::ExitCode;
@@ -41,6 +42,21 @@ const TESTS: &[Test] = tests! {
         owners_are_mapped_in_a_user_namespace,
         devices_and_hidden_paths_are_made,
         what_is_not_supported_is_refused;
+    conventions:
+        another_file_and_patterns_of_names,
+        a_program_of_exec_leads_its_own_group,
+        a_cgroup_below_the_containers_is_joined_and_removed,
+        sockets_are_passed_to_process_one,
+        hooks_have_the_environment_they_are_given,
+        hooks_in_the_container_are_filtered_too,
+        unknown_capabilities_do_not_matter,
+        devices_are_made_before_dev_is_closed,
+        lines_are_as_written_where_no_terminal_reads,
+        users_of_another_container_are_joined,
+        sources_that_the_users_may_not_reach_are_bound,
+        a_cgroup_that_others_made_gets_processors,
+        a_kill_for_memory_is_an_event,
+        a_shared_cgroup_is_warned_of;
 };
 
 fn main() -> ExitCode {

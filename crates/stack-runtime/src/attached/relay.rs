@@ -8,7 +8,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::stdio::{stdin, stdout};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 use super::Report;
 use crate::error::StepFailure;
@@ -250,6 +250,12 @@ impl Terminal {
         let flags = rustix::fs::fcntl_getfl(&master)?;
         rustix::fs::fcntl_setfl(&master, flags | rustix::fs::OFlags::NONBLOCK)?;
         follow_size(&master);
+        if !rustix::termios::isatty(stdout()) {
+            // Whoever reads it is no terminal and expects lines as programs write them.
+            let mut modes = tcgetattr(&master)?;
+            modes.output_modes.remove(OutputModes::ONLCR);
+            tcsetattr(&master, OptionalActions::Now, &modes)?;
+        }
         Ok(Self { master, _raw: RawMode::enter(), pending: Vec::new(), input_open: true, output_open: true })
     }
 

@@ -60,6 +60,7 @@ pub(crate) fn execute(
     identity: &Identity,
     environment: &[(String, String)],
     kept: i32,
+    before: &dyn Fn() -> Result<(), StepFailure>,
 ) -> StepFailure {
     let argv = &process.argv;
     let Some(program) = argv.first().filter(|program| !program.is_empty()) else {
@@ -73,7 +74,7 @@ pub(crate) fn execute(
     let Ok(variables) = variables.collect::<Result<Vec<_>, _>>() else {
         return StepFailure::because("execute", program, "a variable contains a NUL byte");
     };
-    if let Err(failure) = become_ordinary(kept).and_then(|()| seal(process, identity)) {
+    if let Err(failure) = become_ordinary(kept).and_then(|()| seal(process, identity)).and_then(|()| before()) {
         return failure;
     }
     let mut reason = Errno::ENOENT;

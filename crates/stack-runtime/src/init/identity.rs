@@ -30,7 +30,7 @@ pub(super) fn look_up(process: &ProcessSpec) -> Result<Identity, StepFailure> {
 pub(crate) fn identify(user: &UserSpec) -> Result<Identity, StepFailure> {
     match user {
         UserSpec::Named { user, groups } => users::look_up(Path::new("/"), user, groups),
-        UserSpec::Numbers { uid, gid, groups, umask } => Ok(Identity {
+        UserSpec::Numbers { uid, gid, groups, umask, keep_groups: _ } => Ok(Identity {
             uid: *uid,
             gid: *gid,
             groups: groups.clone(),
@@ -77,7 +77,8 @@ pub(crate) fn assume(process: &ProcessSpec, identity: &Identity) -> Result<(), S
     let mut groups: Vec<Gid> = if matches!(process.user, UserSpec::Named { .. }) { vec![gid] } else { Vec::new() };
     groups.extend(identity.groups.iter().map(|group| Gid::from_raw(*group)));
     // The process is single-threaded, so the thread's identity is the process's.
-    match set_thread_groups(&groups) {
+    let kept = matches!(process.user, UserSpec::Numbers { keep_groups: true, .. });
+    match if kept { Ok(()) } else { set_thread_groups(&groups) } {
         // A user namespace may forbid it (user_namespaces(7)); then nobody has groups to lose.
         Err(rustix::io::Errno::PERM) if groups.is_empty() => {}
         result => result.map_err(failed)?,

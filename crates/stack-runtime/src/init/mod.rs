@@ -97,9 +97,11 @@ fn prepare(
     if !(course.may_go)() {
         return Err(StepFailure::because("go on", "", "the supervisor has ended"));
     }
-    hooks::run(&spec.hooks.start_container, &hooks::state_text(&spec.hooks.state, "created", course.pid))?;
     assume(&spec.process, &identity)?;
-    Err(execute(&spec.process, &identity, &environment, spec.streams.kept()))
+    // They are the container's: the rules of the program are theirs too.
+    let hooks =
+        || hooks::run(&spec.hooks.start_container, &hooks::state_text(&spec.hooks.state, "created", course.pid));
+    Err(execute(&spec.process, &identity, &environment, spec.streams.kept(), &hooks))
 }
 
 /// Mounts everything and enters the root.
@@ -113,9 +115,10 @@ fn assemble(spec: &InitSpec, course: &Course<'_>) -> Result<(), StepFailure> {
     if let Some(devices) = &spec.devices {
         devices::make(&root, devices)?;
     }
+    mounts::close_devices(&root, &spec.mounts)?;
     (course.mounted)()?;
     unshare_cgroup(spec)?;
-    hooks::run(&spec.hooks.create_container, &hooks::state_text(&spec.hooks.state, "creating", course.pid))?;
+    hooks::run(&spec.hooks.create_container, &hooks::state_text(&spec.hooks.state, "created", course.pid))?;
     sysctl::write_all(&spec.sysctls)?;
     rootfs::hide_paths(&root, &spec.masked, &spec.protected)?;
     identity::make_directory(&root, &spec.process)?;

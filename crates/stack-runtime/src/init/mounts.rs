@@ -15,6 +15,8 @@ use super::rootfs::{attach, clone_mount, detached, mount_cgroups};
 use crate::error::{StepFailure, shown};
 use crate::spec::{ChangeSpec, Fill, MountKind, MountSpec};
 
+/// Where devices are.
+const DEVICES: &str = "/dev";
 /// Filesystems whose mount points are never links: what the kernel says is not to appear somewhere else.
 const KERNELS_OWN: [&str; 2] = ["proc", "sysfs"];
 
@@ -23,28 +25,44 @@ pub(super) fn mount_all(root: &OwnedFd, mounts: &[MountSpec], prepared: &[OwnedF
     for mount in mounts {
         match &mount.source {
             MountKind::Bind { path, create, recursive } => {
-                let source = open_source(path, *create)?;
-                bind(root, mount, &source, *recursive, prepared)?;
+                let copy = match mount.change.prepared {
+                    Some(at) => take(prepared, at, mount)?,
+                    None => copy_of(&open_source(path, *create)?, mount, *recursive)?,
+                };
+                bind(root, mount, &copy)?;
             }
             MountKind::Volume { path, copy } => {
                 if *copy {
                     fill(root, mount, path)?;
                 }
                 let source = open_source(path, false)?;
-                bind(root, mount, &source, true, prepared)?;
+                bind(root, mount, &copy_of(&source, mount, true)?)?;
             }
             MountKind::Subpath { volume, path } => {
                 let volume = open_source(volume, false)?;
                 // Whoever fills the volume may have put links in it: they lead nowhere else.
                 let source = paths::open(volume.as_fd(), path, Links::Follow)
                     .map_err(|error| StepFailure::new("find in the volume", path, error))?;
-                bind(root, mount, &source, true, prepared)?;
+                bind(root, mount, &copy_of(&source, mount, true)?)?;
             }
             MountKind::Filesystem { kind, options, fill } => mount_filesystem(root, mount, kind, options, *fill)?,
             MountKind::Cgroups { views } => mount_cgroups(root, &mount.target, views, mount.change.set)?,
         }
     }
     Ok(())
+}
+
+/// Takes away what [`mount_all`] has left to write: the devices are there.
+pub(super) fn close_devices(root: &OwnedFd, mounts: &[MountSpec]) -> Result<(), StepFailure> {
+    let own = |mount: &&MountSpec| mount.target == DEVICES && matches!(mount.source, MountKind::Filesystem { .. });
+    let set = mounts.iter().rfind(own).map_or(0, |mount| mount.change.set | mount.change.all_set);
+    let set = set & nix::libc::MOUNT_ATTR_RDONLY;
+    if set == 0 {
+        return Ok(());
+    }
+    let failed = |error: io::Error| StepFailure::new("make read-only", DEVICES, error);
+    let place = paths::open(root.as_fd(), DEVICES, Links::Follow).map_err(failed)?;
+    change_mount(place.as_fd(), &MountChange { set, ..MountChange::default() }).map_err(failed)
 }
 
 fn open_source(path: &Path, create: bool) -> Result<OwnedFd, StepFailure> {
@@ -55,28 +73,26 @@ fn open_source(path: &Path, create: bool) -> Result<OwnedFd, StepFailure> {
         .map_err(|error| StepFailure::new("bind", shown(path), error))
 }
 
-fn bind(
-    root: &OwnedFd,
-    mount: &MountSpec,
-    source: &OwnedFd,
-    recursive: bool,
-    prepared: &[OwnedFd],
-) -> Result<(), StepFailure> {
+fn copy_of(source: &OwnedFd, mount: &MountSpec, recursive: bool) -> Result<OwnedFd, StepFailure> {
+    clone_mount(source.as_fd(), recursive).map_err(|error| StepFailure::new("mount", &mount.target, error))
+}
+
+/// A copy that was made outside.
+fn take(prepared: &[OwnedFd], at: usize, mount: &MountSpec) -> Result<OwnedFd, StepFailure> {
+    let missing = || StepFailure::because("mount", &mount.target, "it has not been prepared");
+    let copy = prepared.get(at).ok_or_else(missing)?.try_clone();
+    copy.map_err(|error| StepFailure::new("mount", &mount.target, error))
+}
+
+fn bind(root: &OwnedFd, mount: &MountSpec, copy: &OwnedFd) -> Result<(), StepFailure> {
     let failed = |error: io::Error| StepFailure::new("mount", &mount.target, error);
-    let stat = rustix::fs::fstat(source).map_err(|error| failed(error.into()))?;
+    let stat = rustix::fs::fstat(copy).map_err(|error| failed(error.into()))?;
     let is_directory = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
     let kind = if is_directory { Kind::Directory } else { Kind::File };
     let place = paths::ensure(root.as_fd(), &mount.target, kind, Links::Follow).map_err(failed)?;
-    let copy = match mount.change.prepared {
-        Some(at) => {
-            let missing = || StepFailure::because("mount", &mount.target, "it has not been prepared");
-            prepared.get(at).ok_or_else(missing)?.try_clone().map_err(failed)?
-        }
-        None => clone_mount(source.as_fd(), recursive).map_err(failed)?,
-    };
-    change_attributes(&copy, &mount.change).map_err(failed)?;
+    change_attributes(copy, &mount.change).map_err(failed)?;
     attach(copy.as_fd(), place.as_fd(), &mount.target)?;
-    propagate(&copy, mount)
+    propagate(copy, mount)
 }
 
 fn change_attributes(mount: &OwnedFd, spec: &ChangeSpec) -> io::Result<()> {
@@ -114,13 +130,16 @@ fn mount_filesystem(
         options.push(("mode", &mode));
     }
     let ChangeSpec { set, all_set, .. } = mount.change;
-    // What is copied into it has to be written first.
-    let late = if take == Fill::Content { nix::libc::MOUNT_ATTR_RDONLY } else { 0 };
+    // What is copied into it has to be written first, and the devices are made after all mounts.
+    let is_late = take == Fill::Content || mount.target == DEVICES;
+    let late = if is_late { nix::libc::MOUNT_ATTR_RDONLY } else { 0 };
     let attributes = u32::try_from((set | all_set) & !late).unwrap_or(0);
     let filesystem = detached(kind, &options, MountAttrFlags::from_bits_retain(attributes))?;
     if take == Fill::Content {
         copy::copy_all(place.as_fd(), filesystem.as_fd())
             .map_err(|error| StepFailure::new("copy what is at", &mount.target, error))?;
+    }
+    if take == Fill::Content && mount.target != DEVICES {
         change_attributes(&filesystem, &mount.change).map_err(failed)?;
     }
     attach(filesystem.as_fd(), place.as_fd(), &mount.target)?;

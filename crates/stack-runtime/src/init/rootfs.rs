@@ -122,7 +122,7 @@ pub(super) fn mount_system(root: &OwnedFd, spec: &SystemSpec, tty: bool) -> Resu
         NO_SUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME,
     )?;
     make_devices(root, tty)?;
-    let terminals = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
+    let terminals = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
     mount_at(root, "/dev/pts", "devpts", &terminals, NO_SUID | NO_EXEC)?;
     match spec.shm_size {
         Some(size) => {
@@ -285,6 +285,7 @@ pub(super) fn enter(root: &OwnedFd, spec: &RootSpec) -> Result<(), StepFailure> 
     }
     rustix::process::fchdir(root).map_err(failed)?;
     if spec.no_pivot {
+        hide_kernel_filesystems(&spec.mountpoint);
         rustix::mount::mount_move(".", "/").map_err(failed)?;
         rustix::process::chroot(".").map_err(failed)?;
     } else {
@@ -298,6 +299,33 @@ pub(super) fn enter(root: &OwnedFd, spec: &RootSpec) -> Result<(), StepFailure> 
         mount_change("/", flags).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Without pivot_root(2) the host's mounts stay below the new root, out of reach. An uncovered procfs or sysfs among them
+/// would still let a user namespace in the container mount a new one without what is masked in ours (mount_too_revealing,
+/// fs/namespace.c).
+fn hide_kernel_filesystems(root: &Path) {
+    let text = fs_err::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut places: Vec<&str> = text
+        .lines()
+        .filter_map(|line| {
+            let (left, right) = line.split_once(" - ")?;
+            let place = left.split(' ').nth(4)?;
+            let is_kernels = matches!(right.split(' ').next(), Some("proc" | "sysfs"));
+            (is_kernels && !Path::new(place).starts_with(root)).then_some(place)
+        })
+        .collect();
+    places.sort_unstable_by_key(|place| std::cmp::Reverse(place.len()));
+    for place in places {
+        let _ = mount_change(place, MountPropagationFlags::PRIVATE);
+        // One that may not be taken off is covered; one that can be neither is as before.
+        if unmount(place, UnmountFlags::DETACH).is_err()
+            && let Ok(cover) = detached("tmpfs", &[], RD_ONLY | NO_SUID | NO_DEV | NO_EXEC)
+            && let Ok(place_fd) = rustix::fs::open(place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        {
+            drop(attach(cover.as_fd(), place_fd.as_fd(), place));
+        }
+    }
 }
 
 /// Changes the root without a mount namespace: the mounts are those that there are.

@@ -52,6 +52,8 @@ pub struct CreateOptions {
 pub struct Created {
     /// Its process.
     pub pidfd: OwnedFd,
+    /// What is unusual about it, for whoever asked.
+    pub warnings: Vec<String>,
     terminal: Option<OwnedFd>,
 }
 
@@ -67,6 +69,8 @@ enum Order {
 /// From the new process to `create`.
 #[derive(Debug, Serialize, Deserialize)]
 enum Report {
+    /// The pidfd of the process that belongs to other users is attached.
+    Born,
     Mounted,
     /// The master is attached.
     Terminal,
@@ -87,6 +91,8 @@ struct Plan {
     born_in: Namespaces,
     /// Joined around the clone.
     joined: Vec<(OwnedFd, LinkNameSpaceType)>,
+    /// The user namespace that the process is made in, and belongs to.
+    users: Option<OwnedFd>,
     /// Joined by the process itself.
     inner: Vec<(OwnedFd, LinkNameSpaceType)>,
     prepared: Vec<OwnedFd>,
@@ -117,6 +123,10 @@ impl Runtime {
     ) -> Result<Created, OciError> {
         let resources = plan.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         let is_new = tree.create(&plan.cgroup)?;
+        let mut warnings = Vec::new();
+        if !is_new && !tree.processes(&plan.cgroup).is_empty() {
+            warnings.push(format!("container's cgroup is not empty: {}", plan.cgroup.display()));
+        }
         let settings = resources.map(|resources| resources::lower(resources, tree.is_v2(), true)).unwrap_or_default();
         let undo = |error: OciError| {
             if is_new {
@@ -135,7 +145,7 @@ impl Runtime {
             order(&reports, &Order::Begin(pid))?;
             let terminal = self.follow(options, &plan, pid, &reports)?;
             let pidfd = pidfd.try_clone().map_err(OciError::file("keep the process"))?;
-            Ok(Created { pidfd, terminal })
+            Ok(Created { pidfd, warnings, terminal })
         };
         follow().map_err(|error| {
             drop(process::signal(pidfd.as_fd(), nix::libc::SIGKILL));
@@ -159,7 +169,8 @@ impl Runtime {
             match received {
                 Some((Report::Mounted, _)) => {
                     let hooks = plan.spec.hooks().as_ref();
-                    let text = hooks::state_text(&plan.state, "creating", Some(pid));
+                    // The environment is there, which is what the specification calls created (runtime.md, "State").
+                    let text = hooks::state_text(&plan.state, "created", Some(pid));
                     let before = hooks.and_then(|hooks| hooks.prestart().clone());
                     let runtime = hooks.and_then(|hooks| hooks.create_runtime().clone());
                     for list in [before, runtime].into_iter().flatten() {
@@ -170,6 +181,7 @@ impl Runtime {
                 }
                 Some((Report::Terminal, mut attached)) => terminal = attached.pop(),
                 Some((Report::Created, _)) => break,
+                Some((Report::Born, _)) => {}
                 Some((Report::Failed(failure), _)) => return Err(OciError::Step(failure)),
                 None => {
                     return Err(OciError::Step(StepFailure::because("create", &options.id, "its process has ended")));
@@ -215,12 +227,18 @@ impl Runtime {
     }
 
     /// Creates and starts; unless detached, follows the program to its end, removes the container, and returns the
-    /// exit code the way a shell shows it.
+    /// exit code the way a shell shows it. `warn` is told what is unusual.
     ///
     /// # Errors
     /// As [`Runtime::create`] and [`Runtime::start`].
-    pub fn run(&self, options: &CreateOptions, detach: bool, keep: bool) -> Result<i32, OciError> {
+    pub fn run(
+        &self,
+        options: &CreateOptions,
+        (detach, keep): (bool, bool),
+        warn: &dyn Fn(&str),
+    ) -> Result<i32, OciError> {
         let created = self.create(options)?;
+        created.warnings.iter().for_each(|text| warn(text));
         // Before the program can be there: a signal that comes early waits until it can be passed on.
         let signals = (!detach).then(relay::Signals::catch).transpose().map_err(OciError::file("catch signals"))?;
         if let Err(error) = self.start(&options.id) {
@@ -277,14 +295,19 @@ fn plan(options: &CreateOptions) -> Result<Plan, OciError> {
         hierarchy,
         directory: mount.join(cgroup.strip_prefix("/").unwrap_or(&cgroup)),
     });
-    let (born_in, joined, inner, namespaces) = namespaces(&spec)?;
+    let (born_in, joined, mut inner, namespaces) = namespaces(&spec)?;
+    let users = inner.pop_if(|(_, kind)| *kind == LinkNameSpaceType::User).map(|(users, _)| users);
     let sockets = passed_sockets();
+    let has_users = born_in.user || users.is_some();
+    // Without root's rights outside there is nothing that could be opened there in advance.
+    let outside = has_users && rustix::process::geteuid().is_root();
     let state = shown(spec.version(), &options.id, &options.bundle, &annotations(&spec));
     let around = Surroundings {
         bundle: &options.bundle,
         cgroup_views: views.collect(),
         preserved: options.preserve_fds + sockets,
         no_pivot: options.no_pivot,
+        outside,
         state: state.clone(),
         namespaces,
     };
@@ -298,8 +321,8 @@ fn plan(options: &CreateOptions) -> Result<Plan, OciError> {
         init.process.env.retain(|(name, _)| variables.iter().all(|(own, _)| name != own));
         init.process.env.extend(variables.map(|(name, value)| (name.to_owned(), value)));
     }
-    let prepared = map_owners(&spec, &options.bundle)?;
-    Ok(Plan { spec, text, init, cgroup, born_in, joined, inner, prepared, state })
+    let prepared = prepare_sources(&spec, &options.bundle, outside)?;
+    Ok(Plan { spec, text, init, cgroup, born_in, joined, users, inner, prepared, state })
 }
 
 /// Sockets that whoever called passes to the program: descriptors from 3 on (sd_listen_fds(3)).
@@ -316,6 +339,11 @@ fn check(spec: &Spec, options: &CreateOptions) -> Result<(), OciError> {
         _ => return Err(OciError::Spec(format!("`ociVersion` {} is not one of 1.0.0 to 1.3.0", spec.version()))),
     }
     lower::refuse_unsupported(spec)?;
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let unified = resources.and_then(|resources| resources.unified().as_ref());
+    if unified.is_some_and(|unified| !unified.is_empty()) && Tree::detect().is_ok_and(|tree| !tree.is_v2()) {
+        return wrong("invalid configuration: `linux.resources.unified` needs cgroup v2");
+    }
     let terminal = spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false));
     if options.console_socket.is_some() && !terminal {
         return wrong("a console socket is given, and `process.terminal` is not set");
@@ -388,8 +416,8 @@ fn namespaces(spec: &Spec) -> Result<(Namespaces, Joined, Joined, NamespaceSpec)
             LinuxNamespaceType::Time => own.time = Some(lower::time_offsets(spec)),
         }
     }
-    // Users first: what else is joined may belong to them.
-    inner.sort_by_key(|(_, kind)| *kind != LinkNameSpaceType::User);
+    // The users are taken from the end.
+    inner.sort_by_key(|(_, kind)| *kind == LinkNameSpaceType::User);
     Ok((born, joined, inner, own))
 }
 
@@ -418,24 +446,76 @@ fn spawn(
             .map_err(|error| OciError::file(format!("join the {name} namespace"))(error.into()))?;
     }
     let cgroup = join.v2_dir.as_ref().map(AsFd::as_fd);
-    match clone_process(whole, plan.born_in, false, cgroup).map_err(OciError::file("clone a process"))? {
+    let namespaces = if plan.users.is_some() { Namespaces::default() } else { plan.born_in };
+    match clone_process(whole, namespaces, false, cgroup).map_err(OciError::file("clone a process"))? {
         Cloned::Child => {
             // The end of the socket is to be seen when the runtime is gone.
             drop(reports);
-            become_container(plan, &theirs, &listener, whole)
+            // Into the cgroups first: they belong to whoever the process is outside.
+            let ready = init::join_cgroups(&plan.init.cgroup_tasks).and_then(|()| match &plan.users {
+                Some(users) => follow_users(plan, users, &theirs, whole),
+                None => become_root(plan.born_in.user),
+            });
+            become_container(plan, ready, (&theirs, &listener), whole)
         }
         Cloned::Parent { pid, pidfd } => {
+            drop(theirs);
             for (own, kind) in back {
                 move_into_link_name_space(own.as_fd(), Some(kind))
                     .map_err(|error| OciError::file("return to the host's namespaces")(error.into()))?;
             }
-            Ok((pid, pidfd, reports))
+            if plan.users.is_none() {
+                return Ok((pid, pidfd, reports));
+            }
+            let born = born(&reports);
+            process::exit_of(pidfd.as_fd());
+            born.map(|(pid, pidfd)| (pid, pidfd, reports))
+        }
+    }
+}
+
+/// The process that its leader tells of.
+fn born(reports: &OwnedFd) -> Result<(u32, OwnedFd), OciError> {
+    let told = wire::receive::<Report>(reports.as_fd()).map_err(OciError::file("hear from the process"))?;
+    match told {
+        Some((Report::Born, mut attached)) => {
+            let pidfd = attached.pop();
+            let pid = pidfd.as_ref().and_then(|pidfd| process::id_of(pidfd.as_fd()));
+            let pid = pid.and_then(|pid| u32::try_from(pid).ok());
+            pid.zip(pidfd).ok_or_else(|| OciError::Step(StepFailure::because("clone", "a process", "it has ended")))
+        }
+        Some((Report::Failed(failure), _)) => Err(OciError::Step(failure)),
+        _ => Err(OciError::Step(StepFailure::because("clone", "a process", "its leader has ended"))),
+    }
+}
+
+/// Joins a user namespace, and is its process's sibling from then on: what is made there belongs to its users, and a
+/// process that has joined cannot go back. Returns in the sibling.
+fn follow_users(plan: &Plan, users: &OwnedFd, create: &OwnedFd, whole: SingleThreaded) -> Result<(), StepFailure> {
+    let failed = |error: rustix::io::Errno| StepFailure::new("join", "the user namespace", error);
+    move_into_link_name_space(users.as_fd(), Some(LinkNameSpaceType::User)).map_err(failed)?;
+    become_root(true)?;
+    let cloned = clone_process(whole, plan.born_in, true, None);
+    match cloned.map_err(|error| StepFailure::new("clone", "a process", error))? {
+        Cloned::Child => Ok(()),
+        Cloned::Parent { pidfd, .. } => {
+            drop(wire::send(create.as_fd(), &Report::Born, &[pidfd.as_fd()]));
+            stack_sys::end_process(0)
         }
     }
 }
 
 /// The new process's side.
-fn become_container(plan: &Plan, create: &OwnedFd, listener: &OwnedFd, whole: SingleThreaded) -> ! {
+fn become_container(
+    plan: &Plan,
+    ready: Result<(), StepFailure>,
+    (create, listener): (&OwnedFd, &OwnedFd),
+    whole: SingleThreaded,
+) -> ! {
+    if let Err(failure) = ready {
+        drop(wire::send(create.as_fd(), &Report::Failed(failure), &[]));
+        stack_sys::end_process(1)
+    }
     let told = |wanted: fn(&Order) -> bool| match wire::receive::<Order>(create.as_fd()) {
         Ok(Some((order, _))) if wanted(&order) => Some(order),
         _ => None,
@@ -474,11 +554,7 @@ fn become_container(plan: &Plan, create: &OwnedFd, listener: &OwnedFd, whole: Si
         terminal: &terminal,
         may_go: &may_go,
     };
-    // Into the cgroups first: they belong to whoever the process is outside.
-    let failure = match init::join_cgroups(&plan.init.cgroup_tasks).and_then(|()| become_root(plan)) {
-        Ok(()) => init::run(&spec, &course, whole),
-        Err(failure) => failure,
-    };
+    let failure = init::run(&spec, &course, whole);
     drop(match started.get() {
         Some(connection) => wire::send(connection.as_fd(), &Refusal(failure), &[]),
         None => wire::send(create.as_fd(), &Report::Failed(failure), &[]),
@@ -487,8 +563,8 @@ fn become_container(plan: &Plan, create: &OwnedFd, listener: &OwnedFd, whole: Si
 }
 
 /// In a user namespace of its own the process is nobody until it takes an id that is mapped.
-fn become_root(plan: &Plan) -> Result<(), StepFailure> {
-    if !plan.born_in.user {
+fn become_root(is_inside: bool) -> Result<(), StepFailure> {
+    if !is_inside {
         return Ok(());
     }
     let failed = |error: rustix::io::Errno| StepFailure::new("become root of", "the user namespace", error);
@@ -521,13 +597,23 @@ fn write_maps(pid: u32, uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> io:
     Ok(())
 }
 
-/// A copy of the source of each mount whose owners are mapped, in the order of the mounts.
-fn map_owners(spec: &Spec, bundle: &Path) -> Result<Vec<OwnedFd>, OciError> {
+/// A copy of the source of each mount that needs one, in the order of the mounts.
+fn prepare_sources(spec: &Spec, bundle: &Path, outside: bool) -> Result<Vec<OwnedFd>, OciError> {
     let mut prepared = Vec::new();
     let linux = spec.linux().as_ref();
     for mount in spec.mounts().iter().flatten() {
         let options = mount_options::parse(mount.options().iter().flatten().map(String::as_str));
+        if !lower::is_prepared(mount, &options, outside) {
+            continue;
+        }
+        let source = bundle.join(mount.source().clone().unwrap_or_default());
+        let open = || -> io::Result<OwnedFd> {
+            let place = rustix::fs::open(&source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            init::clone_mount(place.as_fd(), options.bind.unwrap_or(true))
+        };
+        let copy = open().map_err(OciError::file(format!("open the source {}", source.display())))?;
         if mount.uid_mappings().is_none() && options.idmap.is_none() {
+            prepared.push(copy);
             continue;
         }
         let own = |mounts: &Option<Vec<LinuxIdMapping>>, containers: Option<Vec<LinuxIdMapping>>| {
@@ -535,17 +621,14 @@ fn map_owners(spec: &Spec, bundle: &Path) -> Result<Vec<OwnedFd>, OciError> {
         };
         let uids = own(mount.uid_mappings(), linux.and_then(|linux| linux.uid_mappings().clone()));
         let gids = own(mount.gid_mappings(), linux.and_then(|linux| linux.gid_mappings().clone()));
-        let source = bundle.join(mount.source().clone().unwrap_or_default());
-        let copy = || -> io::Result<OwnedFd> {
+        let map = || -> io::Result<()> {
             let map = user_map(&uids, &gids)?;
-            let place = rustix::fs::open(&source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-            let copy = init::clone_mount(place.as_fd(), options.bind.unwrap_or(true))?;
             let recursive = options.idmap.unwrap_or(false);
             let change = MountChange { idmap: Some(map.as_fd()), recursive, ..MountChange::default() };
-            change_mount(copy.as_fd(), &change)?;
-            Ok(copy)
+            change_mount(copy.as_fd(), &change)
         };
-        prepared.push(copy().map_err(OciError::file(format!("map the owners of {}", source.display())))?);
+        map().map_err(OciError::file(format!("map the owners of {}", source.display())))?;
+        prepared.push(copy);
     }
     Ok(prepared)
 }

@@ -1,10 +1,10 @@
 //! `exec`: a process beside the container's first one.
 
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use fs_err as fs;
-use stack_cgroup::Tree;
+use stack_cgroup::{Join, Tree};
 
 use super::create::send_terminal;
 use super::{OciError, Runtime, document, lower};
@@ -42,8 +42,8 @@ pub struct ProcessOptions {
     pub console_socket: Option<PathBuf>,
     /// Descriptors that it keeps after the three streams.
     pub preserve_fds: i32,
-    /// A cgroup below the container's to be in.
-    pub cgroup: Option<String>,
+    /// Cgroups below the container's to be in: `[CONTROLLER[,CONTROLLER]:]PATH`.
+    pub cgroups: Vec<String>,
     /// Also in a container that is paused; it waits with the others.
     pub ignore_paused: bool,
 }
@@ -67,7 +67,7 @@ impl Runtime {
         let container = process::open(state.pid).filter(|_| state.is_alive()).ok_or_else(gone)?;
         let placement = Placement {
             container: container.as_fd(),
-            join: Tree::detect()?.join(&within(&state.cgroup, options.cgroup.as_deref()))?,
+            join: way_in(&Tree::detect()?, &state.cgroup, &options.cgroups)?,
             kept: 3 + options.preserve_fds,
             silent: false,
         };
@@ -117,18 +117,28 @@ impl Runtime {
     }
 }
 
-/// The cgroup below a container's; no `..` leads out of it.
-fn within(cgroup: &Path, below: Option<&str>) -> PathBuf {
-    below.map_or_else(
-        || cgroup.to_path_buf(),
-        |below| cgroup.join(crate::spec::clean_target(below).trim_start_matches('/')),
-    )
+/// The way into a container's cgroups, or into some below them: `[CONTROLLER[,CONTROLLER]:]PATH` each.
+fn way_in(tree: &Tree, cgroup: &Path, below: &[String]) -> Result<Join, OciError> {
+    let mut places = Vec::new();
+    for text in below {
+        let (controllers, path) = text.split_once(':').map_or((None, text.as_str()), |(one, path)| (Some(one), path));
+        let outside = Path::new(path).components().any(|part| part == Component::ParentDir);
+        if outside {
+            return Err(OciError::Usage(format!("exec: {text} is not a sub cgroup path")));
+        }
+        let place = cgroup.join(path.trim_start_matches('/'));
+        match controllers {
+            None => places.push((None, place)),
+            Some(names) => places.extend(names.split(',').map(|name| (Some(name.to_owned()), place.clone()))),
+        }
+    }
+    Ok(tree.join_below(cgroup, &places)?)
 }
 
 fn parse_user(user: &str) -> Result<UserSpec, OciError> {
     let (uid, gid) = user.split_once(':').unwrap_or((user, "0"));
     match (uid.parse(), gid.parse()) {
-        (Ok(uid), Ok(gid)) => Ok(UserSpec::Numbers { uid, gid, groups: Vec::new(), umask: None }),
+        (Ok(uid), Ok(gid)) => Ok(UserSpec::Numbers { uid, gid, groups: Vec::new(), keep_groups: false, umask: None }),
         _ => Ok(UserSpec::Named { user: user.to_owned(), groups: Vec::new() }),
     }
 }

@@ -68,6 +68,11 @@ pub fn default_spec(rootless: bool) -> Value {
         linux["gidMappings"] = map(rustix::process::getgid().as_raw());
         linux["resources"] = json!({});
     }
+    let mut terminals = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+    if !rootless {
+        // The group that terminals belong to everywhere; a single mapped user has no name for it.
+        terminals.push("gid=5");
+    }
     json!({
         "ociVersion": OCI_VERSION,
         "process": {
@@ -87,7 +92,7 @@ pub fn default_spec(rootless: bool) -> Value {
             { "destination": "/dev", "type": "tmpfs", "source": "tmpfs",
               "options": ["nosuid", "strictatime", "mode=755", "size=65536k"] },
             { "destination": "/dev/pts", "type": "devpts", "source": "devpts",
-              "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"] },
+              "options": terminals },
             { "destination": "/dev/shm", "type": "tmpfs", "source": "shm",
               "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"] },
             { "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",

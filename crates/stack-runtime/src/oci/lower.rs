@@ -16,6 +16,9 @@ use crate::spec::{
     NamespaceSpec, ProcessSpec, RootSource, RootSpec, ScheduleSpec, StreamSpec, UserSpec,
 };
 
+/// What Podman's `--group-add keep-groups` asks with.
+const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+
 /// Devices that every container has: name and minor number of major 1, then the terminal.
 const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
@@ -27,6 +30,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) preserved: i32,
     pub(super) no_pivot: bool,
     pub(super) state: serde_json::Map<String, serde_json::Value>,
+    /// Sources of mounts are opened outside of the container's user namespace.
+    pub(super) outside: bool,
     /// A cgroup namespace of its own, a time namespace with these lines, a mount namespace.
     pub(super) namespaces: NamespaceSpec,
 }
@@ -128,6 +133,7 @@ pub(super) fn lower_process(process: &Process, spec: &Spec) -> Result<ProcessSpe
             uid: user.uid(),
             gid: user.gid(),
             groups: user.additional_gids().clone().unwrap_or_default(),
+            keep_groups: spec.annotations().as_ref().is_some_and(|all| all.contains_key(KEEP_GROUPS)),
             umask: user.umask(),
         },
         capabilities: Capabilities::Sets(process.capabilities().as_ref().map(sets).unwrap_or_default()),
@@ -143,7 +149,7 @@ fn refuse_labels(process: &Process) -> Result<(), OciError> {
     let asked = |label: &Option<String>| label.as_deref().is_some_and(|label| !label.is_empty());
     let refused = [
         (asked(process.apparmor_profile()), "process.apparmorProfile"),
-        (asked(process.selinux_label()), "process.selinuxLabel"),
+        (asked(process.selinux_label()) && has_selinux(), "process.selinuxLabel"),
         (process.exec_cpu_affinity().is_some(), "process.execCPUAffinity"),
     ];
     refuse(&refused)
@@ -156,9 +162,14 @@ pub(super) fn refuse_unsupported(spec: &Spec) -> Result<(), OciError> {
         (linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices"),
         (linux.intel_rdt().is_some(), "linux.intelRdt"),
         (linux.memory_policy().is_some(), "linux.memoryPolicy"),
-        (linux.mount_label().as_deref().is_some_and(|label| !label.is_empty()), "linux.mountLabel"),
+        (linux.mount_label().as_deref().is_some_and(|label| !label.is_empty()) && has_selinux(), "linux.mountLabel"),
     ];
     refuse(&refused)
+}
+
+/// Where SELinux is off, nothing looks at labels, and those that a configuration has anyway are left out.
+fn has_selinux() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
 }
 
 fn refuse(asked: &[(bool, &str)]) -> Result<(), OciError> {
@@ -256,14 +267,16 @@ fn schedule(process: &Process, domain: Option<LinuxPersonalityDomain>) -> Schedu
 fn mount(mount: &Mount, around: &Surroundings<'_>, prepared: &mut usize) -> Result<MountSpec, OciError> {
     let target = crate::spec::clean_target(&mount.destination().to_string_lossy());
     let options = mount.options().iter().flatten().map(String::as_str);
-    let MountOptions { mut change, bind, remount, copy_up, idmap, data } = mount_options::parse(options);
-    if remount {
+    let options = mount_options::parse(options);
+    let mut change = options.change.clone();
+    if options.remount {
         return Err(OciError::Spec(format!("mount {target}: `remount` is not supported; give the options directly")));
     }
-    if mount.uid_mappings().is_some() || idmap.is_some() {
+    if is_prepared(mount, &options, around.outside) {
         change.prepared = Some(*prepared);
         *prepared += 1;
     }
+    let MountOptions { bind, copy_up, data, .. } = options;
     let kind = mount.typ().as_deref().filter(|kind| !kind.is_empty());
     let bind = bind.or_else(|| matches!(kind, Some("bind") | None).then_some(true));
     let source = match (bind, kind) {
@@ -276,6 +289,14 @@ fn mount(mount: &Mount, around: &Surroundings<'_>, prepared: &mut usize) -> Resu
         (None, kind) => filesystem(kind.unwrap_or_default(), mount, copy_up, data),
     };
     Ok(MountSpec { target, source, change })
+}
+
+/// Whether a copy of the mount's source is made before the process exists: to map owners, or because the container's root
+/// is nobody outside and may not get to it.
+pub(super) fn is_prepared(mount: &Mount, options: &MountOptions, outside: bool) -> bool {
+    let kind = mount.typ().as_deref().filter(|kind| !kind.is_empty());
+    let is_bind = options.bind.is_some() || matches!(kind, Some("bind") | None);
+    mount.uid_mappings().is_some() || options.idmap.is_some() || is_bind && outside
 }
 
 /// A mount in the words of mount(8), without the names of a bundle.
@@ -368,6 +389,6 @@ pub(super) fn cgroup_path(spec: &Spec, id: &str) -> PathBuf {
             }
         }
         // One level: each costs a directory in every hierarchy.
-        None => PathBuf::from(format!("/stack-oci-{id}")),
+        None => Path::new("/").join(id),
     }
 }

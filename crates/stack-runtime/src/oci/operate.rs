@@ -7,13 +7,16 @@ use std::path::Path;
 use fs_err as fs;
 use oci_spec::runtime::LinuxResources;
 use serde::Serialize;
-use stack_cgroup::Tree;
+use stack_cgroup::{Setting, Tree};
 
 use super::state::State;
 use super::{OciError, Runtime, resources};
 use crate::{hooks, process};
 
 const SIGKILL: i32 = nix::libc::SIGKILL;
+/// Limits of version 1: of memory, and of memory and swap together.
+const MEMORY: &str = "memory.limit_in_bytes";
+const BOTH: &str = "memory.memsw.limit_in_bytes";
 
 /// What a container uses, as `runc events --stats` has it.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -143,13 +146,20 @@ impl Runtime {
         }
         let tree = Tree::detect()?;
         let mut settings = resources::lower(resources, tree.is_v2(), false);
-        let Err(error) = tree.set(&state.cgroup, &settings) else { return Ok(()) };
-        // Memory may not exceed memory and swap at any moment: the other order may be the right one.
-        let place = |name: &str| settings.iter().position(|setting| setting.file == name);
-        match (place("memory.limit_in_bytes"), place("memory.memsw.limit_in_bytes")) {
-            (Some(memory), Some(both)) => settings.swap(memory, both),
-            _ => return Err(error.into()),
+        let place = |settings: &[Setting], name: &str| settings.iter().position(|setting| setting.file == name);
+        let lifted = place(&settings, MEMORY).filter(|at| settings[*at].value.starts_with('-'));
+        if lifted.is_some() && place(&settings, BOTH).is_none() && tree.text("memory", &state.cgroup, BOTH).is_some() {
+            // Memory without a limit is memory and swap without one.
+            settings.push(Setting { controller: "memory".to_owned(), file: BOTH.to_owned(), value: "-1".to_owned() });
         }
+        let Err(error) = tree.set(&state.cgroup, &settings) else { return Ok(()) };
+        // The one may not exceed the other at any moment: the other order may be the right one.
+        let pairs = [(MEMORY, BOTH), ("cpu.rt_period_us", "cpu.rt_runtime_us")];
+        let pairs = pairs.map(|(one, other)| place(&settings, one).zip(place(&settings, other)));
+        if pairs.iter().all(Option::is_none) {
+            return Err(error.into());
+        }
+        pairs.into_iter().flatten().for_each(|(one, other)| settings.swap(one, other));
         Ok(tree.set(&state.cgroup, &settings)?)
     }
 
@@ -202,6 +212,18 @@ impl Runtime {
         })
     }
 
+    /// How many of its processes were killed for memory, also when it has ended.
+    ///
+    /// # Errors
+    /// It does not exist.
+    pub fn oom_kills(&self, id: &str) -> Result<u64, OciError> {
+        let state = self.load(id)?;
+        let tree = Tree::detect()?;
+        let file = if tree.is_v2() { "memory.events" } else { "memory.oom_control" };
+        let text = tree.text("memory", &state.cgroup, file).unwrap_or_default();
+        Ok(text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0))
+    }
+
     /// Waits until a container ends, at most so long.
     ///
     /// # Errors
@@ -210,7 +232,7 @@ impl Runtime {
         let state = self.load(id)?;
         if let Some(pidfd) = process::open(state.pid).filter(|_| state.is_alive()) {
             let seconds = i64::try_from(at_most.as_secs()).unwrap_or(i64::MAX);
-            let limit = rustix::event::Timespec { tv_sec: seconds, tv_nsec: 0 };
+            let limit = rustix::event::Timespec { tv_sec: seconds, tv_nsec: at_most.subsec_nanos().into() };
             let ended = rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN);
             let _ = rustix::event::poll(&mut [ended], Some(&limit));
         }

@@ -101,6 +101,7 @@ fn memory_v2(memory: &LinuxMemory) -> Vec<Setting> {
         (Some(swap), Some(limit)) if limit > 0 => {
             settings.push(setting("memory", "memory.swap.max", (swap - limit).max(0)));
         }
+        (None, Some(limit)) if limit < 0 => settings.push(setting("memory", "memory.swap.max", "max")),
         _ => {}
     }
     settings.extend(limit.map(|limit| setting("memory", "memory.max", limit_text(limit))));
@@ -198,7 +199,10 @@ fn devices(rules: &[LinuxDeviceCgroup]) -> Vec<Setting> {
             Some(LinuxDeviceType::P) => continue,
             Some(LinuxDeviceType::A) | None => "a",
         };
-        let access = rule.access().as_deref().filter(|access| !access.is_empty()).unwrap_or("rwm");
+        // What the kernel does not know is passed over, as by other runtimes.
+        let mut access = rule.access().clone().unwrap_or_default();
+        access.retain(|one| "rwm".contains(one));
+        let access = if access.is_empty() { "rwm" } else { &access };
         let value = match (kind, rule.major(), rule.minor()) {
             ("a", ..) => "a".to_owned(),
             (kind, major, minor) => format!("{kind} {}:{} {access}", number(major), number(minor)),
