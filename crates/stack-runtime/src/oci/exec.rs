@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use fs_err as fs;
 use stack_cgroup::{Join, Tree};
 
-use super::create::send_terminal;
+use super::socket::send_terminal;
 use super::{OciError, Runtime, document, lower};
 use crate::attached::{self, Placement};
 use crate::capabilities::{Capabilities, CapabilitySet};

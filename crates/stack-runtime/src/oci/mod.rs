@@ -23,6 +23,7 @@
 //!                                           |- - - - - - - - - - - - - - - - - - - - - >| poststart hooks
 //! ```
 
+mod birth;
 mod create;
 mod docker_profile;
 mod document;
@@ -32,7 +33,10 @@ mod filter;
 mod lower;
 mod mount_options;
 mod operate;
+mod owners;
+mod plan;
 mod resources;
+mod socket;
 mod state;
 
 use std::io;

@@ -1,0 +1,96 @@
+//! Users of the container as users of the host.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use fs_err as fs;
+use oci_spec::runtime::{LinuxIdMapping, Spec};
+use rustix::fs::{Mode, OFlags};
+use stack_sys::{Cloned, MountChange, Namespaces, SingleThreaded, change_mount, clone_process};
+
+use super::birth::Order;
+use super::{OciError, lower, mount_options};
+use crate::spawner::wire;
+use crate::{init, process};
+
+/// Gives the process of a new user namespace the users of the configuration.
+pub(super) fn write_own_maps(spec: &Spec, pid: u32) -> Result<(), OciError> {
+    let linux = spec.linux().as_ref();
+    let uids = linux.and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default();
+    let gids = linux.and_then(|linux| linux.gid_mappings().as_deref()).unwrap_or_default();
+    write_maps(pid, uids, gids).map_err(OciError::file("map the users"))
+}
+
+fn write_maps(pid: u32, uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> io::Result<()> {
+    let text = |maps: &[LinuxIdMapping]| {
+        let lines = maps.iter().map(|map| format!("{} {} {}\n", map.container_id(), map.host_id(), map.size()));
+        lines.collect::<String>()
+    };
+    for (file, maps) in [("uid_map", uids), ("gid_map", gids)] {
+        if !maps.is_empty() {
+            fs::write(format!("/proc/{pid}/{file}"), text(maps))?;
+        }
+    }
+    Ok(())
+}
+
+/// A copy of the source of each mount that needs one, in the order of the mounts.
+pub(super) fn prepare_sources(spec: &Spec, bundle: &Path, outside: bool) -> Result<Vec<OwnedFd>, OciError> {
+    let mut prepared = Vec::new();
+    let linux = spec.linux().as_ref();
+    for mount in spec.mounts().iter().flatten() {
+        let options = mount_options::parse(mount.options().iter().flatten().map(String::as_str));
+        if !lower::is_prepared(mount, &options, outside) {
+            continue;
+        }
+        let source = bundle.join(mount.source().clone().unwrap_or_default());
+        let open = || -> io::Result<OwnedFd> {
+            let place = rustix::fs::open(&source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            init::clone_mount(place.as_fd(), options.bind.unwrap_or(true))
+        };
+        let copy = open().map_err(OciError::file(format!("open the source {}", source.display())))?;
+        if mount.uid_mappings().is_none() && options.idmap.is_none() {
+            prepared.push(copy);
+            continue;
+        }
+        let own = |mounts: &Option<Vec<LinuxIdMapping>>, containers: Option<Vec<LinuxIdMapping>>| {
+            mounts.clone().or(containers).unwrap_or_default()
+        };
+        let uids = own(mount.uid_mappings(), linux.and_then(|linux| linux.uid_mappings().clone()));
+        let gids = own(mount.gid_mappings(), linux.and_then(|linux| linux.gid_mappings().clone()));
+        let map = || -> io::Result<()> {
+            let map = user_map(&uids, &gids)?;
+            let recursive = options.idmap.unwrap_or(false);
+            let change = MountChange { idmap: Some(map.as_fd()), recursive, ..MountChange::default() };
+            change_mount(copy.as_fd(), &change)
+        };
+        map().map_err(OciError::file(format!("map the owners of {}", source.display())))?;
+        prepared.push(copy);
+    }
+    Ok(prepared)
+}
+
+/// A user namespace with these maps. A process holds it just long enough to be opened.
+fn user_map(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> io::Result<OwnedFd> {
+    let whole = SingleThreaded::prove().ok_or_else(|| io::Error::other("the process has several threads"))?;
+    let (ours, theirs) = wire::pair()?;
+    let namespaces = Namespaces { user: true, ..Namespaces::default() };
+    match clone_process(whole, namespaces, false, None)? {
+        Cloned::Child => {
+            drop(ours);
+            drop(wire::receive::<Order>(theirs.as_fd()));
+            stack_sys::end_process(0)
+        }
+        Cloned::Parent { pid, pidfd } => {
+            drop(theirs);
+            let opened = write_maps(pid, uids, gids).and_then(|()| {
+                let path = format!("/proc/{pid}/ns/user");
+                Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+            });
+            drop(ours);
+            process::exit_of(pidfd.as_fd());
+            opened
+        }
+    }
+}
