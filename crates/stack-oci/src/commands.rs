@@ -223,9 +223,9 @@ fn events(runtime: &Runtime, args: &EventsArgs) -> Result<(), OciError> {
                 "usage": {
                     "usage": stats.memory_usage, "max": stats.memory_peak, "limit": stats.memory_limit.unwrap_or(0),
                 },
+                "killed": stats.oom_kills,
             },
             "pids": { "current": stats.pids, "limit": stats.pids_limit.unwrap_or(0) },
-            "oom": stats.oom_kills,
         });
         println!("{}", json!({ "type": "stats", "id": args.id, "data": data }));
         if args.stats {

@@ -127,8 +127,10 @@ fn lead(
 ) -> Result<(), StepFailure> {
     let terminal = if tty { Some(init::open_terminal()?) } else { None };
     if let Some((master, _)) = &terminal {
-        // Before the program can ask.
-        relay::follow_size(master);
+        relay::adapt(master);
+        if let Some((columns, rows)) = process.console_size {
+            init::set_size(master, columns, rows);
+        }
         wire::send(reports.as_fd(), &Report::Terminal, &[master.as_fd()])
             .map_err(|error| StepFailure::new("pass on", "the terminal", error))?;
     }

@@ -296,6 +296,8 @@ pub(crate) struct ProcessSpec {
     pub(crate) limits: Vec<LimitSpec>,
     pub(crate) schedule: ScheduleSpec,
     pub(crate) no_new_privileges: bool,
+    /// The first size of its terminal, in columns and rows, where that is not ours.
+    pub(crate) console_size: Option<(u16, u16)>,
     pub(crate) seccomp: Option<Filter>,
 }
 
@@ -440,6 +442,7 @@ pub(crate) fn render_process(container: &Container) -> Result<ProcessSpec, Runti
         env.push(("HOSTNAME".to_owned(), container.process.hostname.clone()));
     }
     Ok(ProcessSpec {
+        console_size: None,
         argv: container.process.argv.clone(),
         env,
         cwd: container.process.cwd.clone(),

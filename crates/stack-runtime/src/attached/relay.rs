@@ -245,17 +245,21 @@ pub(super) fn follow_size(master: &OwnedFd) {
     }
 }
 
+/// Makes a terminal fit our own streams. Before the program can ask or say anything.
+pub(crate) fn adapt(master: &OwnedFd) {
+    follow_size(master);
+    if let (false, Ok(mut modes)) = (rustix::termios::isatty(stdout()), tcgetattr(master)) {
+        // Whoever reads it is no terminal and expects lines as programs write them.
+        modes.output_modes.remove(OutputModes::ONLCR);
+        let _ = tcsetattr(master, OptionalActions::Now, &modes);
+    }
+}
+
 impl Terminal {
     fn open(master: OwnedFd) -> io::Result<Self> {
         let flags = rustix::fs::fcntl_getfl(&master)?;
         rustix::fs::fcntl_setfl(&master, flags | rustix::fs::OFlags::NONBLOCK)?;
-        follow_size(&master);
-        if !rustix::termios::isatty(stdout()) {
-            // Whoever reads it is no terminal and expects lines as programs write them.
-            let mut modes = tcgetattr(&master)?;
-            modes.output_modes.remove(OutputModes::ONLCR);
-            tcsetattr(&master, OptionalActions::Now, &modes)?;
-        }
+        adapt(&master);
         Ok(Self { master, _raw: RawMode::enter(), pending: Vec::new(), input_open: true, output_open: true })
     }
 

@@ -129,13 +129,17 @@ fn assemble(spec: &InitSpec, course: &Course<'_>) -> Result<(), StepFailure> {
 fn console(size: Option<(u16, u16)>, identity: &Identity, course: &Course<'_>) -> Result<(), StepFailure> {
     let (master, name) = open_terminal()?;
     if let Some((columns, rows)) = size {
-        let size = rustix::termios::Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
-        // Only the first size; whoever has the master sets the next.
-        let _ = rustix::termios::tcsetwinsize(&master, size);
+        set_size(&master, columns, rows);
     }
     let end = use_terminal(&name, identity.uid)?;
     devices::bind_console(&end)?;
     (course.terminal)(master)
+}
+
+/// Only the first size; whoever has the master sets the next.
+pub(crate) fn set_size(master: &OwnedFd, columns: u16, rows: u16) {
+    let size = rustix::termios::Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
+    let _ = rustix::termios::tcsetwinsize(master, size);
 }
 
 fn name_host(spec: &InitSpec) -> Result<(), StepFailure> {

@@ -190,6 +190,7 @@ impl Runtime {
         created.warnings.iter().for_each(|text| warn(text));
         // Before the program can be there: a signal that comes early waits until it can be passed on.
         let signals = (!detach).then(relay::Signals::catch).transpose().map_err(OciError::file("catch signals"))?;
+        created.terminal.iter().for_each(relay::adapt);
         if let Err(error) = self.start(&options.id) {
             drop(self.delete(&options.id, true));
             return Err(error);

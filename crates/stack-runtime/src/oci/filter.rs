@@ -16,6 +16,11 @@ pub(super) fn lower(seccomp: &LinuxSeccomp) -> Result<Filter, OciError> {
     let mut rules = Vec::new();
     for syscall in seccomp.syscalls().iter().flatten() {
         let action = action(syscall.action(), syscall.errno_ret());
+        // Both are ours too: whoever is asked would wait for an answer to the question that he has not got.
+        let ours = ["write", "sendmsg"].into_iter().find(|own| syscall.names().iter().any(|name| name == own));
+        if let (Action::Notify, Some(name)) = (action, ours) {
+            return Err(OciError::Spec(format!("seccomp: SCMP_ACT_NOTIFY cannot be used for the {name} syscall")));
+        }
         if action != default {
             rules.extend(alternatives(syscall)?.into_iter().map(|conditions| Rule {
                 names: syscall.names().iter().map(String::as_str).collect(),

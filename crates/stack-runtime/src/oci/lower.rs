@@ -140,6 +140,7 @@ pub(super) fn lower_process(process: &Process, spec: &Spec) -> Result<ProcessSpe
         limits: limits(process)?,
         schedule: schedule(process, linux.and_then(|linux| linux.personality().as_ref()).map(|one| one.domain())),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
+        console_size: process.console_size().map(|size| (clamp(size.width()), clamp(size.height()))),
         seccomp,
     })
 }
