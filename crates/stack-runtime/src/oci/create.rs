@@ -91,7 +91,8 @@ impl Runtime {
             if plan.born_in.user {
                 owners::write_own_maps(&plan.spec, pid)?;
             }
-            order(&reports, &Order::Begin(pid))?;
+            // One that has given up already says why in its report.
+            drop(order(&reports, &Order::Begin(pid)));
             let terminal = self.follow(options, &plan, pid, &reports)?;
             let pidfd = pidfd.try_clone().map_err(OciError::file("keep the process"))?;
             Ok(Created { pidfd, warnings, terminal })

@@ -154,7 +154,8 @@ impl Runtime {
         }
         let Err(error) = tree.set(&state.cgroup, &settings) else { return Ok(()) };
         // The one may not exceed the other at any moment: the other order may be the right one.
-        let pairs = [(MEMORY, BOTH), ("cpu.rt_period_us", "cpu.rt_runtime_us")];
+        let pairs =
+            [(MEMORY, BOTH), ("cpu.rt_period_us", "cpu.rt_runtime_us"), ("cpu.cfs_period_us", "cpu.cfs_quota_us")];
         let pairs = pairs.map(|(one, other)| place(&settings, one).zip(place(&settings, other)));
         if pairs.iter().all(Option::is_none) {
             return Err(error.into());
