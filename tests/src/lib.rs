@@ -2,10 +2,12 @@
 
 mod archive;
 mod inventory;
+mod kernel;
 mod wait;
 mod world;
 
 pub use archive::docker_archive;
 pub use inventory::Inventory;
+pub use kernel::tells_of_ends;
 pub use wait::eventually;
 pub use world::{Run, World, binary, get, request};

@@ -81,7 +81,11 @@ impl Client {
 
     /// Asks for all events above a number; [`Client::take_events`] gives them, and nothing else can be asked any more.
     pub(crate) fn follow(&mut self, after: u64) -> Result<(), Refusal> {
-        self.send(&Request::Follow(after)).map_err(|error| lost(&error))?;
+        match self.send(&Request::Follow(after)) {
+            // It had nothing more to do and has ended: so have its events.
+            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
+            sent => sent.map_err(|error| lost(&error))?,
+        }
         self.stream.set_nonblocking(true).map_err(|error| lost(&error))
     }
 
@@ -239,6 +243,26 @@ mod tests {
         }
         server.join().unwrap();
         assert!(sequences.into_iter().eq(8..2000));
+    }
+
+    #[test]
+    fn a_supervisor_that_is_done_at_once_has_no_events() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("control.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let mut client = Client::connect(&socket).unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = String::new();
+            BufReader::new(stream.try_clone().unwrap()).read_line(&mut request).unwrap();
+            let accepted = serde_json::to_string(&Reply::Accepted { generation: 2, sequence: 7 }).unwrap();
+            stream.write_all(format!("{accepted}\n").as_bytes()).unwrap();
+        });
+        let accepted = client.change(PolicyChange::Down { volumes: false, timeout: None }).unwrap();
+        server.join().unwrap();
+        client.follow(accepted.sequence).unwrap();
+        let arrived = client.take_events().unwrap();
+        assert!(arrived.ended && arrived.events.is_empty(), "{arrived:?}");
     }
 
     #[test]

@@ -144,10 +144,12 @@ fn processors_shares_and_rates_change_under_the_running_process() {
         let held = line(&of_process(pid, "status"), "Cpus_allowed_list:");
         if held == "0" { Ok(()) } else { Err(held) }
     });
-    let quota = world.cgroup_file("shares-web-1", &["cpu.cfs_quota_us", "cpu.max"]).unwrap();
-    assert!(quota.starts_with("25000"), "{quota}");
-    let shares = world.cgroup_file("shares-web-1", &["cpu.shares", "cpu.weight"]).unwrap();
-    assert!(["512", "20"].contains(&shares.trim()), "{shares}");
+    eventually("it has a quarter of two processors, and half of the usual weight", || {
+        let quota = world.cgroup_file("shares-web-1", &["cpu.cfs_quota_us", "cpu.max"]).unwrap();
+        let shares = world.cgroup_file("shares-web-1", &["cpu.shares", "cpu.weight"]).unwrap();
+        let is_so = quota.starts_with("25000") && ["512", "20"].contains(&shares.trim());
+        if is_so { Ok(()) } else { Err(format!("{quota} {shares}")) }
+    });
     world.write("compose.yaml", &file(""));
     eventually("it runs anywhere", || {
         let held = line(&of_process(pid, "status"), "Cpus_allowed_list:");
