@@ -67,7 +67,7 @@ pub fn supervise(assignment: &Assignment) -> Result<(), Failure> {
 
 /// A supervisor whose socket is bound.
 struct Ready {
-    _lock: File,
+    lock: File,
     kit: Kit,
     listener: std::os::unix::net::UnixListener,
 }
@@ -88,7 +88,7 @@ fn start(assignment: &Assignment) -> Result<Ready, Failure> {
         Ok((kit, listen(&layout.control_socket(project))?))
     };
     let (kit, listener) = open().inspect_err(|_| withdraw(assignment))?;
-    Ok(Ready { _lock: lock, kit, listener })
+    Ok(Ready { lock, kit, listener })
 }
 
 fn listen(socket: &Path) -> Result<std::os::unix::net::UnixListener, Failure> {
@@ -100,7 +100,7 @@ fn listen(socket: &Path) -> Result<std::os::unix::net::UnixListener, Failure> {
 /// which is not empty then, and everything else.
 fn withdraw(Assignment { layout, project, .. }: &Assignment) {
     if fs_err::remove_dir(layout.project(project)).is_ok() {
-        drop(fs_err::remove_dir_all(layout.project_run(project)));
+        clear(&layout.project_run(project));
         remove_parents(layout);
     }
 }
@@ -179,50 +179,65 @@ impl Ready {
             .thread_keep_alive(WORKER_IDLE)
             .build()
             .map_err(|error| Failure::new(Fault::Transient, format!("cannot start the event loop: {error}")))?;
-        let ended = tokio::task::LocalSet::new().block_on(&runtime, self.converge(assignment))?;
+        let Self { lock, kit, listener } = self;
+        let ended = tokio::task::LocalSet::new().block_on(&runtime, converge(assignment, kit, listener))?;
         if ended == Ended::Down {
-            forget(assignment);
+            forget(assignment, lock);
         }
         Ok(())
     }
-
-    async fn converge(self, assignment: &Assignment) -> Result<Ended, Failure> {
-        let Assignment { layout, project, .. } = assignment;
-        let Self { _lock, kit, listener } = self;
-        let started = |error: std::io::Error| Failure::new(fault_of(&error), error.to_string());
-        listener.set_nonblocking(true).map_err(started)?;
-        let listener = tokio::net::UnixListener::from_std(listener).map_err(started)?;
-        let journal = Journal::load(DiskJournal::new(layout, project));
-        let bus = EventBus::new();
-        let loader = ProjectLoader::new(layout, project, Arc::clone(&kit.store));
-        let host = LinuxHost::new(kit)?;
-        let (engine, messages) = mpsc::channel(MESSAGES_MAX);
-        let watching = tokio::task::spawn_local(loader.clone().watch(engine.clone()));
-        let control = Control { engine, bus: bus.clone(), loader };
-        let places = control::Places::new();
-        let serving = tokio::task::spawn_local(control::serve(listener, control, places.clone()));
-        let ended = Engine::new(host, RealClock, journal, bus.clone()).run(messages).await;
-        watching.abort();
-        serving.abort();
-        // Whoever asked for this end is still reading, or about to.
-        drop(tokio::time::timeout(FAREWELL, places.empty()).await);
-        Ok(ended)
-    }
 }
 
-/// Deletes what a project that is down does not need: everything but its volumes and images. The lock's directory
-/// goes last, so that a new supervisor cannot be half-way in.
-fn forget(assignment: &Assignment) {
+async fn converge(
+    assignment: &Assignment,
+    kit: Kit,
+    listener: std::os::unix::net::UnixListener,
+) -> Result<Ended, Failure> {
+    let Assignment { layout, project, .. } = assignment;
+    let started = |error: std::io::Error| Failure::new(fault_of(&error), error.to_string());
+    listener.set_nonblocking(true).map_err(started)?;
+    let listener = tokio::net::UnixListener::from_std(listener).map_err(started)?;
+    let journal = Journal::load(DiskJournal::new(layout, project));
+    let bus = EventBus::new();
+    let loader = ProjectLoader::new(layout, project, Arc::clone(&kit.store));
+    let host = LinuxHost::new(kit)?;
+    let (engine, messages) = mpsc::channel(MESSAGES_MAX);
+    let watching = tokio::task::spawn_local(loader.clone().watch(engine.clone()));
+    let control = Control { engine, bus: bus.clone(), loader };
+    let places = control::Places::new();
+    let serving = tokio::task::spawn_local(control::serve(listener, control, places.clone()));
+    let ended = Engine::new(host, RealClock, journal, bus.clone()).run(messages).await;
+    watching.abort();
+    serving.abort();
+    // Whoever asked for this end is still reading, or about to.
+    drop(tokio::time::timeout(FAREWELL, places.empty()).await);
+    Ok(ended)
+}
+
+/// Deletes what a project that is down does not need: everything but its volumes and images. The lock's directory goes
+/// last, and each goes under another name: whoever waits for the lock finds no directory or a new one, never one that is
+/// being emptied. The lock is held to the end.
+fn forget(assignment: &Assignment, lock: File) {
     let Assignment { layout, project, .. } = assignment;
     if let Ok(hierarchy) = Hierarchy::detect() {
         // A cgroup that stays behind is empty, and the next `up` uses it.
         drop(hierarchy.remove_project(&layout.cgroup(project)));
     }
-    for directory in [layout.project(project), layout.project_run(project)] {
-        // What stays behind is found and used by the next `up`.
-        drop(fs_err::remove_dir_all(directory));
-    }
+    clear(&layout.project(project));
+    clear(&layout.project_run(project));
     remove_parents(layout);
+    drop(lock);
+}
+
+/// Deletes a directory that others may make anew at any moment. What stays behind is found and used by the next `up`.
+fn clear(directory: &Path) {
+    // No project has a dot in its name.
+    let gone = directory.with_extension("gone");
+    // One that was killed at this very point has left its own.
+    drop(fs_err::remove_dir_all(&gone));
+    if fs_err::rename(directory, &gone).is_ok() {
+        drop(fs_err::remove_dir_all(gone));
+    }
 }
 
 /// The shared parents go with the last project.
@@ -284,6 +299,35 @@ mod tests {
             let taken = (0..TIMES).map(|_| lock(&layout, &project)).find(Result::is_err);
             done.store(true, Ordering::Relaxed);
             assert!(taken.is_none(), "{taken:?}");
+        });
+    }
+
+    #[test]
+    fn nobody_clears_the_desk_of_his_successor() {
+        const TIMES: u32 = 400;
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout { root: folder.path().join("root"), run: folder.path().join("run") };
+        let project = ProjectName::new("shop");
+        let assignment = Assignment { layout: layout.clone(), project: project.clone(), binary: PathBuf::new() };
+        let socket = layout.control_socket(&project);
+        let work = &|own: &str| {
+            for _ in 0..TIMES {
+                let lock = lock(&layout, &project).unwrap();
+                (0..20).for_each(|one| {
+                    fs_err::write(layout.project_run(&project).join(format!("{own}-{one}")), "").unwrap()
+                });
+                fs_err::write(&socket, own).unwrap();
+                for _ in 0..10 {
+                    std::thread::yield_now();
+                    assert_eq!(fs_err::read_to_string(&socket).ok().as_deref(), Some(own));
+                }
+                forget(&assignment, lock);
+            }
+        };
+        std::thread::scope(|scope| {
+            for own in ["first", "second", "third"] {
+                scope.spawn(move || work(own));
+            }
         });
     }
 }
