@@ -73,6 +73,12 @@ impl Context {
         Self::accept(self.read(phases))
     }
 
+    /// The same with these profiles instead of those that were asked for.
+    pub(crate) fn shown_with_profiles(&self, phases: Phases, profiles: Vec<String>) -> Result<Project, CliError> {
+        let source = ProjectSource { profiles, ..self.source.clone() };
+        Self::accept(stack_compose::read(&source, &DiskLoader, phases))
+    }
+
     /// Variables that the files use.
     pub(crate) fn variables(&self) -> Vec<stack_compose::UsedVariable> {
         stack_compose::used_variables(&self.source, &DiskLoader)

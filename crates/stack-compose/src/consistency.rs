@@ -5,7 +5,7 @@ use crate::nearest::nearest;
 use crate::project::Project;
 use crate::report::{Code, Problem, Report};
 use crate::text::Span;
-use crate::yaml::{Kind, Mapping, Node};
+use crate::yaml::{Kind, Mapping, Node, Value};
 
 /// Reports every rule that an active service breaks.
 pub(crate) fn check(project: &Project, report: &mut Report) {
@@ -19,6 +19,22 @@ pub(crate) fn check(project: &Project, report: &mut Report) {
         check_network_mode(name, service, report);
         check_health(service, report);
         check_watch(service, report);
+    }
+    check_secrets(project, report);
+}
+
+/// A driver may bring a secret along, and docker compose has none that does.
+fn check_secrets(project: &Project, report: &mut Report) {
+    for (name, entry) in project.document.get("secrets").and_then(Node::as_mapping).into_iter().flatten() {
+        let says = |key: &str| entry.value.get(key).and_then(Node::as_text).is_some_and(|text| !text.is_empty());
+        let external = entry.value.get("external").and_then(Node::as_scalar);
+        let external = external.is_some_and(|scalar| scalar.value == Value::Bool(true));
+        // What has no source at all was reported when it was read.
+        let given = ["file", "environment", "external", "driver"].iter().any(|key| entry.value.get(key).is_some());
+        if given && !external && !says("file") && !says("environment") {
+            let problem = Problem::error(Code::MissingKey, entry.key, format!("the secret `{name}` has no source"));
+            report.push(problem.help("write one of `file`, `environment`, or `external: true`"));
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::context::Cx;
 use crate::report::{Code, Problem};
 use crate::text::Spanned;
-use crate::units::{UnitError, octal, parse_bytes, parse_cpus, parse_duration};
+use crate::units::{UnitError, octal, parse_bytes, parse_cpus, parse_duration, parse_float};
 use crate::yaml::{Kind, Layout, Node, Value};
 
 impl Cx<'_> {
@@ -55,8 +55,8 @@ impl Cx<'_> {
         let value = match scalar.map(|scalar| (scalar.value, scalar.text.to_ascii_lowercase())) {
             Some((Value::Bool(value), _)) => Some(value),
             Some((Value::Text, text)) => match text.as_str() {
-                "true" | "1" | "t" => Some(true),
-                "false" | "0" | "f" => Some(false),
+                "true" => Some(true),
+                "false" => Some(false),
                 "y" | "yes" | "on" => Some(self.old_boolean(node, true)),
                 "n" | "no" | "off" => Some(self.old_boolean(node, false)),
                 _ => None,
@@ -86,7 +86,7 @@ impl Cx<'_> {
         let number = match node.as_scalar().map(|scalar| (scalar.value, scalar)) {
             Some((Value::Int(number), _)) => Some(number),
             Some((Value::Float(number), _)) if number.fract() == 0.0 => format!("{number:.0}").parse().ok(),
-            Some((Value::Text, scalar)) => scalar.text.trim().parse().ok(),
+            Some((Value::Text, scalar)) => scalar.text.parse().ok(),
             _ => None,
         };
         let Some(number) = number else {
@@ -112,7 +112,7 @@ impl Cx<'_> {
             return None;
         };
         let text = scalar.value.printed(&scalar.text);
-        match parse_bytes(text.trim()) {
+        match parse_bytes(&text) {
             Ok(bytes) => Some(Spanned::new(bytes, node.span)),
             Err(error) => {
                 let problem = Problem::error(Code::InvalidValue, node.span, format!("`{text}` is not a size"));
@@ -174,7 +174,7 @@ impl Cx<'_> {
         let number = match node.as_scalar().map(|scalar| (scalar.value, scalar)) {
             Some((Value::Int(_), scalar)) => scalar.value.printed(&scalar.text).parse().ok(),
             Some((Value::Float(number), _)) => Some(number),
-            Some((Value::Text, scalar)) => scalar.text.parse().ok(),
+            Some((Value::Text, scalar)) => parse_float(&scalar.text),
             _ => None,
         };
         let number = number.filter(|number: &f64| number.is_finite());
@@ -202,6 +202,7 @@ impl Cx<'_> {
                 Value::Null => "empty".to_owned(),
                 Value::Bool(value) => format!("the boolean `{value}`"),
                 Value::Int(_) | Value::Float(_) => format!("the number `{}`", scalar.text),
+                Value::Time => format!("the date `{}`", scalar.text),
                 Value::Text => format!("the text `{}`", shorten(&scalar.text)),
             },
         };
@@ -222,6 +223,9 @@ fn type_help(problem: Problem, node: &Node, what: &str, wanted: &str) -> Problem
             .help("`stack config --explain VARIABLE` tells where it has it from");
     }
     let text = &scalar.text;
+    if scalar.value == Value::Time {
+        return problem.help("put it in quotes").patch(node.span, format!("\"{text}\""));
+    }
     match wanted {
         "text" if what == "`restart`" && scalar.value == Value::Bool(false) => {
             problem.help("never restarting is the text `no`").patch(node.span, "\"no\"")

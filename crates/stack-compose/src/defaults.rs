@@ -4,6 +4,7 @@ use indexmap::map::Entry as Slot;
 use stack_model::ProjectName;
 
 use crate::context::Cx;
+use crate::keys::tidy;
 use crate::text::Span;
 use crate::variables::Variables;
 use crate::yaml::{Entry, Kind, Mapping, Node, Value};
@@ -74,6 +75,11 @@ pub(crate) fn imply(root: &mut Node, project: &ProjectName, variables: &Variable
             default_network = default_network.or(Some(at));
         }
         imply_dependencies(fields, at);
+        each(fields, "volumes", |volume| {
+            if let Kind::Mapping(volume) = &mut volume.kind {
+                with(volume, "target", tidy);
+            }
+        });
         sort_hosts(fields);
         with(fields, "build", |build| {
             if let Kind::Mapping(build) = &mut build.kind {
@@ -172,6 +178,19 @@ fn sort_hosts(fields: &mut Mapping) {
             hosts.sort_by(|one, other| one.as_text().cmp(&other.as_text()));
         }
     });
+}
+
+/// An entry of a section without a value is one without fields.
+pub(crate) fn fill_sections(root: &mut Node) {
+    let Kind::Mapping(fields) = &mut root.kind else { return };
+    for section in ["networks", "volumes", "configs", "secrets"] {
+        with(fields, section, |section| {
+            let Kind::Mapping(entries) = &mut section.kind else { return };
+            for entry in entries.values_mut().filter(|entry| entry.value.is_null()) {
+                entry.value.kind = Kind::Mapping(Mapping::new());
+            }
+        });
+    }
 }
 
 /// `<project>_<key>`, or the key itself for what is made elsewhere.

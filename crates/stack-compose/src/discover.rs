@@ -86,7 +86,18 @@ fn override_of(directory: &Path, name: &str, cx: &mut Cx<'_>) -> Option<PathBuf>
     candidates.into_iter().find(|path| cx.exists(path))
 }
 
-/// Reads `--env-file`s, or the `.env` of `directory`.
+/// Where the first `.env` is: beside the first file that the command names, and here where it names none.
+pub(crate) fn first_directory(source: &ProjectSource) -> PathBuf {
+    let working_dir = clean(&source.working_dir);
+    let file = source.files.first().filter(|file| !is_stdin(file));
+    match (&source.project_dir, file.map(|file| clean(&working_dir.join(file)))) {
+        (Some(directory), _) => clean(directory),
+        (None, Some(file)) => file.parent().map_or(working_dir, Path::to_owned),
+        (None, None) => working_dir,
+    }
+}
+
+/// Reads `--env-file`s, or the `.env` of `directory`, where what was read before wins.
 pub(crate) fn read_environment(source: &ProjectSource, directory: &Path, cx: &mut Cx<'_>) {
     let disabled = cx.variables.get("COMPOSE_DISABLE_ENV_FILE").is_some_and(|value| is_true(&value));
     let named = cx.variables.get_non_empty("COMPOSE_ENV_FILES").unwrap_or_default();
@@ -101,38 +112,32 @@ pub(crate) fn read_environment(source: &ProjectSource, directory: &Path, cx: &mu
     if default {
         files.push(directory.join(".env"));
     }
+    let mut below = Below::new();
     for file in files {
         let file = clean(&file);
-        if default && !cx.exists(&file) {
+        if default && (!cx.exists(&file) || cx.loader.is_directory(&file)) {
             continue;
         }
-        let Some((id, text)) = cx.read_text(&file, Span::default()) else { continue };
-        add(id, &text, cx);
-    }
-}
-
-fn add(id: crate::text::FileId, text: &Arc<str>, cx: &mut Cx<'_>) {
-    let parsed = dotenv::parse(text, &|name| cx.variables.get(name));
-    report_mistakes(&parsed, id, cx);
-    for variable in parsed.variables {
-        if let Some(value) = variable.value {
-            let span = cx.files.span(id, variable.at);
-            cx.variables.add(variable.name, Spanned::new(value, span));
+        if let Some((id, text)) = cx.read_text(&file, Span::default()) {
+            add_below(id, &text, &mut below, cx);
         }
     }
+    cx.variables.add_below(below);
 }
 
-/// What an env file of an included project says, below the variables of the project that includes it.
+/// Takes in what an env file says. Its expressions see the variables there are, then those of the file, then `below`.
 pub(crate) fn add_below(id: crate::text::FileId, text: &Arc<str>, below: &mut Below, cx: &mut Cx<'_>) {
     let parsed = {
-        let given = |name: &str| cx.variables.get(name).or_else(|| below.get(name).map(|value| value.value.clone()));
-        dotenv::parse(text, &given)
+        let earlier = |name: &str| below.get(name).map(|value| value.value.clone());
+        dotenv::parse(text, &|name| cx.variables.get(name), &earlier)
     };
     report_mistakes(&parsed, id, cx);
     for variable in parsed.variables {
         if let Some(value) = variable.value {
             let span = cx.files.span(id, variable.at);
-            below.insert(variable.name, Spanned::new(value, span));
+            if let Some(before) = below.insert(variable.name.clone(), Spanned::new(value, span)) {
+                cx.variables.note_replaced(variable.name, before);
+            }
         }
     }
 }
@@ -158,22 +163,18 @@ pub(crate) fn project_name(
 ) -> Option<ProjectName> {
     let from_variable = cx.variables.get_non_empty("COMPOSE_PROJECT_NAME");
     let given = source.project_name.clone().filter(|name| !name.is_empty()).or(from_variable);
-    let given = given.map(|name| Spanned::new(name, Span::default()));
-    let given = given.or(written);
     if let Some(name) = given {
-        if name.value.is_empty() {
-            let problem = Problem::error(Code::ProjectName, name.span, "the project name must not be empty");
-            cx.push(problem.help("give it a value, or remove `name` to use the directory's name"));
-            return None;
-        }
-        let parsed = ProjectName::parse(&name.value);
+        let parsed = ProjectName::parse(&name);
         if let Err(error) = &parsed {
-            let suggestion = normalise(&name.value);
-            let near = Some(suggestion.as_str()).filter(|suggestion| !suggestion.is_empty());
-            let problem = Problem::error(Code::ProjectName, name.span, error.to_string());
-            cx.push(problem.nearest(name.span, near));
+            let suggestion = normalise(&name);
+            let problem = Problem::error(Code::ProjectName, Span::default(), error.to_string());
+            let near = (!suggestion.is_empty()).then(|| format!("did you mean `{suggestion}`?"));
+            cx.push(if let Some(near) = near { problem.help(near) } else { problem });
         }
         return parsed.ok();
+    }
+    if let Some(written) = written {
+        return name_of_file(&written, cx);
     }
     let directories = [cx.directory.as_path(), source.working_dir.as_path()];
     let names = directories.iter().filter_map(|directory| directory.file_name());
@@ -184,6 +185,23 @@ pub(crate) fn project_name(
         cx.push(problem.reason("the name of its directory has no letter to make one of").help("give it one with `-p`"));
     }
     parsed
+}
+
+/// A name that a file gives is made a valid one.
+fn name_of_file(written: &Spanned<String>, cx: &mut Cx<'_>) -> Option<ProjectName> {
+    let name = normalise(&written.value);
+    if name.is_empty() {
+        let problem = Problem::error(Code::ProjectName, written.span, "the project name must not be empty");
+        cx.push(problem.help("give it a letter or a digit, or remove `name` to use the directory's name"));
+        return None;
+    }
+    if name != written.value {
+        let message = format!("`{}` is not a valid project name: the project is called `{name}`", written.value);
+        let problem = Problem::warning(Code::ProjectName, written.span, message);
+        let reason = "a name has lower-case letters, digits, `-` and `_`, and begins with a letter or a digit";
+        cx.push(problem.reason(reason).patch(written.span, name.as_str()));
+    }
+    ProjectName::parse(&name).ok()
 }
 
 /// Lower case, without what cannot stand in a name.
@@ -226,20 +244,30 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_name_is_shown_where_it_stands() {
+    fn a_name_of_the_file_is_made_a_valid_one() {
+        let loaded = Files::new(&format!("name: My_App\n{COMPOSE}")).load();
         assert_eq!(
-            Files::new(&format!("name: My_App\n{COMPOSE}")).errors(),
-            ["1:7 `My_App` is not a valid project name: it must match `^[a-z0-9][a-z0-9_-]*$`; did you mean \
-                 `my_app`?"]
+            loaded.diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["compose.yaml:1:7: `My_App` is not a valid project name: the project is called `my_app`"]
         );
+        assert_eq!(loaded.project.unwrap().name().as_str(), "my_app");
+        assert_eq!(Files::new(&format!("name: ''\n{COMPOSE}")).project().name().as_str(), "p", "the directory's");
+        let nothing = Files::new(&format!("name: '${{NOT_SET-}}'\n{COMPOSE}"));
+        assert_eq!(nothing.reading_errors(), ["the project name must not be empty"]);
     }
 
     #[test]
-    fn an_empty_name_is_no_name() {
-        assert_eq!(
-            Files::new(&format!("name: '${{NOT_SET-}}'\n{COMPOSE}")).errors(),
-            ["1:7 the project name must not be empty; give it a value, or remove `name` to use the directory's name"]
-        );
+    fn a_name_of_the_command_must_be_valid() {
+        let loaded = Files::new(COMPOSE).project_name("My_App").load();
+        assert_eq!(loaded.diagnostics[0].help.as_deref(), Some("did you mean `my_app`?"));
+        assert!(loaded.project.is_none());
+    }
+
+    #[test]
+    fn the_env_file_that_is_read_first_wins() {
+        let files = Files::empty().with("x/a.yaml", "services: {a: {image: '${A}-${B}'}}\n");
+        let files = files.with(".env", "A=here\nCOMPOSE_FILE=x/a.yaml\n").with("x/.env", "A=there\nB=${A}\n");
+        assert_eq!(files.project().images(), ["here-here"]);
     }
 
     #[test]

@@ -27,6 +27,10 @@ pub(crate) fn model(files: &[(PathBuf, Span)], chain: &[PathBuf], cx: &mut Cx<'_
             if let Some(document) = prepare(document, path, &chain, cx) {
                 lay_over(&mut merged, document, cx);
             }
+            // A later file does not mend what this one lacks with those before it: docker compose judges each at once.
+            if let Some(root) = &mut merged {
+                complete(root, &ROOT, &At::ROOT, cx);
+            }
         }
     }
     let only_version = |root: &Node| root.as_mapping().is_some_and(|root| root.keys().all(|key| &**key == "version"));
@@ -40,7 +44,6 @@ pub(crate) fn model(files: &[(PathBuf, Span)], chain: &[PathBuf], cx: &mut Cx<'_
         }
         return None;
     };
-    complete(&mut root, &ROOT, &At::ROOT, cx);
     defaults::set(&mut root);
     validate::shapes(&root, cx);
     // Paths of an included project begin at its own directory, whatever is asked for.
@@ -58,7 +61,8 @@ pub(crate) fn read_merged(path: &Path, asked: Span, cx: &mut Cx<'_>) -> Option<N
     for mut document in read_file(path, asked, cx) {
         fill_in(&mut document, cx);
         if let Some(document) = canonical(document, &ROOT, &At::ROOT, cx) {
-            lay_over(&mut merged, document, cx);
+            // Tags stay: services of this file may extend one another, and they say how.
+            put_over(&mut merged, document, cx);
         }
     }
     if merged.is_none() && cx.report.errors() == 0 {
@@ -125,6 +129,10 @@ fn prepare(mut document: Node, path: &Path, chain: &[PathBuf], cx: &mut Cx<'_>) 
     fill_in(&mut document, cx);
     if let Kind::Mapping(root) = &mut document.kind {
         check_version(root, cx);
+        if let Some(services) = root.get("services").filter(|services| services.value.is_null()) {
+            let problem = Problem::error(Code::WrongType, services.key, "`services` has no value");
+            cx.push(problem.help("write services below it, or remove the key"));
+        }
     }
     let mut document = canonical(document, &ROOT, &At::ROOT, cx)?;
     extends::apply(&mut document, path, cx);
@@ -132,11 +140,15 @@ fn prepare(mut document: Node, path: &Path, chain: &[PathBuf], cx: &mut Cx<'_>) 
     Some(document)
 }
 
-fn lay_over(merged: &mut Option<Node>, document: Node, cx: &mut Cx<'_>) {
+fn put_over(merged: &mut Option<Node>, document: Node, cx: &mut Cx<'_>) {
     match merged {
         None => *merged = Some(document),
         Some(base) => merge(base, document, &ROOT, &mut cx.report, &mut cx.trail),
     }
+}
+
+fn lay_over(merged: &mut Option<Node>, document: Node, cx: &mut Cx<'_>) {
+    put_over(merged, document, cx);
     if let Some(root) = merged {
         settle(root);
         unify(root, &ROOT, Merge::Deep, &mut cx.trail);

@@ -38,13 +38,14 @@ pub(crate) struct Parsed {
     pub(crate) unset: Vec<Unset>,
 }
 
-/// Reads the grammar of compose-go: quotes, escapes, inline comments, `export`, interpolation. `lookup` knows what
-/// stands outside the file and wins over what stands further up in it.
-pub(crate) fn parse(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Parsed {
-    let mut reader = Reader { text, at: 0, lookup, seen: BTreeMap::new(), parsed: Parsed::default() };
-    if text.starts_with('\u{feff}') {
-        reader.at = '\u{feff}'.len_utf8();
-    }
+/// A way to look variables up.
+type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Reads the grammar of compose-go: quotes, escapes, inline comments, `export`, interpolation. What `given` knows wins
+/// over what stands further up in the file, and that over what `earlier` files have said.
+pub(crate) fn parse(text: &str, given: Lookup<'_>, earlier: Lookup<'_>) -> Parsed {
+    let mut reader = Reader { text, at: 0, given, earlier, seen: BTreeMap::new(), parsed: Parsed::default() };
+    reader.at = text.len() - without_mark(text).len();
     while reader.at < text.len() {
         if let Err((mistake, place)) = reader.line() {
             reader.parsed.mistakes.push((mistake, place));
@@ -54,11 +55,16 @@ pub(crate) fn parse(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Pars
     reader.parsed
 }
 
+/// Editors of Windows put a byte order mark in front.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 /// `format: raw`: everything after the first `=` as it is.
-pub(crate) fn parse_raw(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Parsed {
+pub(crate) fn parse_raw(text: &str, given: Lookup<'_>) -> Parsed {
     let mut parsed = Parsed::default();
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
+    let mut at = text.len() - without_mark(text).len();
+    for line in without_mark(text).split_inclusive('\n') {
         let start = at;
         at += line.len();
         let content = line.trim_end_matches(['\n', '\r']);
@@ -69,7 +75,7 @@ pub(crate) fn parse_raw(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> 
         let start = start + content.len() - trimmed.len();
         let (name, value) = match trimmed.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
-            None => (trimmed, lookup(trimmed)),
+            None => (trimmed, given(trimmed)),
         };
         if name.is_empty() || name.contains(char::is_whitespace) {
             parsed.mistakes.push((Mistake::Blank, start..start + name.len()));
@@ -85,7 +91,8 @@ type Step<T> = Result<T, (Mistake, Range<usize>)>;
 struct Reader<'a> {
     text: &'a str,
     at: usize,
-    lookup: &'a dyn Fn(&str) -> Option<String>,
+    given: Lookup<'a>,
+    earlier: Lookup<'a>,
     seen: BTreeMap<String, String>,
     parsed: Parsed,
 }
@@ -125,10 +132,11 @@ impl Reader<'_> {
                 self.at += 1;
                 Some(self.value()?)
             }
-            None | Some('\n' | '\r' | '#') => {
+            None | Some('\n' | '\r') => {
                 self.skip_line();
-                (self.lookup)(&name)
+                (self.given)(&name)
             }
+            Some('#') => return Err((Mistake::Character('#'), self.at..self.at + 1)),
             Some(_) => return Err((Mistake::Blank, at.start..self.at + 1)),
         };
         if let Some(value) = &value {
@@ -142,7 +150,7 @@ impl Reader<'_> {
         let start = self.at;
         self.skip_while(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '[' | ']'));
         match self.peek() {
-            Some(c) if self.at == start || !(c.is_whitespace() || matches!(c, '=' | ':' | '#')) => {
+            Some(c) if self.at == start || !(c.is_whitespace() || matches!(c, '=' | ':')) => {
                 Err((Mistake::Character(c), self.at..self.at + c.len_utf8()))
             }
             _ => Ok(start..self.at),
@@ -179,15 +187,15 @@ impl Reader<'_> {
             let line = inner.find('\n').unwrap_or(inner.len());
             return Err((Mistake::Unterminated, open..open + 1 + line));
         };
-        let (inner, place) = (inner[..length].replace("\r\n", "\n"), open..open + length + 2);
+        let (inner, place) = (&inner[..length], open..open + length + 2);
+        // What follows on the line is a comment or the next name.
         self.at = place.end;
-        // What follows the closing quote is a comment or nothing that counts.
-        self.skip_line();
-        if quote == '\'' { Ok(inner.replace("\\'", "'")) } else { self.expand(&unescape(&inner), place) }
+        if quote == '\'' { Ok(inner.replace("\\'", "'")) } else { self.expand(&unescape(inner), place) }
     }
 
     fn expand(&mut self, value: &str, place: Range<usize>) -> Step<String> {
-        let lookup = |name: &str| (self.lookup)(name).or_else(|| self.seen.get(name).cloned());
+        let seen = |name: &str| self.seen.get(name).cloned();
+        let lookup = |name: &str| (self.given)(name).or_else(|| seen(name)).or_else(|| (self.earlier)(name));
         let expanded = expand(value, &lookup).map_err(|failure| (Mistake::Template(failure), place.clone()))?;
         let unset = expanded.unset.into_iter().map(|unset| Unset { source: place.clone(), ..unset });
         self.parsed.unset.extend(unset);
@@ -199,19 +207,24 @@ fn is_blank(c: char) -> bool {
     c != '\n' && c.is_whitespace()
 }
 
-/// ` #` begins a comment; a `#` inside a word does not.
+/// ` #` begins a comment behind a value. A `#` inside a word does not, nor one that the value begins with.
 fn without_comment(line: &str) -> &str {
-    if line.starts_with('#') {
-        return "";
-    }
-    let comment = line.char_indices().zip(line.chars().skip(1)).find(|((_, c), next)| is_blank(*c) && *next == '#');
-    comment.map_or(line, |((at, _), _)| &line[..at])
+    line.split(" #").next().unwrap_or(line)
+}
+
+/// Digits of a character behind `\\0`.
+const OCTAL_DIGITS: usize = 3;
+
+/// The character whose number `text` begins with.
+fn octal(text: &str) -> Option<char> {
+    let digits = text.get(..OCTAL_DIGITS).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))?;
+    u8::from_str_radix(digits, 8).ok().map(char::from)
 }
 
 /// The escapes of double quotes. `\$` becomes `$$`, which interpolation turns into a plain `$`.
 fn unescape(text: &str) -> String {
     let mut result = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
+    let mut chars = text.chars();
     while let Some(c) = chars.next() {
         if c != '\\' {
             result.push(c);
@@ -227,17 +240,13 @@ fn unescape(text: &str) -> String {
             Some('f') => result.push('\u{c}'),
             Some('v') => result.push('\u{b}'),
             Some('$') => result.push_str("$$"),
-            Some('0') => {
-                let mut code = 0;
-                for _ in 0..3 {
-                    match chars.peek().and_then(|digit| digit.to_digit(8)) {
-                        Some(digit) => code = code * 8 + digit,
-                        None => break,
-                    }
-                    chars.next();
+            Some('0') => match octal(chars.as_str()) {
+                Some(c) => {
+                    result.push(c);
+                    chars = chars.as_str()[OCTAL_DIGITS..].chars();
                 }
-                result.push(char::from_u32(code).unwrap_or('\u{fffd}'));
-            }
+                None => result.push('\\'),
+            },
             Some(other @ ('\\' | '"')) => result.push(other),
             Some(other) => {
                 result.push('\\');
@@ -258,7 +267,7 @@ mod tests {
     }
 
     fn pairs(text: &str) -> Vec<(String, Option<String>)> {
-        let parsed = parse(text, &lookup);
+        let parsed = parse(text, &lookup, &|_| None);
         assert_eq!(parsed.mistakes, [], "{text}");
         parsed.variables.into_iter().map(|variable| (variable.name, variable.value)).collect()
     }
@@ -274,7 +283,12 @@ mod tests {
             ("export A = b c  # comment", "b c"),
             ("A: yaml", "yaml"),
             ("A=a#b", "a#b"),
-            ("A=#b", ""),
+            ("A=#b", "#b"),
+            ("A= # b", "# b"),
+            ("A=x\t# b", "x\t# b"),
+            ("A=\"x\" B='two'# c", "two"),
+            ("A=\"\\0\\07\"", "\\\\7"),
+            ("A='x\r\ny'\r\n", "x\r\ny"),
             ("A=", ""),
             ("A='$X \\' \"'", "$X ' \""),
             ("A=\"a\\nb\\t\\\"\" # c", "a\nb\t\""),
@@ -300,7 +314,7 @@ mod tests {
 
     #[test]
     fn mistakes_have_places_and_reading_goes_on() {
-        let parsed = parse("A B=1\nC&D=2\nE=\"open\nF=3\nG=ok", &lookup);
+        let parsed = parse("A B=1\nC&D=2\nE=\"open\nF=3\nG=ok", &lookup, &|_| None);
         let places: Vec<_> = parsed.mistakes.iter().map(|(_, place)| place.clone()).collect();
         assert_eq!(places, [0..3, 7..8, 14..19]);
         let names: Vec<_> = parsed.variables.iter().map(|variable| variable.name.as_str()).collect();
@@ -308,8 +322,14 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_the_file_wins_over_earlier_files() {
+        let parsed = parse("A=here\nB=$A-$X\n", &lookup, &|name| Some(format!("earlier {name}")));
+        assert_eq!(parsed.variables[1].value.as_deref(), Some("here-earlier X"));
+    }
+
+    #[test]
     fn raw_files_are_taken_as_they_are() {
-        let parsed = parse_raw("# c\nA=\"x\" # y\nB=$A\r\nOUTSIDE\n", &lookup);
+        let parsed = parse_raw("\u{feff}# c\nA=\"x\" # y\nB=$A\r\nOUTSIDE\n", &lookup);
         let values: Vec<_> = parsed.variables.into_iter().map(|variable| variable.value.unwrap()).collect();
         assert_eq!(values, ["\"x\" # y", "$A", "out"]);
     }

@@ -7,7 +7,7 @@ use crate::document;
 use crate::nearest::nearest;
 use crate::paths;
 use crate::report::{Code, Problem};
-use crate::shape::merge;
+use crate::shape::{merge, settle};
 use crate::text::Span;
 use crate::toplevel::section;
 use crate::yaml::{Entry, Kind, Mapping, Node, Tag};
@@ -134,8 +134,12 @@ impl Extending<'_, '_> {
         };
         self.cx.bases.insert((path.clone(), self.cx.scope), services);
         let mut base = base?;
+        // Its tags were about what it extends itself, and have done their work.
+        settle(&mut base);
         let directory = path.parent().map(Path::to_owned).unwrap_or_default();
-        let directory = self.cx.base_of(&directory);
+        // Where paths stay relative, those of an included project are completed with it.
+        let way = directory.strip_prefix(&self.cx.directory).ok().filter(|_| !self.cx.resolve_paths);
+        let directory = way.unwrap_or(&directory).to_owned();
         paths::resolve_service(&mut base, &directory, self.cx);
         Some(base)
     }

@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::context::Cx;
 use crate::report::{Code, Problem};
-use crate::shape::merge;
 use crate::text::Span;
-use crate::toplevel::ROOT;
 use crate::variables::Below;
 use crate::yaml::{Entry, Kind, Mapping, Node};
 use crate::{discover, document, paths};
@@ -101,30 +99,36 @@ fn is_cycle(file: &Path, span: Span, chain: &[PathBuf], cx: &mut Cx<'_>) -> bool
     true
 }
 
-/// What both define is merged, and what stands in the including file wins.
+/// What both define must be the same: an override file changes what is included, not the file that includes it.
 fn take_in(included: Node, fields: &mut Mapping, cx: &mut Cx<'_>) {
     let Kind::Mapping(included) = included.kind else { return };
     for (name, entry) in included {
         if !SECTIONS.contains(&&*name) {
             continue;
         }
-        match fields.get_mut(&name).filter(|local| !local.value.is_null()) {
-            Some(local) => {
-                let Entry { key, value: mut base } = entry;
-                let over = std::mem::replace(&mut local.value, Node::null(key));
-                let span = over.span;
-                let section =
-                    |node: Node| Node::mapping([(&*name, Node { tag: crate::yaml::Tag::None, ..node })], span);
-                let mut merged = section(std::mem::replace(&mut base, Node::null(span)));
-                merge(&mut merged, section(over), &ROOT, &mut cx.report, &mut cx.trail);
-                if let Kind::Mapping(mut merged) = merged.kind
-                    && let Some(entry) = merged.shift_remove(&name)
-                {
-                    local.value = entry.value;
-                }
+        let local = fields.get_mut(&name).filter(|local| !local.value.is_null());
+        match (local.map(|local| &mut local.value.kind), entry.value.kind) {
+            (Some(Kind::Mapping(local)), Kind::Mapping(included)) => add(&name, local, included, cx),
+            (_, kind) => {
+                fields.insert(name, Entry { value: Node { kind, ..Node::null(entry.value.span) }, ..entry });
             }
+        }
+    }
+}
+
+fn add(section: &str, local: &mut Mapping, included: Mapping, cx: &mut Cx<'_>) {
+    for (name, entry) in included {
+        match local.get(&name) {
+            Some(own) if !own.value.says_the_same(&entry.value) => {
+                let message = format!("`{name}` of `{section}` is defined here and in an included file");
+                let problem = Problem::error(Code::ConflictingKeys, own.key, message).also(entry.key, "included");
+                let help = "rename one of them, or change the included one in an override file: `-f`, \
+                            `compose.override.yaml`, or a second `path` of `include`";
+                cx.push(problem.help(help));
+            }
+            Some(_) => {}
             None => {
-                fields.insert(name, entry);
+                local.insert(name, entry);
             }
         }
     }
@@ -156,14 +160,30 @@ mod tests {
     }
 
     #[test]
-    fn what_both_define_is_merged_and_the_including_file_wins() {
-        let files = Files::new(
-            "include:\n  - path: [db.yaml, db.more.yaml]\n    env_file: db.env\nservices: {db: {image: mine}}\n",
-        );
+    fn files_of_one_entry_merge_with_variables_of_their_own() {
+        let files = Files::new("include:\n  - path: [db.yaml, db.more.yaml]\n    env_file: db.env\n");
         let files = files.with("db.yaml", "services: {db: {image: '${IMAGE}', user: '1', tty: true}}\n");
         let files = files.with("db.more.yaml", "services: {db: {user: '2'}}\n").with("db.env", "IMAGE=theirs\n");
         let config = files.project().to_json();
         let db = &config["services"]["db"];
-        assert_eq!((&db["image"], &db["user"], &db["tty"]), (&json!("mine"), &json!("2"), &json!(true)));
+        assert_eq!((&db["image"], &db["user"], &db["tty"]), (&json!("theirs"), &json!("2"), &json!(true)));
+    }
+
+    #[test]
+    fn what_both_define_must_be_the_same() {
+        let db = "services: {db: {image: i, ports: ['1:1']}}\nvolumes: {v: }\n";
+        let same = Files::new(&format!("include: [db.yaml]\n{db}")).with("db.yaml", db);
+        assert_eq!(same.project().services(), ["db"]);
+        let other = Files::new("include: [db.yaml]\nservices: {db: {image: mine}}\nvolumes: {v: {driver: x}}\n");
+        assert_eq!(
+            other.with("db.yaml", db).reading_errors(),
+            [
+                "`db` of `services` is defined here and in an included file",
+                "`v` of `volumes` is defined here and in an included file"
+            ]
+        );
+        let over = Files::new("include: [db.yaml]\n").with("db.yaml", db);
+        let over = over.with("compose.override.yaml", "services: {db: {image: mine}}\n");
+        assert_eq!(over.project().images(), ["mine"], "an override file may");
     }
 }

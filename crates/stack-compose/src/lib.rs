@@ -3,6 +3,8 @@
 //! Pure but for the [`SourceLoader`] it is given. Bad input is data: every problem becomes a `stack_model::Diagnostic`,
 //! all of them at once. `pipeline` has the order of the phases; `keys` has one file for each key of a service.
 
+#[cfg(test)]
+mod compose_tests;
 mod consistency;
 mod context;
 mod decode;

@@ -13,7 +13,11 @@ pub(crate) fn resolve(root: &mut Node, base: &Path, cx: &Cx<'_>) {
     each(root, "services", |service| paths.service(service));
     each(root, "volumes", |volume| paths.volume(volume));
     for section in ["secrets", "configs"] {
-        each(root, section, |source| paths.field(source, "file"));
+        each(root, section, |source| {
+            if let Some(file) = source.get_mut("file") {
+                paths.of_any_system(&mut file.value);
+            }
+        });
     }
 }
 
@@ -53,8 +57,10 @@ impl Paths<'_> {
         each_item(fields, "env_file", |item| self.within(item, "path"));
         each_item(fields, "label_file", |item| self.node(item));
         each_item(fields, "volumes", |item| {
-            if item.get("type").and_then(Node::as_text) == Some("bind") {
-                self.within(item, "source");
+            if item.get("type").and_then(Node::as_text) == Some("bind")
+                && let Some(source) = field(item, "source")
+            {
+                self.of_any_system(source);
             }
         });
         if let Some(Kind::Mapping(extends)) = fields.get_mut("extends").map(|entry| &mut entry.value.kind) {
@@ -78,17 +84,22 @@ impl Paths<'_> {
             }
         }
         if let Some(Kind::Mapping(keys)) = build.get_mut("ssh").map(|entry| &mut entry.value.kind) {
-            keys.values_mut().for_each(|entry| self.node(&mut entry.value));
+            keys.values_mut().for_each(|entry| self.of_any_system(&mut entry.value));
         }
     }
 
     /// A directory that `local` mounts instead of making one of its own.
     fn volume(&self, fields: &mut Mapping) {
+        if fields.get("driver").and_then(|entry| entry.value.as_text()) != Some("local") {
+            return;
+        }
         let Some(Kind::Mapping(options)) = fields.get_mut("driver_opts").map(|entry| &mut entry.value.kind) else {
             return;
         };
-        if options.get("o").and_then(|entry| entry.value.as_text()) == Some("bind") {
-            self.field(options, "device");
+        if options.get("o").and_then(|entry| entry.value.as_text()) == Some("bind")
+            && let Some(device) = options.get_mut("device")
+        {
+            self.of_any_system(&mut device.value);
         }
     }
 
@@ -112,9 +123,26 @@ impl Paths<'_> {
         }
     }
 
+    /// A path that may be one of Windows, which stays as it is.
+    fn of_any_system(&self, node: &mut Node) {
+        match node.as_text() {
+            Some(text) if is_absolute_on_windows(text) => {}
+            Some("") => self.set(node, self.base),
+            _ => self.node(node),
+        }
+    }
+
+    fn set(&self, node: &mut Node, path: &Path) {
+        if let Kind::Scalar(scalar) = &mut node.kind {
+            scalar.text = path.to_string_lossy().as_ref().into();
+            scalar.layout = Layout::Opaque;
+        }
+    }
+
+    /// An empty path stays empty.
     fn node(&self, node: &mut Node) {
         let Kind::Scalar(scalar) = &mut node.kind else { return };
-        if scalar.value != Value::Text {
+        if scalar.value != Value::Text || scalar.text.is_empty() {
             return;
         }
         if let Some(path) = self.path(&scalar.text) {
@@ -139,6 +167,20 @@ impl Paths<'_> {
                 if joined.as_os_str().is_empty() { PathBuf::from(".") } else { joined }
             }
         })
+    }
+}
+
+/// `C:\x`, `c:/x` or `\\host\share\x`.
+fn is_absolute_on_windows(path: &str) -> bool {
+    let slash = |c: char| matches!(c, '/' | '\\');
+    let mut chars = path.chars();
+    match (chars.next(), chars.next()) {
+        (Some(drive), Some(':')) if drive.is_ascii_alphabetic() => chars.next().is_some_and(slash),
+        (Some(first), Some(second)) if slash(first) && slash(second) => {
+            let parts: Vec<&str> = chars.as_str().splitn(3, slash).collect();
+            parts.len() == 3 && !parts[0].is_empty() && !parts[0].starts_with('.') && !parts[1].is_empty()
+        }
+        _ => false,
     }
 }
 

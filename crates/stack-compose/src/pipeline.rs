@@ -101,12 +101,12 @@ fn finish(project: Option<Project>, cx: Cx<'_>, stage: Stage) -> Loaded {
 }
 
 fn run(source: &ProjectSource, phases: Phases, cx: &mut Cx<'_>) -> Option<Project> {
-    let working_dir = cx.directory.clone();
-    discover::read_environment(source, &working_dir, cx);
+    let first = discover::first_directory(source);
+    discover::read_environment(source, &first, cx);
     let (files, directory) = discover::find(source, cx)?;
     cx.root.clone_from(&directory);
     cx.directory = directory;
-    if cx.directory != working_dir && source.env_files.is_empty() {
+    if cx.directory != first && source.env_files.is_empty() {
         let directory = cx.directory.clone();
         discover::read_environment(source, &directory, cx);
     }
@@ -122,10 +122,12 @@ fn build(source: &ProjectSource, mut root: Node, (name, phases): (ProjectName, P
     if phases.normalize {
         defaults::imply(&mut root, &name, &cx.variables);
     }
+    defaults::fill_sections(&mut root);
     let profiles = discover::profiles(source, cx);
     // Decoding says what the engine would not take; the shapes have said what the language does not have.
     cx.report.stage = Stage::Running;
     let mut project = parse_project(root, name, &profiles, cx);
+    project.active_profiles = profiles;
     if !phases.interpolate {
         return project;
     }
@@ -143,7 +145,9 @@ fn name_of(source: &ProjectSource, files: &[PathBuf], cx: &mut Cx<'_>) -> Option
     let mut written = None;
     for path in files {
         let names = document::peek(path, cx).iter().filter_map(|document| document.get("name"));
-        let names: Vec<Node> = names.filter(|name| !name.is_null()).cloned().collect();
+        // An empty name is none; one that only becomes empty is a mistake.
+        let says = |name: &&Node| !name.is_null() && name.as_text() != Some("");
+        let names: Vec<Node> = names.filter(says).cloned().collect();
         for mut value in names {
             interpolate(&mut value, &cx.variables, &mut Report::default());
             if let Some(text) = value.as_text() {

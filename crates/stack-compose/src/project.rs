@@ -41,6 +41,8 @@ pub struct Project {
     pub(crate) locked: BTreeMap<String, String>,
     /// Values were not interpolated.
     pub(crate) is_template: bool,
+    /// Profiles that were asked for.
+    pub(crate) active_profiles: Vec<String>,
 }
 
 /// Digits of [`Project::hash`].
@@ -104,6 +106,7 @@ impl Project {
             variables: Variables::default(),
             locked: BTreeMap::new(),
             is_template: false,
+            active_profiles: Vec::new(),
         }
     }
 
@@ -160,6 +163,11 @@ impl Project {
     /// The file's names of the networks that active services use, sorted.
     pub fn networks(&self) -> Vec<String> {
         self.used_networks().into_iter().map(str::to_owned).collect()
+    }
+
+    /// The file's names of the models that active services use, sorted.
+    pub fn models(&self) -> Vec<String> {
+        self.used_models().into_iter().collect()
     }
 
     /// Every profile that a service names, active or not, sorted.
@@ -222,8 +230,33 @@ impl Project {
             }
         }
         self.services.retain(|name, _| wanted.contains(name));
+        self.forget_absent();
         self.drop_unused();
         None
+    }
+
+    /// Nobody waits for what is not there.
+    fn forget_absent(&mut self) {
+        let there = &self.services;
+        crate::defaults::for_services(&mut self.document, |_, fields, _| {
+            let Some(Kind::Mapping(dependencies)) = fields.get_mut("depends_on").map(|entry| &mut entry.value.kind)
+            else {
+                return;
+            };
+            dependencies.retain(|name, _| there.contains_key(&**name));
+            if dependencies.is_empty() {
+                fields.shift_remove("depends_on");
+            }
+        });
+    }
+
+    /// The profiles to load the project with so that these services are active: those it has, and those that the
+    /// services among them need which are not. Nothing where all of them are active.
+    pub fn profiles_for(&self, services: &[String]) -> Vec<String> {
+        let inactive = services.iter().filter_map(|name| self.disabled.get(name));
+        let needed: Vec<String> =
+            inactive.flat_map(|service| service.profiles.iter().map(|profile| profile.value.clone())).collect();
+        if needed.is_empty() { needed } else { self.active_profiles.iter().cloned().chain(needed).collect() }
     }
 
     /// Puts other names in the place of images: those that `pinned` has.

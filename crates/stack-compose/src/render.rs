@@ -34,8 +34,13 @@ impl Project {
     fn shown(&self, form: Form) -> Value {
         let mut root = Map::new();
         root.insert("name".to_owned(), Value::from(self.name.as_str()));
+        // What interpolation has not filled in yet is shown as it is written, without what is always there.
+        let form = if self.is_template { Form::Yaml } else { form };
         if let Value::Object(fields) = show(&self.document, &ROOT, form) {
-            root.extend(fields.into_iter().filter(|(name, _)| name != "name" && !name.starts_with("x-")));
+            // Docker compose leaves models out of JSON.
+            let left_out =
+                |name: &str| name == "name" || name.starts_with("x-") || name == "models" && form == Form::Json;
+            root.extend(fields.into_iter().filter(|(name, _)| !left_out(name)));
         }
         let mut root = sorted(root, true);
         let own = self.document.as_mapping().into_iter().flatten().filter(|(name, _)| name.starts_with("x-"));
@@ -78,7 +83,13 @@ fn escape(value: &mut Value) {
     match value {
         Value::String(text) if text.contains('$') => *text = text.replace('$', "$$"),
         Value::Array(items) => items.iter_mut().for_each(escape),
-        Value::Object(entries) => entries.values_mut().for_each(escape),
+        Value::Object(entries) => {
+            entries.values_mut().for_each(escape);
+            if entries.keys().any(|key| key.contains('$')) {
+                *entries =
+                    std::mem::take(entries).into_iter().map(|(key, value)| (key.replace('$', "$$"), value)).collect();
+            }
+        }
         Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

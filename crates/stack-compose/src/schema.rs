@@ -101,6 +101,9 @@ fn of_leaf(leaf: &Leaf) -> Value {
         Leaf::Text | Leaf::QuotedBytes | Leaf::Duration => json!({ "type": "string" }),
         Leaf::Choice(words) => json!({ "anyOf": [{ "enum": words }, template] }),
         Leaf::Like(like) => json!({ "anyOf": [{ "type": "string", "pattern": like.pattern }, template] }),
+        Leaf::PlainBool => json!({ "type": "boolean" }),
+        Leaf::PlainInt => json!({ "type": "number" }),
+        Leaf::Limit => json!({ "type": ["number", "string"] }),
         Leaf::Bool | Leaf::TextOrBool => json!({ "type": ["boolean", "string"] }),
         Leaf::Int(least, most) => {
             let mut number = json!({ "type": "number" });

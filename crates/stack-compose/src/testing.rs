@@ -79,6 +79,13 @@ impl Files {
         loaded.project.unwrap().to_json()
     }
 
+    /// Why `config` would refuse the project.
+    pub(crate) fn reading_errors(&self) -> Vec<String> {
+        let loaded = crate::read(&self.source, &self.loader, crate::Phases::default());
+        let errors = loaded.diagnostics.into_iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+        errors.map(|diagnostic| diagnostic.message).collect()
+    }
+
     pub(crate) fn desired(&self) -> Desired {
         self.project().lower("")
     }

@@ -19,9 +19,11 @@ pub(crate) enum UnitError {
 
 /// Bytes: a decimal number and `b`, `k`, `m`, `g`, `t` or `p` with an optional `b` or `ib`; powers of 1024.
 pub(crate) fn parse_bytes(text: &str) -> Result<u64, UnitError> {
-    let (number, unit) = split_number(text);
-    let number: f64 = number.parse().map_err(|_| UnitError::NotANumber)?;
-    let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
+    // The unit begins behind the last digit, dot or blank, so `1e3k` is a thousand of them.
+    let end = text.rfind(|c: char| c.is_ascii_digit() || matches!(c, '.' | ' ')).ok_or(UnitError::NotANumber)?;
+    let (number, unit) = (text[..=end].strip_suffix(' ').unwrap_or(&text[..=end]), &text[end + 1..]);
+    let number = parse_float(number).filter(|number| *number >= 0.0).ok_or(UnitError::NotANumber)?;
+    let unit = unit.to_ascii_lowercase();
     let shift = match unit.as_str() {
         "" | "b" => 0,
         "k" | "kb" | "kib" => 10,
@@ -86,6 +88,16 @@ pub(crate) fn octal(node: &Node) -> Option<u32> {
     mode.filter(|mode| *mode <= 0o7777)
 }
 
+/// A decimal number as Go reads it: with an exponent, and `_` between digits.
+pub(crate) fn parse_float(text: &str) -> Option<f64> {
+    let between = |at: usize, byte: u8| {
+        let digit = |at: Option<usize>| at.and_then(|at| text.as_bytes().get(at)).is_some_and(u8::is_ascii_digit);
+        byte != b'_' || digit(at.checked_sub(1)) && digit(at.checked_add(1))
+    };
+    let well_formed = text.bytes().enumerate().all(|(at, byte)| between(at, byte));
+    well_formed.then(|| text.replace('_', "").parse().ok()).flatten()
+}
+
 fn split_number(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     text.split_at(end)
@@ -139,12 +151,19 @@ mod tests {
             ("1kib", 1024),
             ("1t", 1 << 40),
             ("1p", 1 << 50),
+            ("1e3", 1000),
+            ("1e3k", 1_024_000),
+            ("1_000", 1000),
+            ("+5", 5),
+            ("7 ", 7),
         ] {
             assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
         }
         assert_eq!(parse_bytes("many"), Err(UnitError::NotANumber));
         assert_eq!(parse_bytes(""), Err(UnitError::NotANumber));
         assert_eq!(parse_bytes("1x"), Err(UnitError::UnknownUnit));
+        assert_eq!(parse_bytes(" 7"), Err(UnitError::NotANumber));
+        assert_eq!(parse_bytes("1__0"), Err(UnitError::NotANumber));
         assert_eq!(parse_bytes("-1"), Err(UnitError::NotANumber));
         assert_eq!(parse_bytes("99999999p"), Err(UnitError::TooLarge));
     }

@@ -29,8 +29,7 @@ pub struct UsedVariable {
 pub fn used_variables(source: &ProjectSource, loader: &dyn SourceLoader) -> Vec<UsedVariable> {
     let phases = Phases { interpolate: false, ..Phases::default() };
     let mut cx = Cx::new(source, loader, phases);
-    let working_dir = cx.directory.clone();
-    discover::read_environment(source, &working_dir, &mut cx);
+    discover::read_environment(source, &discover::first_directory(source), &mut cx);
     let Some((files, _)) = discover::find(source, &mut cx) else { return Vec::new() };
     let mut used = BTreeMap::new();
     for file in files {

@@ -13,7 +13,7 @@ pub(crate) struct Variables {
     replaced: Vec<(String, Spanned<String>)>,
 }
 
-/// Variables of an included project, below those of the one that includes it.
+/// Variables that count where nothing else gives them.
 pub(crate) type Below = BTreeMap<String, Spanned<String>>;
 
 impl Variables {
@@ -21,14 +21,12 @@ impl Variables {
         Self { environment, files: BTreeMap::new(), replaced: Vec::new() }
     }
 
-    /// Adds what a `.env` file says; later files win over earlier ones, and the environment over all.
-    pub(crate) fn add(&mut self, name: String, value: Spanned<String>) {
-        if let Some(before) = self.files.insert(name.clone(), value) {
-            self.replaced.push((name, before));
-        }
+    /// Remembers what an env file said before a later one said something else.
+    pub(crate) fn note_replaced(&mut self, name: String, before: Spanned<String>) {
+        self.replaced.push((name, before));
     }
 
-    /// Adds what an included project's files say about names that nobody has given yet.
+    /// Adds what env files say about names that nobody has given yet.
     pub(crate) fn add_below(&mut self, below: Below) {
         for (name, value) in below {
             if self.environment.contains_key(&name) || self.files.contains_key(&name) {

@@ -35,6 +35,9 @@ pub(crate) struct ConfigArgs {
     /// Names of profiles, one a line
     #[arg(long)]
     profiles: bool,
+    /// Names of models, one a line
+    #[arg(long)]
+    models: bool,
     /// Fingerprints of services, one a line: of those named, separated by commas, or of all with `*`
     #[arg(long, value_name = "SERVICES")]
     hash: Option<String>,
@@ -83,13 +86,18 @@ enum Format {
 }
 
 pub(crate) fn run(context: &Context, args: &ConfigArgs) -> Result<u8, CliError> {
-    let mut project = match load(context, args) {
+    let mut project = match context.shown_project(phases(args)) {
         Err(CliError::Project { diagnostics, .. }) if args.format == Format::Json => {
             output::report_as_json(&diagnostics);
             return Err(CliError::Code(1));
         }
         loaded => loaded?,
     };
+    let profiles = project.profiles_for(&args.selected);
+    if !profiles.is_empty() {
+        // Whoever names a service means it, whatever profile it is in.
+        project = context.shown_with_profiles(phases(args), profiles)?;
+    }
     let unknown = project.select(&args.selected);
     if let Some(unknown) = unknown {
         return Err(CliError::user(format!("no such service: {unknown}")));
@@ -122,14 +130,14 @@ fn pin_images(project: &mut Project) -> Result<(), CliError> {
     Ok(())
 }
 
-fn load(context: &Context, args: &ConfigArgs) -> Result<Project, CliError> {
+fn phases(args: &ConfigArgs) -> Phases {
     // The list of variables is for finding out what has to be set.
-    context.shown_project(Phases {
+    Phases {
         interpolate: !args.no_interpolate && !args.variables,
         normalize: !args.no_normalize && !args.variables,
         resolve_paths: !args.no_path_resolution,
         consistency: !args.no_consistency,
-    })
+    }
 }
 
 fn text(context: &Context, args: &ConfigArgs, project: &Project) -> Result<String, CliError> {
@@ -155,6 +163,7 @@ fn text(context: &Context, args: &ConfigArgs, project: &Project) -> Result<Strin
         (args.volumes, project.volumes()),
         (args.networks, project.networks()),
         (args.profiles, project.profiles()),
+        (args.models, project.models()),
     ];
     Ok(match lists.into_iter().find(|(wanted, _)| *wanted) {
         Some((_, names)) => names.iter().map(|name| format!("{name}\n")).collect(),

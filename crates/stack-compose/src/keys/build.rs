@@ -14,11 +14,11 @@ use crate::paths::is_elsewhere;
 use crate::report::{Code, Problem};
 use crate::service::{Build, BuildContext, Service};
 use crate::shape::common::{
-    ANY_TEXTS, BOOL, BYTES, KEY_VALUES, LABELS, SCALAR, TEXT, TEXT_OR_BOOL, TEXT_OR_TEXTS, TEXTS, free,
+    ANY_TEXTS, BOOL, BYTES, LABELS, SCALAR, TEXT, TEXT_OR_BOOL, TEXT_OR_TEXTS, TEXTS, VARIABLES,
 };
-use crate::shape::{At, Field, Forms, Merge, Object, Shape};
+use crate::shape::{At, Field, Forms, MapOf, Merge, Names, Object, Shape};
 use crate::text::Spanned;
-use crate::yaml::{Mapping, Node};
+use crate::yaml::{Kind, Mapping, Node};
 
 pub(super) const KEY: ServiceKey =
     ServiceKey::new("build", "How the image is made; a text is the context.", &BUILD).parse(parse).lower(|from, to| {
@@ -31,14 +31,14 @@ const LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("dockerfile", "Path of the Dockerfile, from the context on.", &TEXT),
     Field::new("dockerfile_inline", "The Dockerfile itself.", &TEXT),
     Field::new("entitlements", "Further rights of the build.", &ANY_TEXTS),
-    Field::new("args", "Variables of the build.", &KEY_VALUES),
+    Field::new("args", "Variables of the build.", &VARIABLES),
     Field::new("ssh", "SSH agents or keys for the build: `default` or `id=path`.", &SSH),
     Field::new("labels", "Labels of the image.", &LABELS),
     Field::new("cache_from", "Where cached layers come from.", &ANY_TEXTS),
     Field::new("cache_to", "Where cached layers go to.", &ANY_TEXTS),
     Field::new("no_cache", "Build every step again.", &BOOL),
     Field::new("no_cache_filter", "Stages to build again.", &TEXT_OR_TEXTS),
-    Field::new("additional_contexts", "Further contexts by name.", &LABELS),
+    Field::new("additional_contexts", "Further contexts by name.", &CONTEXTS),
     Field::new("network", "Network of the build: `none`, `host` or a name.", &TEXT),
     Field::new("provenance", "Attestation of how the image was made.", &TEXT_OR_BOOL),
     Field::new("sbom", "Attestation of what is in the image.", &TEXT_OR_BOOL),
@@ -55,8 +55,11 @@ const LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("platforms", "Platforms to build for.", &ANY_TEXTS),
 ]));
 
-const SSH: Shape = Shape::Forms(Forms { long: &KEYS, short: &[&TEXT, &TEXTS], expand: expand_ssh });
-const KEYS: Shape = free(&SCALAR);
+const SSH: Shape = Shape::Forms(Forms { long: &KEYS, short: &[&TEXTS], expand: expand_ssh });
+const KEYS: Shape =
+    Shape::Map(MapOf { value: &SCALAR, keys: Names::Free, entry: "", merge: Merge::Deep, listed: true });
+
+const CONTEXTS: Shape = Shape::Forms(Forms { long: &LABELS, short: &[&TEXTS], expand: expand_contexts });
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of every expansion")]
 fn expand(node: Node, _: &At<'_>, _: &mut Cx<'_>) -> Option<Node> {
@@ -65,9 +68,25 @@ fn expand(node: Node, _: &At<'_>, _: &mut Cx<'_>) -> Option<Node> {
 }
 
 fn expand_ssh(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
-    let span = node.span;
-    let node = if node.as_text().is_some() { Node::sequence(vec![node], span) } else { node };
+    check_items(&node, |text| text == "default", "write `default`, or `id=path`", cx);
     key_values(node, at, cx)
+}
+
+fn expand_contexts(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
+    check_items(&node, |_| false, "write `name=path`", cx);
+    key_values(node, at, cx)
+}
+
+/// Items of a list that have no value and need one.
+fn check_items(node: &Node, needs_none: fn(&str) -> bool, help: &str, cx: &mut Cx<'_>) {
+    let Kind::Sequence(items) = &node.kind else { return };
+    for item in items {
+        let bare = item.as_text().filter(|text| !text.contains('=') && !needs_none(text) && !cx.is_template(item));
+        if let Some(text) = bare {
+            let problem = Problem::error(Code::InvalidValue, item.span, format!("`{text}` has no value"));
+            cx.push(problem.help(help));
+        }
+    }
 }
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
@@ -160,7 +179,7 @@ fn cached_image(text: &str) -> Option<String> {
 
 /// The id is the target, or the name of the secret.
 fn secrets(node: &Node) -> Vec<(String, String)> {
-    let crate::yaml::Kind::Sequence(items) = &node.kind else { return Vec::new() };
+    let Kind::Sequence(items) = &node.kind else { return Vec::new() };
     let text = |item: &Node, key: &str| item.get(key).and_then(Node::as_text).map(str::to_owned);
     let pair = |item: &Node| {
         let source = text(item, "source")?;

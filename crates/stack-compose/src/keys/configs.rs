@@ -50,10 +50,11 @@ fn expand(mut node: Node) -> Node {
     node
 }
 
-/// Where an entry is shown; two entries of one target are one.
+/// Two entries of one target are one. A target is compared as it is written: `x` is not `/run/secrets/x`.
 pub(super) fn target_of(node: &Node, kind: FileKind) -> Option<String> {
     let text = |key: &str| node.get(key).and_then(Node::as_text);
-    Some(full_target(kind, text("source")?, text("target")))
+    let source = text("source")?;
+    Some(text("target").map_or_else(|| full_target(kind, source, None), str::to_owned))
 }
 
 fn full_target(kind: FileKind, source: &str, target: Option<&str>) -> String {

@@ -10,7 +10,7 @@ use crate::nearest::nearest;
 use crate::project::Project;
 use crate::report::{Code, Problem, Report};
 use crate::service::{Dependency, Service};
-use crate::shape::common::{BOOL, TEXTS};
+use crate::shape::common::{BOOL, PLAIN_BOOL, TEXTS};
 use crate::shape::{At, Field, Forms, Leaf, MapOf, Merge, Names, Object, Shape};
 use crate::yaml::Node;
 
@@ -21,7 +21,8 @@ pub(super) const KEY: ServiceKey =
         .lower(lower);
 
 const DEPENDENCIES: Shape = Shape::Forms(Forms { long: &MAP, short: &[&TEXTS], expand });
-const MAP: Shape = Shape::Map(MapOf { value: &DEPENDENCY, keys: Names::Resource, entry: "", merge: Merge::Deep });
+const MAP: Shape =
+    Shape::Map(MapOf { value: &DEPENDENCY, keys: Names::Resource, entry: "", merge: Merge::Deep, listed: false });
 const DEPENDENCY: Shape = Shape::Object(
     &Object::new(&[
         Field::new(
@@ -30,7 +31,7 @@ const DEPENDENCY: Shape = Shape::Object(
             &Shape::Leaf(Leaf::Choice(&["service_started", "service_healthy", "service_completed_successfully"])),
         ),
         Field::new("restart", "Restart this service when the dependency is restarted or replaced.", &BOOL),
-        Field::new("required", "Without it the absence of the dependency is a warning; true by default.", &BOOL)
+        Field::new("required", "Without it the absence of the dependency is a warning; true by default.", &PLAIN_BOOL)
             .always(),
     ])
     .required(&["condition"]),
@@ -70,7 +71,9 @@ fn parse_condition(node: &Node) -> Option<Condition> {
 
 fn check(service: &Service, project: &Project, report: &mut Report) {
     for (name, dependency) in &service.depends_on {
-        if project.services.contains_key(name) || !dependency.required {
+        // A service of another profile may be absent; one that does not exist is a mistake all the same.
+        let absent = !dependency.required && project.disabled.contains_key(name);
+        if project.services.contains_key(name) || absent {
             continue;
         }
         let message = format!("service `{}` depends on undefined service `{name}`", service.name);
@@ -121,7 +124,8 @@ mod tests {
     fn the_long_form_says_everything() {
         let text = "services:\n  a:\n    image: i\n    depends_on:\n      b: {condition: service_healthy, restart: true}\n      \
                     c: {condition: service_completed_successfully, required: false}\n      \
-                    d: {condition: service_started, required: false}\n  b: {image: i}\n  c: {image: i}\n";
+                    d: {condition: service_started, required: false}\n  b: {image: i}\n  c: {image: i}\n  \
+                    d: {image: i, profiles: [pp]}\n";
         let service = Files::new(text).service("a");
         assert_eq!(service.depends_on["b"].condition, Condition::Healthy);
         assert!(service.depends_on["b"].restart);

@@ -19,7 +19,7 @@ pub(super) const KEY: ServiceKey =
 
 const DEPLOY: Shape = Shape::Nullable(&Shape::Object(&Object::new(&[
     Field::new("mode", "How replicas are spread: `replicated` or `global`.", &TEXT),
-    Field::new("replicas", "How many containers.", &INT).present(),
+    Field::new("replicas", "How many containers.", &COUNT).present(),
     Field::new("labels", "Labels of the service, not of its containers.", &LABELS),
     Field::new("update_config", "How to roll out a change.", &ROLLOUT),
     Field::new("rollback_config", "How to roll back a change.", &ROLLOUT),

@@ -54,10 +54,10 @@ const LIST: Shape = Shape::List(List { item: &DEVICE, unique: false });
 const DEVICE: Shape = Shape::Object(
     &Object::new(&[
         Field::new("source", "Path on the host.", &TEXT),
-        Field::new("target", "Path in the container; the same by default.", &TEXT),
+        Field::new("target", "Path in the container.", &TEXT),
         Field::new("permissions", "Some of `r`, `w` and `m`; all by default.", &TEXT),
     ])
-    .required(&["source"]),
+    .required(&["source", "target"]),
 );
 
 fn expand(mut node: Node, _: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
@@ -101,7 +101,7 @@ mod tests {
         let devices = service("devices: ['/dev/fuse', '/dev/a:/dev/b:r']").container.devices;
         assert_eq!((devices[0].target.as_str(), devices[0].permissions.as_str()), ("/dev/fuse", "rwm"));
         assert_eq!((devices[1].target.as_str(), devices[1].permissions.as_str()), ("/dev/b", "r"));
-        let devices = service("devices: [{source: /dev/a}]").container.devices;
+        let devices = service("devices: [{source: /dev/a, target: /dev/a}]").container.devices;
         assert_eq!((devices[0].target.as_str(), devices[0].permissions.as_str()), ("/dev/a", "rwm"));
     }
 

@@ -11,9 +11,9 @@ use crate::report::{Code, Problem};
 use crate::service::{EnvFile, Service};
 use crate::shape::Merge;
 use crate::shape::common::{BOOL, TEXT, TEXTS};
-use crate::shape::{At, Field, Forms, List, Object, Shape};
+use crate::shape::{At, Field, Forms, Leaf, Like, List, Object, Shape};
 use crate::text::{FileId, Spanned};
-use crate::yaml::{Kind, Node};
+use crate::yaml::{Entry, Kind, Node};
 
 pub(super) const KEY: ServiceKey =
     ServiceKey::new("env_file", "Files with variables of the program; `environment` wins over them.", &FILES)
@@ -26,12 +26,20 @@ const LIST: Shape = Shape::List(List { item: &FILE, unique: false });
 const FILE: Shape = Shape::Object(
     &Object::new(&[
         Field::new("path", "Path of the file.", &TEXT),
-        Field::new("format", "`raw` takes every line as it is.", &TEXT),
+        Field::new("format", "`raw` takes every line as it is.", &Shape::Leaf(Leaf::Like(&FORMAT))),
         Field::new("required", "A missing file is an error; true by default.", &BOOL).present(),
     ])
     .required(&["path"])
     .closed(),
 );
+
+const FORMAT: Like = Like {
+    matches: |text| matches!(text, "raw" | ".env" | ""),
+    called: "a format of an env file",
+    pattern: "^(raw|\\.env)?$",
+    wanted: "`raw`, or left away",
+    words: &["raw"],
+};
 
 fn expand(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
     let mut list = one_or_list(node, at, cx)?;
@@ -39,6 +47,12 @@ fn expand(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
         for item in items.iter_mut().filter(|item| item.as_text().is_some()) {
             let span = item.span;
             *item = Node::mapping([("path", std::mem::replace(item, Node::null(span)))], span);
+        }
+        for item in items {
+            if let Kind::Mapping(fields) = &mut item.kind {
+                let required = || Entry { key: item.span, value: Node::boolean(true, item.span) };
+                fields.entry("required".into()).or_insert_with(required);
+            }
         }
     }
     Some(list)
@@ -51,10 +65,6 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
         let Some(path) = cx.text(&path.value, "`path`") else { continue };
         let required = mapping.get("required").and_then(|entry| cx.boolean(&entry.value, "`required`"));
         let format = mapping.get("format").and_then(|entry| cx.text(&entry.value, "`format`"));
-        if let Some(format) = format.as_ref().filter(|format| format.value != "raw" && !format.value.is_empty()) {
-            let message = format!("`format` of an `env_file` is `raw` or left away, not `{}`", format.value);
-            cx.push(Problem::error(Code::InvalidValue, format.span, message).patch(format.span, "raw"));
-        }
         let directory = cx.directory.clone();
         let path = path.map(|path| cx.absolute(&directory, &path));
         let raw = format.is_some_and(|format| format.value == "raw");
@@ -82,9 +92,10 @@ pub(crate) fn resolve(service: &mut Service, cx: &mut Cx<'_>) {
 fn merge(service: &mut Service, written: &BTreeSet<String>, file: (FileId, &str), raw: bool, cx: &mut Cx<'_>) {
     let (id, text) = file;
     let parsed = {
-        let given = |name: &str| service.environment.get(name).and_then(|value| value.value.clone());
-        let lookup = |name: &str| cx.variables.get(name).or_else(|| given(name));
-        if raw { dotenv::parse_raw(text, &lookup) } else { dotenv::parse(text, &lookup) }
+        let value = |name: &str| service.environment.get(name).and_then(|value| value.value.clone());
+        let own = |name: &str| value(name).filter(|_| written.contains(name));
+        let given = |name: &str| cx.variables.get(name).or_else(|| own(name));
+        if raw { dotenv::parse_raw(text, &given) } else { dotenv::parse(text, &given, &value) }
     };
     report_mistakes(&parsed, id, cx);
     for variable in parsed.variables {

@@ -4,14 +4,14 @@
 use super::ServiceKey;
 use crate::context::Cx;
 use crate::service::Service;
-use crate::shape::common::KEY_VALUES;
+use crate::shape::common::VARIABLES;
 use crate::text::Spanned;
 use crate::yaml::Node;
 
 pub(super) const KEY: ServiceKey = ServiceKey::new(
     "environment",
     "Variables of the program; a name without value takes it from the project's variables.",
-    &KEY_VALUES,
+    &VARIABLES,
 )
 .parse(parse)
 .lower(|from, to| {

@@ -37,6 +37,22 @@ pub(crate) fn key_values(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Nod
     Some(Node { kind: Kind::Mapping(mapping), span: node.span, tag: node.tag })
 }
 
+/// The same for variables. `A = 1` in a list is a slip: the name would end in a blank.
+pub(crate) fn variables(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
+    if let Kind::Sequence(items) = &node.kind {
+        for item in items {
+            let Some((name, value)) = item.as_text().and_then(|text| text.split_once('=')) else { continue };
+            if name.ends_with(char::is_whitespace) {
+                let message = format!("the name of the variable `{}` ends in a blank", name.trim_end());
+                let problem = Problem::error(Code::InvalidName, item.part(0..name.len()), message);
+                let mended = format!("{}={}", name.trim_end(), value.trim_start());
+                cx.push(problem.help(format!("write `{mended}`")));
+            }
+        }
+    }
+    key_values(node, at, cx)
+}
+
 /// `- KEY: value` is a mapping inside a list.
 fn key_value_problem(item: &Node, at: &At<'_>, cx: &mut Cx<'_>) {
     let pair = item.as_mapping().filter(|fields| fields.len() == 1).and_then(|fields| fields.first());
@@ -96,7 +112,7 @@ pub(crate) fn command_words(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<
         Kind::Scalar(scalar) => match scalar.value {
             Value::Null => return Some(node),
             Value::Text => scalar.text.to_string(),
-            Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
+            Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Time => {
                 cx.wrong_type(&node, &at.to_string(), "text");
                 return None;
             }

@@ -1,6 +1,6 @@
 //! What `pre_start`, `post_start`, `pre_stop` and `develop.watch.exec` run.
 
-use crate::shape::common::{BOOL, COMMAND, KEY_VALUES, TEXT};
+use crate::shape::common::{BOOL, COMMAND, TEXT, VARIABLES};
 use crate::shape::{Field, List, Object, Shape};
 
 /// A command inside the container.
@@ -10,7 +10,7 @@ pub(super) const HOOK: Shape = Shape::Object(
         Field::new("user", "Its user.", &TEXT),
         Field::new("privileged", "With all rights.", &BOOL),
         Field::new("working_dir", "Its working directory.", &TEXT),
-        Field::new("environment", "Its variables, over those of the service.", &KEY_VALUES),
+        Field::new("environment", "Its variables, over those of the service.", &VARIABLES),
     ])
     .required(&["command"]),
 );
@@ -26,7 +26,7 @@ pub(super) const STEPS: Shape = Shape::List(List {
         Field::new("user", "Its user.", &TEXT),
         Field::new("privileged", "With all rights.", &BOOL),
         Field::new("working_dir", "Its working directory.", &TEXT),
-        Field::new("environment", "Its variables, over those of the service.", &KEY_VALUES),
+        Field::new("environment", "Its variables, over those of the service.", &VARIABLES),
         Field::new("per_replica", "Once for each container instead of once for the service.", &BOOL),
     ])),
     unique: false,

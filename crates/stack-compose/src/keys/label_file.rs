@@ -1,5 +1,7 @@
 //! `label_file`: files with labels; `labels` wins over them.
 
+use std::collections::BTreeMap;
+
 use super::ServiceKey;
 use super::forms::before_equals;
 use crate::context::{Cx, read_problem};
@@ -22,19 +24,21 @@ pub(super) const KEY: ServiceKey =
 /// Reads the files of a service and puts what they say below its `labels`.
 pub(crate) fn resolve(service: &mut Service, cx: &mut Cx<'_>) {
     let written: Vec<String> = service.labels.keys().cloned().collect();
+    // Labels of earlier files can be used in later ones; the project's variables cannot.
+    let mut read: BTreeMap<String, String> = BTreeMap::new();
     for path in std::mem::take(&mut service.label_file) {
         if !cx.exists(&path.value) {
             cx.push(read_problem(&path.value, path.span, &std::io::ErrorKind::NotFound.into()));
             continue;
         }
         let Some((id, text)) = cx.read_text(&path.value, path.span) else { continue };
-        let parsed = dotenv::parse(&text, &|name| cx.variables.get(name));
+        let parsed = dotenv::parse(&text, &|name| read.get(name).cloned(), &|_| None);
         super::report_mistakes(&parsed, id, cx);
-        for variable in parsed.variables {
-            let value = variable.value.filter(|_| !written.contains(&variable.name));
-            if let Some(value) = value {
-                service.labels.insert(variable.name, value);
-            }
+        read.extend(parsed.variables.into_iter().filter_map(|variable| Some((variable.name, variable.value?))));
+    }
+    for (name, value) in read {
+        if !written.contains(&name) {
+            service.labels.insert(name, value);
         }
     }
 }

@@ -105,6 +105,7 @@ pub(crate) use key::{Lowering, ServiceKey};
 pub(crate) use label_file::resolve as resolve_label_files;
 pub(crate) use network_mode::BRIDGE;
 pub(crate) use security_opt::resolve as resolve_seccomp;
+pub(crate) use volumes::tidy;
 
 use crate::shape::{Field, Object, Shape};
 

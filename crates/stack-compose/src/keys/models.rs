@@ -13,8 +13,13 @@ const MODELS: Shape = Shape::Forms(Forms {
     short: &[&TEXTS],
     expand: |node, at, cx| names_to_keys(node, at, cx, Node::null),
 });
-const MAP: Shape =
-    Shape::Map(MapOf { value: &Shape::Nullable(&MODEL), keys: Names::Resource, entry: "", merge: Merge::Deep });
+const MAP: Shape = Shape::Map(MapOf {
+    value: &Shape::Nullable(&MODEL),
+    keys: Names::Resource,
+    entry: "",
+    merge: Merge::Deep,
+    listed: false,
+});
 const MODEL: Shape = Shape::Object(&Object::new(&[
     Field::new("endpoint_var", "Variable that gets the address.", &TEXT),
     Field::new("model_var", "Variable that gets the name.", &TEXT),

@@ -11,7 +11,7 @@ use crate::nearest::nearest;
 use crate::project::Project;
 use crate::report::{Code, Problem, Report};
 use crate::service::{Attachment, Service};
-use crate::shape::common::{INT, OPTIONS, TEXT, TEXTS};
+use crate::shape::common::{OPTIONS, PLAIN_INT, TEXT, TEXTS};
 use crate::shape::{Field, Forms, MapOf, Merge, Names, Object, Shape};
 use crate::yaml::{Entry, Node};
 
@@ -23,18 +23,19 @@ const NETWORKS: Shape = Shape::Forms(Forms {
     short: &[&TEXTS],
     expand: |node, at, cx| names_to_keys(node, at, cx, Node::null),
 });
-const MAP: Shape = Shape::Map(MapOf { value: &NETWORK, keys: Names::Resource, entry: "", merge: Merge::Deep });
+const MAP: Shape =
+    Shape::Map(MapOf { value: &NETWORK, keys: Names::Resource, entry: "", merge: Merge::Deep, listed: false });
 const NETWORK: Shape = Shape::Nullable(&ATTACHMENT);
 const ATTACHMENT: Shape = Shape::Object(&Object::new(&[
     Field::new("aliases", "Further names on this network.", &TEXTS).merge(Merge::Unique(itself)),
     Field::new("driver_opts", "Options of the network's driver.", &OPTIONS),
-    Field::new("gw_priority", "The network with the highest one has the default gateway.", &INT),
+    Field::new("gw_priority", "The network with the highest one has the default gateway.", &PLAIN_INT),
     Field::new("interface_name", "Name of the interface inside the container.", &TEXT),
     Field::new("ipv4_address", "A fixed IPv4 address.", &TEXT),
     Field::new("ipv6_address", "A fixed IPv6 address.", &TEXT),
     Field::new("link_local_ips", "Link-local addresses.", &TEXTS).merge(Merge::Unique(itself)),
     Field::new("mac_address", "A fixed MAC address.", &TEXT),
-    Field::new("priority", "Networks with a higher one are joined first.", &INT),
+    Field::new("priority", "Networks with a higher one are joined first.", &PLAIN_INT),
 ]));
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {

@@ -13,7 +13,7 @@ use crate::decode::not_yet;
 use crate::report::{Code, Problem};
 use crate::service::{Port, Service};
 use crate::shape::Merge;
-use crate::shape::common::{INT, TEXT, TEXT_OR_NUMBER};
+use crate::shape::common::{COUNT, TEXT, TEXT_OR_NUMBER};
 use crate::shape::{At, Field, Forms, Leaf as ShapeLeaf, Like, List, Object, Shape};
 use crate::yaml::{Kind, Node, Value as Leaf};
 
@@ -30,7 +30,7 @@ const PORT: Shape = Shape::Object(
         Field::new("name", "A name for the port.", &TEXT),
         Field::new("mode", "`ingress` or `host`; they mean the same on one machine.", &TEXT),
         Field::new("host_ip", "Address of the host; all by default.", &Shape::Leaf(ShapeLeaf::Like(&ADDRESS))),
-        Field::new("target", "Port of the container.", &INT),
+        Field::new("target", "Port of the container.", &COUNT),
         Field::new("published", "Port of the host, or a range; any free one by default.", &TEXT_OR_NUMBER),
         Field::new("protocol", "`tcp` or `udp`.", &TEXT),
         Field::new("app_protocol", "Protocol of the application, such as `http`.", &TEXT),
@@ -110,6 +110,12 @@ fn expand(item: &Node, cx: &mut Cx<'_>) -> Vec<Node> {
     else {
         return Vec::new();
     };
+    if container == (0, 0) {
+        let span = item.part(parts.container);
+        let problem = Problem::error(Code::InvalidValue, span, "0 is not a port of the container");
+        cx.push(problem.help("write the port that the program listens on"));
+        return Vec::new();
+    }
     let count = usize::from(container.1 - container.0) + 1;
     let host_count = if parts.host.is_empty() { 0 } else { usize::from(host.1 - host.0) + 1 };
     if count > 1 && host_count > 0 && host_count != count {
@@ -210,13 +216,17 @@ fn parse_range(text: &str) -> Option<(u16, u16)> {
     }
 }
 
-/// Two entries of one identity are the same port.
+/// Two entries of one identity are the same port. To docker compose a `published` without quotes is never the same as
+/// one with them, nor as that of a short form.
 fn identity(node: &Node) -> Option<String> {
     let field = |key: &str, default: &str| {
         let scalar = node.get(key).and_then(Node::as_scalar);
         scalar.map_or_else(|| default.to_owned(), |scalar| scalar.value.printed(&scalar.text))
     };
-    let (address, published) = (field("host_ip", "0.0.0.0"), field("published", ""));
+    let (address, mut published) = (field("host_ip", "0.0.0.0"), field("published", ""));
+    if node.get("published").and_then(Node::as_scalar).is_some_and(|scalar| matches!(scalar.value, Leaf::Int(_))) {
+        published.insert_str(0, "int ");
+    }
     Some(format!("{address}:{published}:{}/{}", field("target", ""), field("protocol", "tcp")))
 }
 

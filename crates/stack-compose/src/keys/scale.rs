@@ -5,14 +5,14 @@ use crate::context::Cx;
 use crate::project::Project;
 use crate::report::{Code, Problem, Report};
 use crate::service::Service;
-use crate::shape::common::INT;
+use crate::shape::common::COUNT;
 use crate::text::Spanned;
 use crate::yaml::Node;
 
 /// More is surely a slip of the finger, and more than a subnet or a person can hold.
 const MAX_REPLICAS: i64 = 1000;
 
-pub(super) const KEY: ServiceKey = ServiceKey::new("scale", "How many containers; 1 by default.", &INT)
+pub(super) const KEY: ServiceKey = ServiceKey::new("scale", "How many containers; 1 by default.", &COUNT)
     .present()
     .check(check)
     .parse(|node, service, cx| service.scale = replicas(node, "`scale`", cx))
@@ -50,6 +50,6 @@ mod tests {
             errors("scale: 2\ndeploy: {replicas: 3}"),
             ["4:12 `scale` and `deploy.replicas` say different numbers; remove one of them"]
         );
-        assert_eq!(errors("scale: -1"), ["4:12 `scale` must be between 0 and 1000; write a number in this range"]);
+        assert_eq!(errors("scale: -1"), ["4:12 `scale` must be at least 0; write a number in this range"]);
     }
 }

@@ -8,7 +8,7 @@ use crate::nearest::nearest;
 use crate::report::{Code, Problem};
 use crate::service::Service;
 use crate::shape::common::INT;
-use crate::shape::{Field, MapOf, Merge, Names, Object, Shape};
+use crate::shape::{Field, Leaf, MapOf, Merge, Names, Object, Shape};
 use crate::yaml::Node;
 
 pub(super) const KEY: ServiceKey =
@@ -64,8 +64,13 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     }
 }
 
-pub(super) const ULIMITS: Shape =
-    Shape::Map(MapOf { value: &Shape::Either(&INT, &LIMIT), keys: Names::Lower, entry: "", merge: Merge::Whole });
+pub(super) const ULIMITS: Shape = Shape::Map(MapOf {
+    value: &Shape::Either(&Shape::Leaf(Leaf::Limit), &LIMIT),
+    keys: Names::Lower,
+    entry: "",
+    merge: Merge::Whole,
+    listed: false,
+});
 const LIMIT: Shape = Shape::Object(
     &Object::new(&[
         Field::new("soft", "The limit that counts.", &INT),

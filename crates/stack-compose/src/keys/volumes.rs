@@ -76,17 +76,12 @@ fn expand(node: Node, _: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
     let (span, tag) = (node.span, node.tag);
     let Kind::Sequence(items) = node.kind else { return Some(node) };
     let mut volumes = Vec::new();
-    for mut item in items {
+    for item in items {
         if cx.is_template(&item) && item.as_text().is_some_and(|text| text.starts_with('$')) {
             volumes.push(item);
         } else if item.as_text().is_some() {
             volumes.extend(expand_one(&item, cx));
         } else {
-            if let Kind::Mapping(fields) = &mut item.kind
-                && let Some(target) = fields.get_mut("target")
-            {
-                tidy(&mut target.value);
-            }
             volumes.push(item);
         }
     }
@@ -95,7 +90,7 @@ fn expand(node: Node, _: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
 }
 
 /// Takes `.`, `..` and slashes too many out of a path inside the container.
-fn tidy(target: &mut Node) {
+pub(crate) fn tidy(target: &mut Node) {
     if let Kind::Scalar(scalar) = &mut target.kind {
         let clean = clean_inside(&scalar.text);
         if *clean != *scalar.text {
@@ -274,6 +269,7 @@ fn parse_source(node: &Node, fields: &Mapping, cx: &mut Cx<'_>) -> Option<Volume
             boolean("nocopy", cx);
             Some(VolumeSource::Anonymous)
         }
+        ("volume", Some(key)) if key.value.is_empty() => Some(VolumeSource::Anonymous),
         ("volume", Some(key)) => {
             let no_copy = boolean("nocopy", cx).unwrap_or(false);
             Some(VolumeSource::Named { key, no_copy, subpath: options.and_then(|options| subpath(options, cx)) })

@@ -18,8 +18,14 @@ pub(crate) enum Leaf {
     Like(&'static Like),
     /// A boolean, also as a text.
     Bool,
+    /// A boolean and nothing else: no variable can give it.
+    PlainBool,
     /// A whole number in a range, also as a text.
     Int(i64, i64),
+    /// A whole number that no variable can give.
+    PlainInt,
+    /// A limit of getrlimit(2): a whole number, also as a text.
+    Limit,
     /// A number, also as a text.
     Number,
     /// Bytes, as a number or with a unit.
@@ -73,8 +79,22 @@ impl Leaf {
             Self::Choice(words) => cx.is_choice(&node, words, at).then_some(node),
             Self::Like(like) => cx.is_like(&node, like, at).then_some(node),
             Self::Bool => typed(Node::boolean(cx.boolean(&node, &at.to_string())?, span)),
-            Self::Int(least, most) => {
-                let number = cx.integer(&node, &at.to_string(), *least..=*most)?.value;
+            Self::PlainBool => {
+                let fits = |value| matches!(value, Value::Bool(_));
+                cx.is_one_of(&node, "`true` or `false`", at, fits).then_some(node)
+            }
+            Self::PlainInt => {
+                let fits = |value| matches!(value, Value::Int(_) | Value::Float(_));
+                if !cx.is_one_of(&node, "a whole number", at, fits) {
+                    return None;
+                }
+                let number = cx.integer(&node, &at.to_string(), i64::MIN..=i64::MAX)?.value;
+                typed(Node::scalar(Value::Int(number), number.to_string(), span))
+            }
+            Self::Int(..) | Self::Limit => {
+                let (least, most) =
+                    if let Self::Int(least, most) = self { (*least, *most) } else { (i64::MIN, i64::MAX) };
+                let number = cx.integer(&node, &at.to_string(), least..=most)?.value;
                 typed(Node::scalar(Value::Int(number), number.to_string(), span))
             }
             Self::Number => {
@@ -90,7 +110,7 @@ impl Leaf {
                 cx.is_one_of(&node, "text or a number", at, fits).then_some(node)
             }
             Self::Option => {
-                let fits = |value| !matches!(value, Value::Bool(_));
+                let fits = |value| !matches!(value, Value::Bool(_) | Value::Time);
                 cx.is_one_of(&node, "text or a number", at, fits).then_some(node)
             }
             Self::TextOrBool => {
@@ -102,14 +122,17 @@ impl Leaf {
                 let number = cx.integer(&node, &at.to_string(), -1..=i64::MAX)?.value;
                 typed(Node::scalar(Value::Int(number), number.to_string(), span))
             }
-            Self::Scalar | Self::Label => cx.is_one_of(&node, "a single value", at, |_| true).then_some(node),
+            Self::Scalar | Self::Label => {
+                let fits = |value| value != Value::Time;
+                cx.is_one_of(&node, "a single value", at, fits).then_some(node)
+            }
         }
     }
 }
 
-/// `-1`, where a size says "without limit".
+/// `-1`, where a size says "without limit". In quotes it is a size like any other, and none is negative.
 fn is_unlimited(node: &Node) -> bool {
-    node.as_scalar().is_some_and(|scalar| scalar.value != Value::Null && scalar.text.trim() == "-1")
+    node.as_scalar().is_some_and(|scalar| scalar.value == Value::Int(-1))
 }
 
 impl Cx<'_> {

@@ -95,7 +95,7 @@ fn mapping(base: &mut Mapping, over: Mapping, shape: &'static Shape, merging: &m
             Shape::Object(object) => match object.field(&name) {
                 Some(field) => (field.shape, field.merge),
                 // `x-*`
-                None => (&Shape::Any, Merge::Replace),
+                None => (&Shape::Any, Merge::Deep),
             },
             Shape::Map(map) => (map.value, map.merge),
             _ => (&Shape::Any, Merge::Deep),
@@ -114,10 +114,15 @@ fn sequence(base: &mut Vec<Node>, over: Vec<Node>, (shape, rule): (&'static Shap
         return;
     };
     let item = if let Shape::List(list) = shape { list.item } else { &Shape::Any };
+    let before = std::mem::take(base);
     for node in over {
         let key = identity(&node);
-        match base.iter_mut().find(|old| key.is_some() && identity(old) == key) {
-            Some(old) => value(old, node, item, Merge::Deep, merging),
+        match before.iter().find(|old| key.is_some() && identity(old) == key) {
+            Some(old) => {
+                let mut old = old.clone();
+                value(&mut old, node, item, Merge::Deep, merging);
+                base.push(old);
+            }
             None => base.push(node),
         }
     }

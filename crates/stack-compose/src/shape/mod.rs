@@ -56,6 +56,8 @@ pub(crate) struct MapOf {
     pub(crate) entry: &'static str,
     /// How the values of two files become one.
     pub(crate) merge: Merge,
+    /// Shown as a list of `KEY` and `KEY=VALUE`.
+    pub(crate) listed: bool,
 }
 
 /// Which names a [`MapOf`] takes.
@@ -182,7 +184,7 @@ pub(crate) enum Merge {
     Whole,
     /// Lists one after the other; a later item replaces an earlier one of the same identity.
     Unique(fn(&Node) -> Option<String>),
-    /// Items of the same identity are merged.
+    /// The later list says which items there are; those of an identity that the earlier one has are merged with it.
     ByKey(fn(&Node) -> Option<String>),
     /// As `Deep` unless the key says different things in both.
     SameKey(&'static str),
@@ -225,6 +227,8 @@ pub(crate) mod common {
 
     pub(crate) const TEXT: Shape = Shape::Leaf(Leaf::Text);
     pub(crate) const BOOL: Shape = Shape::Leaf(Leaf::Bool);
+    pub(crate) const PLAIN_BOOL: Shape = Shape::Leaf(Leaf::PlainBool);
+    pub(crate) const PLAIN_INT: Shape = Shape::Leaf(Leaf::PlainInt);
     pub(crate) const INT: Shape = Shape::Leaf(Leaf::Int(i64::MIN, i64::MAX));
     pub(crate) const COUNT: Shape = Shape::Leaf(Leaf::Int(0, i64::MAX));
     pub(crate) const NUMBER: Shape = Shape::Leaf(Leaf::Number);
@@ -240,12 +244,12 @@ pub(crate) mod common {
     pub(crate) const TEXT_OR_TEXTS: Shape =
         Shape::Forms(Forms { long: &TEXTS, short: &[&TEXT], expand: forms::one_or_list });
 
-    const VALUES: Shape = free(&SCALAR);
-    /// A mapping, or a list of `KEY=VALUE`.
-    pub(crate) const KEY_VALUES: Shape =
-        Shape::Forms(Forms { long: &VALUES, short: &[&TEXTS], expand: forms::key_values });
+    const VALUES: Shape = replacing(&SCALAR);
+    /// Variables: a mapping, or a list of `KEY=VALUE`.
+    pub(crate) const VARIABLES: Shape =
+        Shape::Forms(Forms { long: &VALUES, short: &[&TEXTS], expand: forms::variables });
 
-    const LABEL_VALUES: Shape = free(&Shape::Leaf(Leaf::Label));
+    const LABEL_VALUES: Shape = replacing(&Shape::Leaf(Leaf::Label));
     /// The same, where nothing is the empty text.
     pub(crate) const LABELS: Shape =
         Shape::Forms(Forms { long: &LABEL_VALUES, short: &[&TEXTS], expand: forms::key_values });
@@ -260,6 +264,11 @@ pub(crate) mod common {
 
     /// A mapping with free names.
     pub(crate) const fn free(value: &'static Shape) -> Shape {
-        Shape::Map(MapOf { value, keys: Names::Free, entry: "", merge: Merge::Deep })
+        Shape::Map(MapOf { value, keys: Names::Free, entry: "", merge: Merge::Deep, listed: false })
+    }
+
+    /// The same, where a name without value says so over an earlier value.
+    const fn replacing(value: &'static Shape) -> Shape {
+        Shape::Map(MapOf { value, keys: Names::Free, entry: "", merge: Merge::Replace, listed: false })
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Number, Value};
 
 use super::{Field, Leaf, Object, Shape, Shown};
 use crate::units::{octal, parse_bytes, parse_duration, print_duration};
-use crate::yaml::{Kind, Mapping, Node, Value as Yaml};
+use crate::yaml::{Kind, Mapping, Node, Value as Yaml, rfc3339};
 
 /// What the result is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +18,21 @@ pub(crate) enum Form {
 /// The value in a form of output.
 pub(crate) fn show(node: &Node, shape: &'static Shape, form: Form) -> Value {
     match (shape.of(node), &node.kind) {
+        // Docker compose writes a limit of zero as one without numbers, and cannot from YAML.
+        (Shape::Leaf(Leaf::Limit), Kind::Scalar(scalar)) if form == Form::Json && scalar.value == Yaml::Int(0) => {
+            Value::Object(Map::new())
+        }
         (Shape::Leaf(leaf), Kind::Scalar(_)) => leaf_value(node, leaf),
         (Shape::List(list), Kind::Sequence(items)) => items.iter().map(|item| show(item, list.item, form)).collect(),
+        (Shape::Map(map), Kind::Mapping(entries)) if map.listed => {
+            let item = |(name, value): (&str, &Node)| match value.as_text() {
+                Some(text) if !text.is_empty() => format!("{name}={text}"),
+                _ => name.to_owned(),
+            };
+            let mut items: Vec<String> = entries.iter().map(|(name, entry)| item((name, &entry.value))).collect();
+            items.sort_unstable();
+            Value::from(items)
+        }
         (Shape::Map(map), Kind::Mapping(entries)) => {
             entries.iter().map(|(name, entry)| (name.to_string(), show(&entry.value, map.value, form))).collect()
         }
@@ -42,8 +55,8 @@ pub(crate) fn show_object(entries: &Mapping, object: &'static Object, form: Form
             }
             (None, Shown::Always) => {
                 let value = nothing(field.shape);
-                // Docker compose leaves empty objects out of YAML, and cannot from JSON.
-                if form == Form::Json || !value.is_object() || matches!(field.shape.long(), Shape::Map(_)) {
+                // Docker compose leaves what is empty out of YAML, and cannot from JSON.
+                if form == Form::Json || matches!(field.shape.long(), Shape::Map(_)) {
                     shown.insert(name(field, form), value);
                 }
             }
@@ -93,11 +106,11 @@ fn leaf_value(node: &Node, leaf: &Leaf) -> Value {
     match (leaf, scalar.value) {
         (Leaf::Scalar, Yaml::Null) => Value::Null,
         (Leaf::Label | Leaf::Option, Yaml::Null) => Value::from(""),
-        (Leaf::Bool, Yaml::Bool(value)) => Value::Bool(value),
-        (Leaf::Int(..) | Leaf::Devices, Yaml::Int(number)) => Value::from(number),
+        (Leaf::Bool | Leaf::PlainBool, Yaml::Bool(value)) => Value::Bool(value),
+        (Leaf::Int(..) | Leaf::PlainInt | Leaf::Limit | Leaf::Devices, Yaml::Int(number)) => Value::from(number),
         (Leaf::Devices, _) if &*scalar.text == "all" => Value::from(-1),
         (Leaf::Number, Yaml::Float(number)) => float(number),
-        (Leaf::Bytes | Leaf::QuotedBytes, _) => match parse_bytes(printed().trim()) {
+        (Leaf::Bytes | Leaf::QuotedBytes, _) => match parse_bytes(&printed()) {
             Ok(bytes) => Value::from(bytes.to_string()),
             Err(_) => Value::from(printed()),
         },
@@ -135,6 +148,7 @@ pub(crate) fn plain(node: &Node, form: Form) -> Value {
             Yaml::Bool(value) => Value::Bool(value),
             Yaml::Int(number) => Value::from(number),
             Yaml::Float(number) => Value::from(number),
+            Yaml::Time => Value::from(rfc3339(&scalar.text)),
             Yaml::Text => Value::from(&*scalar.text),
         },
     }

@@ -35,7 +35,7 @@ pub(crate) const FILE: Object = Object::new(&[
 ]);
 
 const SERVICES: Shape =
-    Shape::Map(MapOf { value: &SERVICE, keys: Names::Resource, entry: "service", merge: Merge::Deep });
+    Shape::Map(MapOf { value: &SERVICE, keys: Names::Resource, entry: "service", merge: Merge::Deep, listed: false });
 
 /// True or false; the old form with a name is gone when the value is looked at.
 const EXTERNAL: Shape = Shape::Either(&BOOL, &Shape::Object(&OLD_EXTERNAL));
@@ -44,7 +44,7 @@ const OLD_EXTERNAL: Object =
 
 /// A section with names that the user chooses.
 const fn section_of(value: &'static Shape, entry: &'static str) -> Shape {
-    Shape::Map(MapOf { value, keys: Names::Resource, entry, merge: Merge::Deep })
+    Shape::Map(MapOf { value, keys: Names::Resource, entry, merge: Merge::Deep, listed: false })
 }
 
 /// The entries of a section.
@@ -91,6 +91,10 @@ fn expand_external(
     let span = external.value.span;
     let old = std::mem::replace(&mut external.value, Node::boolean(true, external.key));
     let key = external.key;
+    for (key, entry) in old.as_mapping().into_iter().flatten().filter(|(key, _)| &***key != "name") {
+        let message = format!("unknown key `{key}` in `external` of {at}");
+        cx.push(Problem::error(Code::UnknownKey, entry.key, message).help("it has a `name` and nothing else"));
+    }
     let message = format!("`external` of {at} is obsolete as a mapping");
     cx.push(Problem::warning(Code::ObsoleteKey, key, message).help("write `external: true` and `name: …`"));
     let name = old.get("name").cloned();

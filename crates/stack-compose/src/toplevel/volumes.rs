@@ -84,6 +84,8 @@ fn mounted(node: &Node, cx: &mut Cx<'_>) -> Option<(String, String, Vec<String>)
         return None;
     };
     if is_bind {
+        let directory = cx.directory.clone();
+        let device = cx.absolute(&directory, &device).to_string_lossy().into_owned();
         return Some(("bind".to_owned(), device, options));
     }
     if kind.is_empty() || kind == "none" {

@@ -7,3 +7,4 @@ mod syntax;
 
 pub(crate) use node::{Entry, Kind, Layout, Mapping, Node, Piece, Tag, Value};
 pub(crate) use read::read;
+pub(crate) use scalar::rfc3339;

@@ -64,6 +64,8 @@ pub(crate) enum Value {
     Bool(bool),
     Int(i64),
     Float(f64),
+    /// A date without quotes: no key of the Compose language takes one.
+    Time,
     Text,
 }
 
@@ -128,6 +130,25 @@ impl Node {
 
     pub(crate) fn is_null(&self) -> bool {
         matches!(&self.kind, Kind::Scalar(scalar) if scalar.value == Value::Null)
+    }
+
+    /// The same values, wherever they stand and in whatever order keys are.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        match (&self.kind, &other.kind) {
+            (Kind::Scalar(one), Kind::Scalar(other)) => {
+                one.value == other.value && (one.value != Value::Text || one.text == other.text)
+            }
+            (Kind::Sequence(one), Kind::Sequence(other)) => {
+                one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.says_the_same(other))
+            }
+            (Kind::Mapping(one), Kind::Mapping(other)) => {
+                let same = |(name, entry): (&Arc<str>, &Entry)| {
+                    other.get(name).is_some_and(|other| entry.value.says_the_same(&other.value))
+                };
+                one.len() == other.len() && one.iter().all(same)
+            }
+            _ => false,
+        }
     }
 
     pub(crate) fn as_mapping(&self) -> Option<&Mapping> {

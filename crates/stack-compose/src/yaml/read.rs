@@ -157,7 +157,7 @@ impl<'a> Reader<'a> {
 
     fn mapping(&mut self, depth: usize) -> Result<Mapping, Halt> {
         let mut mapping = Mapping::new();
-        let mut merges = Vec::new();
+        let (mut merges, mut merged) = (Vec::new(), None);
         loop {
             let (event, key_span) = self.expect()?;
             if event == Event::MappingEnd {
@@ -172,6 +172,12 @@ impl<'a> Reader<'a> {
                 value.span = key_span;
             }
             if is_merge {
+                if let Some(first) = merged {
+                    let problem = Problem::error(Code::DuplicateKey, key.span, "the key `<<` stands here twice");
+                    let problem = problem.also(first, "first written here");
+                    self.report.push(problem.help("merge several mappings with a list: `<<: [*a, *b]`"));
+                }
+                merged = Some(key.span);
                 merges.push(value);
             } else if let Some(name) = self.key_text(&key) {
                 self.insert(&mut mapping, name, Entry { key: key.span, value });

@@ -17,11 +17,43 @@ pub(crate) fn resolve(text: &str) -> Value {
     if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
         return Value::Text;
     }
+    if date_and_rest(text).is_some() {
+        return Value::Time;
+    }
     let plain = text.replace('_', "");
     if let Some(number) = integer(&plain) {
         return Value::Int(number);
     }
     if is_float(&plain) { plain.parse().map_or(Value::Text, Value::Float) } else { Value::Text }
+}
+
+/// `2024-1-31`, alone or with a time of day behind `T`, `t` or a blank.
+fn date_and_rest(text: &str) -> Option<([u32; 3], &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '-').unwrap_or(text.len());
+    let (date, rest) = text.split_at(end);
+    let parts: Vec<u32> = date.split('-').map(str::parse).collect::<Result<_, _>>().ok()?;
+    let &[year, month, day] = parts.as_slice() else { return None };
+    let is_date = date.find('-') == Some(4) && date.len() <= 10 && (1..=12).contains(&month) && (1..=31).contains(&day);
+    (is_date && (rest.is_empty() || is_time(rest))).then_some(([year, month, day], rest))
+}
+
+/// `T15:4:5.9Z`, `t15:4:5+02:00` or ` 15:4:5`.
+fn is_time(text: &str) -> bool {
+    let Some(zoned) = text.strip_prefix(['T', 't']).or_else(|| text.strip_prefix(' ')) else { return false };
+    let end = zoned.find(['Z', '+', '-']).unwrap_or(zoned.len());
+    let (time, zone) = zoned.split_at(end);
+    let parts: Vec<&str> = time.split(':').collect();
+    let number = |text: &str, most: f64| text.parse().is_ok_and(|number: f64| (0.0..most).contains(&number));
+    let good = matches!(parts[..], [h, m, s] if number(h, 24.0) && number(m, 60.0) && number(s, 60.0));
+    good && zone.is_empty() == text.starts_with(' ')
+}
+
+/// A date as Go writes it in JSON.
+pub(crate) fn rfc3339(text: &str) -> String {
+    let Some(([year, month, day], rest)) = date_and_rest(text) else { return text.to_owned() };
+    let time = if rest.is_empty() { "00:00:00Z" } else { &rest[1..] };
+    let zone = if rest.starts_with(' ') { "Z" } else { "" };
+    format!("{year:04}-{month:02}-{day:02}T{time}{zone}")
 }
 
 /// A number with an optional sign and base: `0x`, `0o`, `0b`, and a bare leading zero for octal.
@@ -73,12 +105,12 @@ impl Value {
             Self::Bool(value) => value.to_string(),
             Self::Int(number) => number.to_string(),
             Self::Float(number) => print_float(number),
-            Self::Text => text.to_owned(),
+            Self::Time | Self::Text => text.to_owned(),
         }
     }
 }
 
-/// The shortest digits that read back as the same number, with an exponent only below 1e-4 and from 1e21 on.
+/// The shortest digits that read back as the same number, with an exponent below 1e-4 and from a million on.
 fn print_float(number: f64) -> String {
     if !number.is_finite() {
         let name = if number.is_nan() { "NaN" } else { "Inf" };
@@ -92,7 +124,7 @@ fn print_float(number: f64) -> String {
         return format!("{sign}{name}");
     }
     let size = number.abs();
-    if size != 0.0 && !(1e-4..1e21).contains(&size) {
+    if size != 0.0 && !(1e-4..1e6).contains(&size) {
         let scientific = format!("{number:e}");
         let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
         let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
@@ -109,7 +141,7 @@ mod tests {
     fn plain_scalars_mean_what_docker_compose_takes_them_for() {
         let int = |text| match resolve(text) {
             Value::Int(number) => Some(number),
-            Value::Null | Value::Bool(_) | Value::Float(_) | Value::Text => None,
+            Value::Null | Value::Bool(_) | Value::Float(_) | Value::Time | Value::Text => None,
         };
         assert_eq!(int("8080"), Some(8080));
         assert_eq!(int("0755"), Some(0o755));
@@ -123,6 +155,15 @@ mod tests {
         assert_eq!(resolve("08"), Value::Float(8.0));
         assert_eq!(resolve("1.5"), Value::Float(1.5));
         assert_eq!(resolve(".5e3"), Value::Float(500.0));
+        for text in
+            ["2024-01-31", "2024-1-2", "2024-01-01T10:00:00Z", "2024-01-01t1:2:3.5+02:00", "2024-01-01 10:00:00"]
+        {
+            assert_eq!(resolve(text), Value::Time, "{text}");
+        }
+        for text in ["2024-13-01", "24-01-01", "2024-01", "2024-01-01x", "2024-01-01T10:00:00", "20240-01-01"] {
+            assert_ne!(resolve(text), Value::Time, "{text}");
+        }
+        assert_eq!(rfc3339("2024-1-2"), "2024-01-02T00:00:00Z");
         assert_eq!(resolve("~"), Value::Null);
         assert_eq!(resolve("True"), Value::Bool(true));
     }
@@ -134,7 +175,9 @@ mod tests {
         assert_eq!(printed("1.0"), "1");
         assert_eq!(printed("0.00001"), "1e-05");
         assert_eq!(printed("1e21"), "1e+21");
-        assert_eq!(printed("1e20"), "100000000000000000000");
+        assert_eq!(printed("1000000.0"), "1e+06");
+        assert_eq!(printed("12345678.9"), "1.23456789e+07");
+        assert_eq!(printed("999999.5"), "999999.5");
         assert_eq!(printed("0755"), "493");
         assert_eq!(printed("-.inf"), "-Inf");
     }
