@@ -41,7 +41,7 @@ fn keys_of_ones_own_merge_as_others_do() {
     let over =
         |text: &str| files(&base).with("compose.override.yaml", &format!("services: {{a: {{x-own: {text}}}}}\n"));
     let yaml = over("{b: [2], c: 3}").project().to_yaml();
-    assert!(yaml.contains("x-own:\n      a: 1\n      b:\n      - 1\n      - 2\n      c: 3\n"), "{yaml}");
+    assert!(yaml.contains("x-own:\n      a: 1\n      b:\n        - 1\n        - 2\n      c: 3\n"), "{yaml}");
     assert_eq!(over("[1]").reading_errors().len(), 1);
 }
 
@@ -232,4 +232,25 @@ fn what_is_not_selected_is_not_waited_for() {
     assert_eq!(project.profiles_for(&["a".to_owned(), "b".to_owned()]), ["pp"]);
     assert_eq!(project.select(&["a".to_owned()]), None);
     assert_eq!(project.to_json()["services"]["a"].get("depends_on"), None);
+}
+
+#[test]
+fn fingerprints_are_those_of_docker_compose() {
+    let text = "name: hh
+services:
+  a: {image: 'i<&>é', command: [x, '$$y'], environment: {A: 1, B: }, ports: ['80:80'], volumes: ['data:/d'], depends_on: [b],
+      deploy: {replicas: 2, labels: {z: 1}}, labels: {q: '1'}, cpus: 0.5, mem_limit: 1g}
+  b: {image: j}
+  c: {build: ., scale: 2, pull_policy: always}
+volumes: {data: }
+";
+    let project = Files::new(text).read();
+    let expected = [
+        ("a", "0b04e91c5f2ee1ea78d5a5718f521a4179962631c4ece81a1ab0833bac8e197f"),
+        ("b", "c6e79c4a0a206bdc82c4701383d0bdcd2a94fdf32f7f875678de130c3b7959e4"),
+        ("c", "8ed9276b9b43971f5e501d66147c519a039b4cf02cb7c2f3b6c3aa25e8d28823"),
+    ];
+    for (service, hash) in expected {
+        assert_eq!(project.hash(service).as_deref(), Some(hash), "{service}");
+    }
 }

@@ -108,7 +108,14 @@ fn parse_file(path: &Path, asked: Span, cx: &mut Cx<'_>) -> Vec<Node> {
         },
     };
     let mut documents = read(&text, file, report);
-    documents.retain(|document| !document.is_null());
+    let alone = documents.len() < 2;
+    documents.retain(|document| {
+        if document.is_null() && !alone {
+            let problem = Problem::error(Code::EmptyFile, document.span, "a document of the file is empty");
+            report.push(problem.help("remove the `---` in front of it"));
+        }
+        !document.is_null()
+    });
     documents.retain(|document| {
         let good = document.as_mapping().is_some();
         if !good {

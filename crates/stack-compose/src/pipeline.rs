@@ -56,11 +56,13 @@ pub struct Phases {
     pub resolve_paths: bool,
     /// Check references between services and what they use.
     pub consistency: bool,
+    /// Show what env files say instead of their names.
+    pub env_files: bool,
 }
 
 impl Default for Phases {
     fn default() -> Self {
-        Self { interpolate: true, normalize: true, resolve_paths: true, consistency: true }
+        Self { interpolate: true, normalize: true, resolve_paths: true, consistency: true, env_files: true }
     }
 }
 
@@ -122,7 +124,9 @@ fn build(source: &ProjectSource, mut root: Node, (name, phases): (ProjectName, P
     if phases.normalize {
         defaults::imply(&mut root, &name, &cx.variables);
     }
-    defaults::fill_sections(&mut root);
+    if phases.interpolate {
+        defaults::fill_sections(&mut root);
+    }
     let profiles = discover::profiles(source, cx);
     // Decoding says what the engine would not take; the shapes have said what the language does not have.
     cx.report.stage = Stage::Running;
@@ -131,7 +135,7 @@ fn build(source: &ProjectSource, mut root: Node, (name, phases): (ProjectName, P
     if !phases.interpolate {
         return project;
     }
-    read_files(&mut project, cx);
+    read_files(&mut project, phases.env_files, cx);
     cx.report.stage = Stage::Reading;
     if phases.consistency {
         check(&project, cx);
@@ -163,16 +167,18 @@ fn name_of(source: &ProjectSource, files: &[PathBuf], cx: &mut Cx<'_>) -> Option
 }
 
 /// Only what active services use is read: a missing file of another profile disturbs nobody.
-fn read_files(project: &mut Project, cx: &mut Cx<'_>) {
+fn read_files(project: &mut Project, env_files: bool, cx: &mut Cx<'_>) {
     for service in project.services.values_mut() {
         cx.report.stage = Stage::Reading;
-        resolve_env_files(service, cx);
+        if env_files {
+            resolve_env_files(service, cx);
+        }
         resolve_label_files(service, cx);
         cx.report.stage = Stage::Running;
         resolve_seccomp(service, cx);
     }
     cx.report.stage = Stage::Running;
-    project.show_environment();
+    project.show_environment(env_files);
     let secrets: Vec<String> = project.used_secrets().into_iter().map(str::to_owned).collect();
     let configs: Vec<String> = project.used_configs().into_iter().map(str::to_owned).collect();
     for (sources, used) in [(&mut project.secrets, secrets), (&mut project.configs, configs)] {

@@ -45,9 +45,6 @@ pub struct Project {
     pub(crate) active_profiles: Vec<String>,
 }
 
-/// Digits of [`Project::hash`].
-const HASH_DIGITS: usize = 16;
-
 /// An entry of the top-level `networks`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Network {
@@ -205,13 +202,6 @@ impl Project {
         self.services.values().flat_map(|service| &service.configs).map(|file| file.source.as_str()).collect()
     }
 
-    /// A fingerprint of what a service is.
-    pub fn hash(&self, service: &str) -> Option<String> {
-        let services = self.to_json();
-        let service = services.get("services")?.get(service)?;
-        Some(stack_model::short_hex(&[&service.to_string()], HASH_DIGITS))
-    }
-
     /// Leaves only these services and what they depend on; none named is all. Returns the first that does not exist.
     pub fn select(&mut self, names: &[String]) -> Option<String> {
         if names.is_empty() {
@@ -276,11 +266,11 @@ impl Project {
     }
 
     /// The document shows what services get from files as if it stood in the file.
-    pub(crate) fn show_environment(&mut self) {
+    pub(crate) fn show_environment(&mut self, env_files: bool) {
         let services = &self.services;
         crate::defaults::for_services(&mut self.document, |name, fields, _| {
             let Some(service) = services.get(name) else { return };
-            if fields.shift_remove("env_file").is_some() && !service.environment.is_empty() {
+            if env_files && fields.shift_remove("env_file").is_some() && !service.environment.is_empty() {
                 let entries = service.environment.iter().map(|(name, value)| {
                     let node = match &value.value {
                         Some(text) => Node::text(text.as_str(), value.span),

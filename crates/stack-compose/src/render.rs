@@ -1,7 +1,9 @@
 //! A project as `stack config` shows it: the long form of everything, in the shape of docker compose.
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
+use crate::keys::SERVICE;
 use crate::project::Project;
 use crate::service::Service;
 use crate::shape::{Form, plain, show};
@@ -32,17 +34,20 @@ impl Project {
     }
 
     fn shown(&self, form: Form) -> Value {
+        // What interpolation has not filled in yet is shown as it is written, without what is always there.
+        let shape = if self.is_template { Form::Yaml } else { form };
         let mut root = Map::new();
         root.insert("name".to_owned(), Value::from(self.name.as_str()));
-        // What interpolation has not filled in yet is shown as it is written, without what is always there.
-        let form = if self.is_template { Form::Yaml } else { form };
-        if let Value::Object(fields) = show(&self.document, &ROOT, form) {
+        if let Value::Object(fields) = show(&self.document, &ROOT, shape) {
             // Docker compose leaves models out of JSON.
             let left_out =
                 |name: &str| name == "name" || name.starts_with("x-") || name == "models" && form == Form::Json;
             root.extend(fields.into_iter().filter(|(name, _)| !left_out(name)));
         }
-        let mut root = sorted(root, true);
+        let mut root = if form == Form::Json { sorted(root, true) } else { root };
+        if let Some(Value::Object(services)) = root.get_mut("services").filter(|_| form == Form::Yaml) {
+            services.values_mut().for_each(in_order);
+        }
         let own = self.document.as_mapping().into_iter().flatten().filter(|(name, _)| name.starts_with("x-"));
         root.extend(own.map(|(name, entry)| (name.to_string(), plain(&entry.value, form))));
         let mut root = Value::Object(root);
@@ -51,11 +56,58 @@ impl Project {
         }
         root
     }
+
+    /// The fingerprint that docker compose 2.40.3 has for a service, in hexadecimal: of its JSON without what does not
+    /// make another container of it. Newer versions of docker compose have other keys, and so other fingerprints.
+    pub fn hash(&self, service: &str) -> Option<String> {
+        let service = self.document.get("services")?.get(service).filter(|_| self.services.contains_key(service))?;
+        let mut shown = show(service, &SERVICE, Form::Json);
+        in_order(&mut shown);
+        let fields = shown.as_object_mut()?;
+        for key in ["profiles", "build", "depends_on", "pull_policy", "scale"] {
+            fields.shift_remove(key);
+        }
+        if let Some(Value::Object(deploy)) = fields.get_mut("deploy") {
+            deploy.shift_remove("replicas");
+        }
+        let digest = Sha256::digest(as_go(&shown));
+        Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
 }
+
+/// JSON as Go writes it: without blanks, and safe inside HTML.
+fn as_go(value: &Value) -> String {
+    let escapes =
+        [("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026"), ("\u{2028}", "\\u2028"), ("\u{2029}", "\\u2029")];
+    escapes.iter().fold(value.to_string(), |text, (from, to)| text.replace(from, to))
+}
+
+/// The keys of a service in the order in which docker compose writes them; others behind them.
+fn in_order(service: &mut Value) {
+    let Value::Object(fields) = service else { return };
+    let place = |key: &str| ORDER.split_whitespace().position(|other| other == key).unwrap_or(usize::MAX);
+    let mut entries: Vec<(String, Value)> = std::mem::take(fields).into_iter().collect();
+    entries.sort_by_cached_key(|(key, _)| (place(key), key.clone()));
+    fields.extend(entries);
+}
+
+/// The order of the fields in the source of docker compose, which is not quite that of the alphabet. A fingerprint
+/// depends on it.
+const ORDER: &str = "
+    profiles annotations attach build develop blkio_config cap_add cap_drop cgroup_parent cgroup cpu_count
+    cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpus cpuset cpu_shares command configs
+    container_name credential_spec depends_on deploy device_cgroup_rules devices dns dns_opt dns_search
+    domainname entrypoint provider environment env_file expose extends external_links extra_hosts group_add
+    gpus hostname healthcheck image init ipc isolation labels label_file links logging mem_limit
+    mem_reservation memswap_limit mem_swappiness mac_address models network_mode networks oom_kill_disable
+    oom_score_adj pid pids_limit platform ports privileged pull_policy read_only restart runtime scale secrets
+    security_opt shm_size stdin_open stop_grace_period stop_signal storage_opt sysctls tmpfs tty ulimits
+    use_api_socket user userns_mode uts volumes volumes_from working_dir post_start pre_stop
+";
 
 /// As YAML. A long text stays on its line, where a search finds it.
 fn written(value: &Value) -> String {
-    let options = serde_yaml::ser_options! { folded_wrap_chars: usize::MAX };
+    let options = serde_yaml::ser_options! { folded_wrap_chars: usize::MAX, compact_list_indent: false };
     // Every value has a YAML form; an error here would be a mistake of the writer.
     serde_yaml::to_string_with_options(value, options).unwrap_or_default()
 }

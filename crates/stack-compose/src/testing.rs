@@ -74,9 +74,14 @@ impl Files {
 
     /// The project as `config` shows it, with what cannot be run.
     pub(crate) fn shown(&self) -> serde_json::Value {
+        self.read().to_json()
+    }
+
+    /// The project, whether it can be run or not.
+    pub(crate) fn read(&self) -> Project {
         let loaded = crate::read(&self.source, &self.loader, crate::Phases::default());
         assert!(loaded.project.is_some(), "{:#?}", loaded.diagnostics);
-        loaded.project.unwrap().to_json()
+        loaded.project.unwrap()
     }
 
     /// Why `config` would refuse the project.

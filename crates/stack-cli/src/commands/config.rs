@@ -62,6 +62,9 @@ pub(crate) struct ConfigArgs {
     /// Leave relative paths as they are
     #[arg(long)]
     no_path_resolution: bool,
+    /// Leave out what env files say
+    #[arg(long)]
+    no_env_resolution: bool,
     /// Do not check what services refer to
     #[arg(long)]
     no_consistency: bool,
@@ -137,6 +140,7 @@ fn phases(args: &ConfigArgs) -> Phases {
         normalize: !args.no_normalize && !args.variables,
         resolve_paths: !args.no_path_resolution,
         consistency: !args.no_consistency,
+        env_files: !args.no_env_resolution && args.hash.is_none(),
     }
 }
 

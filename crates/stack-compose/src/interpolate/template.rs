@@ -179,7 +179,8 @@ impl Expander<'_> {
         let source = base + dollar..base + end;
         let inner = &template[dollar + 2..end - 1];
         let (name, rest) = inner.split_at(name_length(inner));
-        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+        // An expression stands on one line.
+        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || inner.contains('\n') {
             return Err(Failure { kind: FailureKind::Format, source });
         }
         if rest.is_empty() {

@@ -32,6 +32,8 @@ const LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("dockerfile_inline", "The Dockerfile itself.", &TEXT),
     Field::new("entitlements", "Further rights of the build.", &ANY_TEXTS),
     Field::new("args", "Variables of the build.", &VARIABLES),
+    Field::new("provenance", "Attestation of how the image was made.", &TEXT_OR_BOOL),
+    Field::new("sbom", "Attestation of what is in the image.", &TEXT_OR_BOOL),
     Field::new("ssh", "SSH agents or keys for the build: `default` or `id=path`.", &SSH),
     Field::new("labels", "Labels of the image.", &LABELS),
     Field::new("cache_from", "Where cached layers come from.", &ANY_TEXTS),
@@ -39,20 +41,18 @@ const LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("no_cache", "Build every step again.", &BOOL),
     Field::new("no_cache_filter", "Stages to build again.", &TEXT_OR_TEXTS),
     Field::new("additional_contexts", "Further contexts by name.", &CONTEXTS),
-    Field::new("network", "Network of the build: `none`, `host` or a name.", &TEXT),
-    Field::new("provenance", "Attestation of how the image was made.", &TEXT_OR_BOOL),
-    Field::new("sbom", "Attestation of what is in the image.", &TEXT_OR_BOOL),
     Field::new("pull", "Ask the registry for newer base images.", &BOOL),
-    Field::new("target", "Stage of the Dockerfile to build.", &TEXT),
-    Field::new("shm_size", "Size of /dev/shm in the build.", &BYTES),
     Field::new("extra_hosts", "Further names of hosts in the build.", &HOSTS)
         .merge(Merge::Unique(super::forms::itself)),
     Field::new("isolation", "Isolation technology; only on Windows.", &TEXT),
-    Field::new("privileged", "Build with all rights.", &BOOL),
+    Field::new("network", "Network of the build: `none`, `host` or a name.", &TEXT),
+    Field::new("target", "Stage of the Dockerfile to build.", &TEXT),
     Field::new("secrets", "Secrets that the build sees.", &super::configs::FILES),
+    Field::new("shm_size", "Size of /dev/shm in the build.", &BYTES),
     Field::new("tags", "Further names of the image.", &TEXTS).merge(Merge::Unique(before_equals)),
     Field::new("ulimits", "Resource limits of the build's processes.", &ULIMITS),
     Field::new("platforms", "Platforms to build for.", &ANY_TEXTS),
+    Field::new("privileged", "Build with all rights.", &BOOL),
 ]));
 
 const SSH: Shape = Shape::Forms(Forms { long: &KEYS, short: &[&TEXTS], expand: expand_ssh });

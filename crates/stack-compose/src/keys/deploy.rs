@@ -50,8 +50,8 @@ const LIMITS: Shape = Shape::Object(&Object::new(&[
 const RESERVATIONS: Shape = Shape::Object(&Object::new(&[
     Field::new("cpus", "Processors.", &NUMBER),
     Field::new("memory", "Memory, such as `512m`.", &QUOTED_BYTES),
-    Field::new("generic_resources", "Resources with names of your own.", &GENERIC_RESOURCES),
     Field::new("devices", "Devices, such as GPUs.", &super::gpus::REQUESTS),
+    Field::new("generic_resources", "Resources with names of your own.", &GENERIC_RESOURCES),
 ]));
 const GENERIC_RESOURCES: Shape = Shape::List(List { item: &GENERIC_RESOURCE, unique: false });
 const GENERIC_RESOURCE: Shape = Shape::Object(&Object::new(&[Field::new(

@@ -18,7 +18,6 @@ use crate::yaml::{Entry, Kind, Node};
 pub(super) const KEY: ServiceKey =
     ServiceKey::new("env_file", "Files with variables of the program; `environment` wins over them.", &FILES)
         .merge(Merge::Unique(|node| node.get("path").and_then(Node::as_text).map(str::to_owned)))
-        .hidden()
         .parse(parse);
 
 const FILES: Shape = Shape::Forms(Forms { long: &LIST, short: &[&TEXT, &TEXTS], expand });
@@ -26,8 +25,8 @@ const LIST: Shape = Shape::List(List { item: &FILE, unique: false });
 const FILE: Shape = Shape::Object(
     &Object::new(&[
         Field::new("path", "Path of the file.", &TEXT),
-        Field::new("format", "`raw` takes every line as it is.", &Shape::Leaf(Leaf::Like(&FORMAT))),
         Field::new("required", "A missing file is an error; true by default.", &BOOL).present(),
+        Field::new("format", "`raw` takes every line as it is.", &Shape::Leaf(Leaf::Like(&FORMAT))),
     ])
     .required(&["path"])
     .closed(),

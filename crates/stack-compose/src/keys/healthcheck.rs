@@ -18,8 +18,8 @@ pub(super) const KEY: ServiceKey =
 const HEALTHCHECK: Shape = Shape::Object(&Object::new(&[
     Field::new("test", "The probe: a text for the shell, or a list that begins with CMD, CMD-SHELL or NONE.", &TEST)
         .merge(Merge::Replace),
-    Field::new("interval", "Time between probes; 30s by default.", &DURATION).present(),
     Field::new("timeout", "Time that a probe may take; 30s by default.", &DURATION).present(),
+    Field::new("interval", "Time between probes; 30s by default.", &DURATION).present(),
     Field::new("retries", "Failures in a row that make it unhealthy; 3 by default.", &COUNT).present(),
     Field::new("start_period", "Time after the start in which failures do not count.", &DURATION).present(),
     Field::new("start_interval", "Time between probes in the start period; 5s by default.", &DURATION).present(),

@@ -52,6 +52,7 @@ const VOLUME: Shape = Shape::Object(
     .required(&["type", "target"]),
 );
 const BIND: Shape = Shape::Object(&Object::new(&[
+    Field::new("selinux", "Label for SELinux: `z` shared, `Z` private.", &Shape::Leaf(Leaf::Choice(&["z", "Z"]))),
     Field::new("propagation", "How mounts below are passed on.", &TEXT),
     Field::new("create_host_path", "Make a missing directory; true by default.", &BOOL),
     Field::new(
@@ -59,7 +60,6 @@ const BIND: Shape = Shape::Object(&Object::new(&[
         "What happens to mounts below.",
         &Shape::Leaf(Leaf::Choice(&["enabled", "disabled", "writable", "readonly"])),
     ),
-    Field::new("selinux", "Label for SELinux: `z` shared, `Z` private.", &Shape::Leaf(Leaf::Choice(&["z", "Z"]))),
 ]));
 const NAMED: Shape = Shape::Object(&Object::new(&[
     Field::new("labels", "Labels of a volume without a name.", &LABELS),

@@ -1,10 +1,12 @@
 //! A canonical tree as `stack config` shows it.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Number, Value};
 
 use super::{Field, Leaf, Object, Shape, Shown};
 use crate::units::{octal, parse_bytes, parse_duration, print_duration};
-use crate::yaml::{Kind, Mapping, Node, Value as Yaml, rfc3339};
+use crate::yaml::{Entry, Kind, Mapping, Node, Value as Yaml, rfc3339};
 
 /// What the result is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub(crate) fn show(node: &Node, shape: &'static Shape, form: Form) -> Value {
             Value::from(items)
         }
         (Shape::Map(map), Kind::Mapping(entries)) => {
-            entries.iter().map(|(name, entry)| (name.to_string(), show(&entry.value, map.value, form))).collect()
+            by_name(entries).map(|(name, entry)| (name.to_string(), show(&entry.value, map.value, form))).collect()
         }
         (Shape::Object(object), Kind::Mapping(entries)) => Value::Object(show_object(entries, object, form)),
         _ => plain(node, form),
@@ -63,7 +65,7 @@ pub(crate) fn show_object(entries: &Mapping, object: &'static Object, form: Form
         }
     }
     if form == Form::Yaml {
-        let own = entries.iter().filter(|(name, _)| name.starts_with("x-"));
+        let own = by_name(entries).filter(|(name, _)| name.starts_with("x-"));
         shown.extend(own.map(|(name, entry)| (name.to_string(), plain(&entry.value, form))));
     }
     shown
@@ -134,6 +136,13 @@ fn float(number: f64) -> Value {
     shortest.parse().ok().and_then(Number::from_f64).map_or(Value::Null, Value::Number)
 }
 
+/// Names of the user's own in order; keys of the language stand in that of their table.
+fn by_name(entries: &Mapping) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
+    let mut entries: Vec<_> = entries.iter().collect();
+    entries.sort_by_key(|(name, _)| *name);
+    entries.into_iter()
+}
+
 /// A tree of no known shape.
 pub(crate) fn plain(node: &Node, form: Form) -> Value {
     match &node.kind {
@@ -141,7 +150,7 @@ pub(crate) fn plain(node: &Node, form: Form) -> Value {
         Kind::Sequence(items) if items.is_empty() && form == Form::Json => Value::Null,
         Kind::Sequence(items) => items.iter().map(|item| plain(item, form)).collect(),
         Kind::Mapping(mapping) => {
-            mapping.iter().map(|(key, entry)| (key.to_string(), plain(&entry.value, form))).collect()
+            by_name(mapping).map(|(key, entry)| (key.to_string(), plain(&entry.value, form))).collect()
         }
         Kind::Scalar(scalar) => match scalar.value {
             Yaml::Null => Value::Null,
