@@ -8,7 +8,7 @@ use crate::report::{Code, Problem, Report};
 use crate::shape::{At, Merge, canonical, complete, merge, settle, unify};
 use crate::text::Span;
 use crate::toplevel::{ROOT, check_version};
-use crate::yaml::{Kind, Node, read};
+use crate::yaml::{Kind, Node, Tag, read};
 use crate::{defaults, extends, include, paths, validate};
 
 /// A tree of several files that begins at `cx.directory`, with paths and variables resolved. `chain` are the files that
@@ -136,9 +136,11 @@ fn prepare(mut document: Node, path: &Path, chain: &[PathBuf], cx: &mut Cx<'_>) 
     fill_in(&mut document, cx);
     if let Kind::Mapping(root) = &mut document.kind {
         check_version(root, cx);
-        if let Some(services) = root.get("services").filter(|services| services.value.is_null()) {
+        // Anywhere else a key without value would say nothing, and be judged when everything is merged.
+        if let Some(services) = root.get_mut("services").filter(|services| services.value.is_null()) {
             let problem = Problem::error(Code::WrongType, services.key, "`services` has no value");
             cx.push(problem.help("write services below it, or remove the key"));
+            services.value.tag = Tag::Broken;
         }
     }
     let mut document = canonical(document, &ROOT, &At::ROOT, cx)?;

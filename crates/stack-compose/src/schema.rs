@@ -1,5 +1,7 @@
 //! The JSON Schema of the language, out of the same tables that files are read with.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::shape::{Field, Forms, Leaf, Names, Object, Shape};
@@ -20,7 +22,94 @@ pub fn schema() -> Value {
         head.append(root);
         *root = head;
     }
+    share(&mut root);
     root
+}
+
+/// Shorter schemas are repeated: a reference would not be easier to read.
+const WORTH_SHARING: usize = 100;
+
+/// Puts what stands in several places under `$defs`, once.
+fn share(root: &mut Value) {
+    let mut seen = BTreeMap::new();
+    count(root, &mut seen);
+    seen.retain(|text, times| *times > 1 && text.len() > WORTH_SHARING);
+    let mut shared = Shared { seen, names: BTreeMap::new(), definitions: BTreeMap::new() };
+    if let Value::Object(root) = root {
+        root.iter_mut().for_each(|(key, value)| shared.below(key, value));
+        root.insert("$defs".to_owned(), Value::Object(shared.definitions.into_iter().collect()));
+    }
+}
+
+/// How often each schema stands somewhere, by its text.
+fn count(value: &Value, seen: &mut BTreeMap<String, usize>) {
+    match value {
+        Value::Object(fields) => {
+            if is_schema(fields) {
+                *seen.entry(value.to_string()).or_default() += 1;
+            }
+            fields.values().for_each(|value| count(value, seen));
+        }
+        Value::Array(items) => items.iter().for_each(|item| count(item, seen)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Not a mapping of properties, and without words about one place.
+fn is_schema(fields: &Map<String, Value>) -> bool {
+    let says = |key: &str| fields.get(key).is_some_and(|value| value.is_string() || value.is_array());
+    (says("type") || says("anyOf")) && !fields.contains_key("description")
+}
+
+struct Shared {
+    seen: BTreeMap<String, usize>,
+    /// The name of each definition, by its text.
+    names: BTreeMap<String, String>,
+    definitions: BTreeMap<String, Value>,
+}
+
+impl Shared {
+    /// `key` is what leads to the value: the first one names the definition.
+    fn below(&mut self, key: &str, value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                let text = if is_schema(fields) { Value::Object(fields.clone()).to_string() } else { String::new() };
+                if self.seen.contains_key(&text) {
+                    let name = self.define(key, &text, value.take());
+                    *value = json!({ "$ref": format!("#/$defs/{name}") });
+                    return;
+                }
+                self.inside(key, fields);
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.below(key, item)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    /// Words of the dialect lead on, those of the language name what is below them.
+    fn inside(&mut self, key: &str, fields: &mut Map<String, Value>) {
+        const WORDS: [&str; 5] = ["properties", "patternProperties", "additionalProperties", "items", "anyOf"];
+        for (inner, value) in fields {
+            let word = WORDS.contains(&inner.as_str()) || inner.starts_with('^');
+            self.below(if word { key } else { inner }, value);
+        }
+    }
+
+    fn define(&mut self, key: &str, text: &str, value: Value) -> String {
+        if let Some(name) = self.names.get(text) {
+            return name.clone();
+        }
+        let taken = |name: &String| self.names.values().any(|other| other == name);
+        let mut names = std::iter::once(key.to_owned()).chain((2..).map(|number| format!("{key}_{number}")));
+        let name = names.find(|name| !taken(name)).unwrap_or_default();
+        self.names.insert(text.to_owned(), name.clone());
+        let mut value = value;
+        if let Value::Object(fields) = &mut value {
+            self.inside(key, fields);
+        }
+        self.definitions.insert(name.clone(), value);
+        name
+    }
 }
 
 fn object(object: &'static Object) -> Value {
@@ -144,7 +233,8 @@ mod tests {
                 _ => {}
             }
         }
-        let mut count = 0;
+        let (mut count, length) = (0, schema().to_string().len());
+        assert!(length < 60_000, "definitions are shared: {length}");
         walk(&schema(), &mut count);
         assert!(count > 250, "{count}");
     }

@@ -22,7 +22,9 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, UnitError> {
     // The unit begins behind the last digit, dot or blank, so `1e3k` is a thousand of them.
     let end = text.rfind(|c: char| c.is_ascii_digit() || matches!(c, '.' | ' ')).ok_or(UnitError::NotANumber)?;
     let (number, unit) = (text[..=end].strip_suffix(' ').unwrap_or(&text[..=end]), &text[end + 1..]);
-    let number = parse_float(number).filter(|number| *number >= 0.0).ok_or(UnitError::NotANumber)?;
+    let not_one =
+        if text.starts_with(|c: char| c.is_ascii_digit()) { UnitError::UnknownUnit } else { UnitError::NotANumber };
+    let number = parse_float(number).filter(|number| *number >= 0.0).ok_or(not_one)?;
     let unit = unit.to_ascii_lowercase();
     let shift = match unit.as_str() {
         "" | "b" => 0,
@@ -163,7 +165,7 @@ mod tests {
         assert_eq!(parse_bytes(""), Err(UnitError::NotANumber));
         assert_eq!(parse_bytes("1x"), Err(UnitError::UnknownUnit));
         assert_eq!(parse_bytes(" 7"), Err(UnitError::NotANumber));
-        assert_eq!(parse_bytes("1__0"), Err(UnitError::NotANumber));
+        assert_eq!(parse_bytes("1__0"), Err(UnitError::UnknownUnit));
         assert_eq!(parse_bytes("-1"), Err(UnitError::NotANumber));
         assert_eq!(parse_bytes("99999999p"), Err(UnitError::TooLarge));
     }

@@ -13,11 +13,11 @@ fn validator() -> jsonschema::Validator {
     jsonschema::validator_for(&stack_compose::schema()).expect("it is a schema")
 }
 
-/// The documents of a file; tags of the Compose language and merge keys are beyond a schema.
+/// The documents of a file as an editor sees them: merge keys are applied, and behind a tag stands its value.
 fn documents(text: &str) -> Option<Vec<Value>> {
-    if text.contains("!reset") || text.contains("!override") || text.contains("<<:") {
-        return None;
-    }
+    // `!reset` takes any value: one that would be wrong without it is nobody's mistake.
+    let text = text.replace("!reset {}", "").replace("!reset []", "");
+    let text = &text.replace("!reset", "").replace("!override", "");
     // `no` is a text in YAML 1.2.
     let options = serde_yaml::options! { strict_booleans: true };
     let documents: Vec<Value> = serde_yaml::from_multiple_with_options(text, options).ok()?;
