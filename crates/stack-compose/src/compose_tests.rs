@@ -254,3 +254,15 @@ volumes: {data: }
         assert_eq!(project.hash(service).as_deref(), Some(hash), "{service}");
     }
 }
+
+#[test]
+fn short_forms_say_the_last_thing_and_all_of_it() {
+    let volumes = shown("volumes", "volumes: ['./a:/a:ro,rw', './b:/b:nocopy', '\\\\host\\share:/c']");
+    assert_eq!((volumes[0].get("read_only"), &volumes[1]["volume"]["nocopy"]), (None, &json!(true)));
+    assert_eq!(volumes[2]["source"], "\\\\host\\share");
+    assert_eq!(shown("extra_hosts", "extra_hosts: ['a:1.1.1.1,::1']"), json!(["a=1.1.1.1", "a=::1"]));
+    for wrong in ["[':1.1.1.1']", "{'a:b': 1.1.1.1}", "['a=1.1.1.1', 'a=1.1.1.1']"] {
+        refused(&file(&format!("extra_hosts: {wrong}")));
+    }
+    refused(&file("deploy: {resources: {reservations: {devices: [{driver: cdi, device_ids: [x]}]}}}"));
+}

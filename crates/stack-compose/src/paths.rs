@@ -170,18 +170,11 @@ impl Paths<'_> {
     }
 }
 
-/// `C:\x`, `c:/x` or `\\host\share\x`.
+/// `C:\x`, `c:/x` or `\\host\share`.
 fn is_absolute_on_windows(path: &str) -> bool {
-    let slash = |c: char| matches!(c, '/' | '\\');
-    let mut chars = path.chars();
-    match (chars.next(), chars.next()) {
-        (Some(drive), Some(':')) if drive.is_ascii_alphabetic() => chars.next().is_some_and(slash),
-        (Some(first), Some(second)) if slash(first) && slash(second) => {
-            let parts: Vec<&str> = chars.as_str().splitn(3, slash).collect();
-            parts.len() == 3 && !parts[0].is_empty() && !parts[0].starts_with('.') && !parts[1].is_empty()
-        }
-        _ => false,
-    }
+    let slash = |byte: Option<&u8>| byte.is_some_and(|byte| matches!(byte, b'/' | b'\\'));
+    let bytes = path.as_bytes();
+    slash(bytes.first()) && slash(bytes.get(1)) || bytes.get(1) == Some(&b':') && slash(bytes.get(2))
 }
 
 fn each_item(fields: &mut Mapping, key: &str, mut change: impl FnMut(&mut Node)) {

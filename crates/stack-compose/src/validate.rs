@@ -69,7 +69,7 @@ fn devices(service: &Mapping, cx: &mut Cx<'_>) {
                 let problem = Problem::error(Code::ConflictingKeys, ids.key, message).also(count.key, "the count");
                 cx.push(problem.help("remove one of them"));
             }
-            if needs_kind && !fields.contains_key("capabilities") && !fields.contains_key("driver") {
+            if needs_kind && !fields.contains_key("capabilities") {
                 let problem = Problem::error(Code::MissingKey, item.span, "a device needs `capabilities`");
                 cx.push(problem.help("write `capabilities: [gpu]`"));
             }

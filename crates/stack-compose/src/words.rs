@@ -63,11 +63,7 @@ impl Splitter {
     fn take(&mut self, letter: char) -> Result<bool, NoCommand> {
         if self.escaped {
             self.escaped = false;
-            self.push(match letter {
-                't' => '\t',
-                'n' => '\n',
-                other => other,
-            });
+            self.push(letter);
             return Ok(true);
         }
         match letter {
@@ -133,7 +129,7 @@ mod tests {
             ("a 'b c' \"d e\" f\\ g", vec!["a", "b c", "d e", "f g"]),
             ("a'b'\"c\" ''", vec!["abc", ""]),
             ("'a\\b' \"a\\\"b\" \"a\\\\b\"", vec!["a\\b", "a\"b", "a\\b"]),
-            ("\"a\\nb\"", vec!["a\nb"]),
+            ("\"a\\nb\"", vec!["anb"]),
             ("a $(b c) `d e`", vec!["a", "$(b c)", "`d e`"]),
             ("-c'print(1)'", vec!["-cprint(1)"]),
             ("#a", vec!["#a"]),

@@ -1,5 +1,7 @@
 //! `extra_hosts`: further names of hosts, as `name=address`.
 
+use std::collections::HashMap;
+
 use stack_model::{ExtraHost, HostAddress};
 
 use super::ServiceKey;
@@ -9,6 +11,7 @@ use crate::report::{Code, Problem};
 use crate::service::Service;
 use crate::shape::common::{TEXT, TEXTS, free};
 use crate::shape::{At, Forms, List, Merge, Shape};
+use crate::text::Span;
 use crate::yaml::{Kind, Node};
 
 pub(super) const KEY: ServiceKey = ServiceKey::new("extra_hosts", "Further names of hosts: `name=address`.", &HOSTS)
@@ -42,12 +45,14 @@ pub(super) const HOSTS: Shape = Shape::Forms(Forms { long: &LIST, short: &[&BY_N
 const LIST: Shape = Shape::List(List { item: &TEXT, unique: false });
 const BY_NAME: Shape = free(&Shape::Either(&TEXT, &TEXTS));
 
-fn expand(node: Node, _: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
+fn expand(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
     let span = node.span;
+    let tag = node.tag;
     let mut hosts = Vec::new();
     match node.kind {
         Kind::Mapping(entries) => {
             for (name, entry) in entries {
+                check_name(&name, entry.key, cx);
                 let addresses = match entry.value.kind {
                     Kind::Sequence(items) => items,
                     _ => vec![entry.value],
@@ -59,24 +64,39 @@ fn expand(node: Node, _: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
             }
         }
         Kind::Sequence(items) => {
+            let mut seen: HashMap<String, Span> = HashMap::new();
             for item in items {
-                hosts.extend(one(item, cx));
+                let first = item.as_text().and_then(|text| seen.insert(text.to_owned(), item.span));
+                if let Some(first) = first {
+                    let message = format!("{at} has `{}` twice", item.as_text().unwrap_or_default());
+                    let problem = Problem::error(Code::RepeatedItem, item.span, message);
+                    cx.push(problem.also(first, "first written here").help("remove one of them"));
+                }
+                hosts.extend(several(item, cx));
             }
         }
         Kind::Scalar(_) => return Some(node),
     }
-    Some(Node::sequence(hosts, span))
+    Some(Node { tag, ..Node::sequence(hosts, span) })
 }
 
-/// `name=address` or `name:address`.
-fn one(item: Node, cx: &mut Cx<'_>) -> Option<Node> {
-    let Some(text) = item.as_text().filter(|_| !cx.is_template(&item)) else { return Some(item) };
-    let Some((name, address)) = text.split_once('=').or_else(|| text.split_once(':')) else {
+/// `name=address` or `name:address`, or several addresses with commas between them.
+fn several(item: Node, cx: &mut Cx<'_>) -> Vec<Node> {
+    let Some(text) = item.as_text().filter(|_| !cx.is_template(&item)) else { return vec![item] };
+    let Some((name, addresses)) = text.split_once('=').or_else(|| text.split_once(':')) else {
         let problem = Problem::error(Code::InvalidValue, item.span, format!("`{text}` has no address"));
         cx.push(problem.help("write `name=address`"));
-        return None;
+        return Vec::new();
     };
-    Some(Node::text(format!("{}={}", name.trim(), bare(address.trim())), item.span))
+    check_name(name, item.part(0..name.len()), cx);
+    addresses.split(',').map(|address| Node::text(format!("{name}={}", bare(address)), item.span)).collect()
+}
+
+fn check_name(name: &str, span: Span, cx: &mut Cx<'_>) {
+    if name.is_empty() || name.contains([':', '=']) {
+        let problem = Problem::error(Code::InvalidName, span, format!("`{name}` is not the name of a host"));
+        cx.push(problem.help("write `name=address`"));
+    }
 }
 
 /// An address of IPv6 without its brackets.

@@ -175,7 +175,8 @@ fn expand_one(item: &Node, cx: &mut Cx<'_>) -> Option<Node> {
     }
     if binds {
         bind.push(("create_host_path", Node::boolean(true, item.span)));
-    } else {
+    }
+    if !binds || !volume.is_empty() {
         fields.push(("volume", Node::mapping(volume, item.span)));
     }
     if !bind.is_empty() {
@@ -195,7 +196,7 @@ fn short_option(
     let span = node.span;
     match option {
         "ro" => fields.push(("read_only", Node::boolean(true, span))),
-        "rw" => {}
+        "rw" => fields.push(("read_only", Node::boolean(false, span))),
         "nocopy" => volume.push(("nocopy", Node::boolean(true, span))),
         "z" | "Z" => bind.push(("selinux", node)),
         "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => bind.push(("propagation", node)),
