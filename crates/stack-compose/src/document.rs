@@ -128,8 +128,18 @@ fn parse_file(path: &Path, asked: Span, cx: &mut Cx<'_>) -> Vec<Node> {
 
 fn fill_in(document: &mut Node, cx: &mut Cx<'_>) {
     if !cx.templates {
-        interpolate(document, &cx.variables, &mut cx.report);
+        return interpolate(document, &cx.variables, &mut cx.report);
     }
+    // Which files belong to the project must be known all the same. What is wrong there shows when they are read.
+    let Kind::Mapping(root) = &mut document.kind else { return };
+    if let Some(include) = root.get_mut("include") {
+        interpolate(&mut include.value, &cx.variables, &mut Report::default());
+    }
+    defaults::for_services(document, |_, fields, _| {
+        if let Some(extends) = fields.get_mut("extends") {
+            interpolate(&mut extends.value, &cx.variables, &mut Report::default());
+        }
+    });
 }
 
 fn prepare(mut document: Node, path: &Path, chain: &[PathBuf], cx: &mut Cx<'_>) -> Option<Node> {

@@ -1,15 +1,17 @@
 //! Which variables the files of a project use.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use stack_model::ProjectSource;
 
 use crate::context::Cx;
 use crate::discover;
-use crate::document::peek;
+use crate::document::{self, peek};
 use crate::interpolate::expressions;
 use crate::pipeline::Phases;
 use crate::source::SourceLoader;
+use crate::text::Span;
 use crate::yaml::{Kind, Node, Value};
 
 /// A variable that a file uses.
@@ -25,17 +27,23 @@ pub struct UsedVariable {
     pub alternate: String,
 }
 
-/// The variables of the project's own files, sorted, each once. Included and extended files are not among them.
+/// The variables of the project's files and of what they include and extend, sorted, each once.
 pub fn used_variables(source: &ProjectSource, loader: &dyn SourceLoader) -> Vec<UsedVariable> {
     let phases = Phases { interpolate: false, ..Phases::default() };
     let mut cx = Cx::new(source, loader, phases);
     discover::read_environment(source, &discover::first_directory(source), &mut cx);
-    let Some((files, _)) = discover::find(source, &mut cx) else { return Vec::new() };
+    let Some((files, directory)) = discover::find(source, &mut cx) else { return Vec::new() };
     let mut used = BTreeMap::new();
-    for file in files {
-        for document in peek(&file, &mut cx) {
+    for file in &files {
+        for document in peek(file, &mut cx) {
             collect(document, &mut used);
         }
+    }
+    cx.root.clone_from(&directory);
+    cx.directory = directory;
+    let files: Vec<(PathBuf, Span)> = files.into_iter().map(|file| (file, Span::default())).collect();
+    if let Some(merged) = document::model(&files, &[], &mut cx) {
+        collect(&merged, &mut used);
     }
     used.into_values().collect()
 }
@@ -75,5 +83,15 @@ mod tests {
             .map(|used| format!("{} {} [{}] [{}]", used.name, used.required, used.default, used.alternate))
             .collect();
         assert_eq!(lines, ["A false [x${B:?say}] []", "B true [] []", "C false [] []", "D false [] [d]"]);
+    }
+
+    #[test]
+    fn variables_of_included_and_extended_files_are_among_them() {
+        let text =
+            "include: ['${DIR:-sub}/a.yaml']\nservices: {b: {extends: {file: 'base.${KIND:-yaml}', service: s}}}\n";
+        let files = Files::new(text).with("sub/a.yaml", "services: {a: {image: '${A:?say}'}}\n");
+        let files = files.with("base.yaml", "services: {s: {image: '${B:-x}'}, unused: {image: '$C'}}\n");
+        let names: Vec<String> = files.used_variables().into_iter().map(|used| used.name).collect();
+        assert_eq!(names, ["A", "B", "DIR", "KIND"]);
     }
 }
