@@ -266,3 +266,9 @@ fn short_forms_say_the_last_thing_and_all_of_it() {
     }
     refused(&file("deploy: {resources: {reservations: {devices: [{driver: cdi, device_ids: [x]}]}}}"));
 }
+
+#[test]
+fn scale_is_shown_under_deploy_too() {
+    assert_eq!(shown("deploy", "scale: 2\n    deploy: {labels: {a: b}}")["replicas"], 2);
+    assert_eq!(shown("scale", "scale: 2"), 2);
+}

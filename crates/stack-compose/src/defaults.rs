@@ -180,6 +180,18 @@ fn sort_hosts(fields: &mut Mapping) {
     });
 }
 
+/// `scale` counts where `deploy` does not say how many, and is shown there too.
+pub(crate) fn repeat_scale(root: &mut Node) {
+    for_services(root, |_, fields, _| {
+        let Some(scale) = fields.get("scale").map(|entry| entry.value.clone()) else { return };
+        with(fields, "deploy", |deploy| {
+            if let Kind::Mapping(deploy) = &mut deploy.kind {
+                deploy.entry("replicas".into()).or_insert_with(|| Entry { key: scale.span, value: scale });
+            }
+        });
+    });
+}
+
 /// An entry of a section without a value is one without fields.
 pub(crate) fn fill_sections(root: &mut Node) {
     let Kind::Mapping(fields) = &mut root.kind else { return };

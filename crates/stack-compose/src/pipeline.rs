@@ -139,6 +139,7 @@ fn build(source: &ProjectSource, mut root: Node, (name, phases): (ProjectName, P
     cx.report.stage = Stage::Reading;
     if phases.consistency {
         check(&project, cx);
+        defaults::repeat_scale(&mut project.document);
     }
     project.drop_unused();
     project

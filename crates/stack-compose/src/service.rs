@@ -162,6 +162,9 @@ pub(crate) struct Dependency {
 /// `deploy`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Deploy {
+    /// Where `limits` and `reservations` stand, if they do.
+    pub(crate) limits: Option<Span>,
+    pub(crate) reservations: Option<Span>,
     pub(crate) replicas: Option<Spanned<u32>>,
     pub(crate) restart: Option<RestartPolicy>,
     pub(crate) limit_cpus: Option<Spanned<u64>>,

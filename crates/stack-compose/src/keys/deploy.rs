@@ -10,7 +10,7 @@ use crate::report::{Code, Problem, Report};
 use crate::service::{Deploy, Service};
 use crate::shape::common::{ANY_TEXTS, COUNT, DURATION, INT, LABELS, NUMBER, TEXT};
 use crate::shape::{Field, Leaf, List, Object, Shape};
-use crate::text::Spanned;
+use crate::text::{Span, Spanned};
 use crate::yaml::Node;
 use stack_model::RestartPolicy;
 
@@ -90,6 +90,8 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     let resources = fields.get("resources").filter(|entry| !entry.value.is_null());
     if let Some(resources) = resources.and_then(|entry| entry.value.as_mapping()) {
         let there = |key: &str| resources.get(key).map(|entry| &entry.value).filter(|node| !node.is_null());
+        let place = |key: &str| there(key).and_then(|_| resources.get(key)).map(|entry| entry.key);
+        (deploy.limits, deploy.reservations) = (place("limits"), place("reservations"));
         if let Some(limits) = there("limits").and_then(|node| node.as_mapping()) {
             deploy.limit_cpus = limits.get("cpus").and_then(|entry| cx.cpus(&entry.value, "`cpus`"));
             deploy.limit_memory = limits.get("memory").and_then(|entry| cx.bytes(&entry.value, "`memory`"));
@@ -130,22 +132,35 @@ const MAX_ATTEMPTS: i64 = u32::MAX as i64;
 
 fn check(service: &Service, _: &Project, report: &mut Report) {
     let Some(deploy) = &service.deploy else { return };
-    agree(("cpus", service.cpus.as_ref()), ("limits.cpus", deploy.limit_cpus.as_ref()), report);
-    agree(("mem_limit", service.mem_limit.as_ref()), ("limits.memory", deploy.limit_memory.as_ref()), report);
-    let reservation = ("mem_reservation", service.mem_reservation.as_ref());
-    agree(reservation, ("reservations.memory", deploy.reserved_memory.as_ref()), report);
-    agree(("pids_limit", service.pids_limit.as_ref()), ("limits.pids", deploy.limit_pids.as_ref()), report);
+    let (limits, reservations) = (deploy.limits, deploy.reservations);
+    agree(("cpus", &service.cpus), ("limits", limits, "cpus", &deploy.limit_cpus), report);
+    agree(("mem_limit", &service.mem_limit), ("limits", limits, "memory", &deploy.limit_memory), report);
+    let kept = ("reservations", reservations, "memory", &deploy.reserved_memory);
+    agree(("mem_reservation", &service.mem_reservation), kept, report);
+    agree(("pids_limit", &service.pids_limit), ("limits", limits, "pids", &deploy.limit_pids), report);
 }
 
-fn agree<T: PartialEq>(
-    (key, old): (&str, Option<&Spanned<T>>),
-    (path, new): (&str, Option<&Spanned<T>>),
+/// Where both are given they must be equal, and what is not given under `deploy` is zero.
+fn agree<T: PartialEq + Default>(
+    (key, old): (&str, &Option<Spanned<T>>),
+    (section, place, field, new): (&str, Option<Span>, &str, &Option<Spanned<T>>),
     report: &mut Report,
 ) {
-    let Some((old, new)) = old.zip(new).filter(|(old, new)| old.value != new.value) else { return };
-    let message = format!("`{key}` and `deploy.resources.{path}` say different things");
-    let problem = Problem::error(Code::ConflictingKeys, old.span, message).also(new.span, "and here");
-    report.push(problem.help("remove one of them"));
+    let Some((old, place)) = old.as_ref().zip(place).filter(|(old, _)| old.value != T::default()) else { return };
+    let problem = match new {
+        Some(new) if new.value == old.value => return,
+        Some(new) => {
+            let message = format!("`{key}` and `deploy.resources.{section}.{field}` say different things");
+            let problem = Problem::error(Code::ConflictingKeys, old.span, message).also(new.span, "and here");
+            problem.help("remove one of them")
+        }
+        None => {
+            let message = format!("`{key}` is given, and `deploy.resources.{section}` does not have it");
+            let problem = Problem::error(Code::ConflictingKeys, old.span, message).also(place, "this counts as none");
+            problem.help(format!("write it there, as `{field}`"))
+        }
+    };
+    report.push(problem);
 }
 
 impl Service {
@@ -215,6 +230,12 @@ mod tests {
             errors("mem_limit: 32m\ndeploy: {resources: {limits: {memory: 64m}}}"),
             ["4:16 `mem_limit` and `deploy.resources.limits.memory` say different things; remove one of them"]
         );
+        assert_eq!(
+            errors("mem_limit: 32m\ndeploy: {resources: {limits: {cpus: 1}}}"),
+            ["4:16 `mem_limit` is given, and `deploy.resources.limits` does not have it; write it there, as `memory`"]
+        );
+        let both = service("mem_limit: 32m\ndeploy: {resources: {limits: {memory: 32m}, reservations: {memory: 1m}}}");
+        assert_eq!(both.container.limits.memory, Some(Bytes(32 << 20)));
     }
 
     #[test]
