@@ -272,3 +272,13 @@ fn scale_is_shown_under_deploy_too() {
     assert_eq!(shown("deploy", "scale: 2\n    deploy: {labels: {a: b}}")["replicas"], 2);
     assert_eq!(shown("scale", "scale: 2"), 2);
 }
+
+#[test]
+fn a_reset_key_leaves_that_of_the_merge_key() {
+    let text = "x-a: &a {image: i, ports: ['1:1'], cap_add: [A]}\nservices:\n  a:\n    <<: *a\n    ports: !reset []\n    \
+                cap_add: !override [B]\n    extends: b\n  b: {image: j, ports: ['2:2']}\n";
+    let service = &Files::new(text).shown()["services"]["a"];
+    let targets: Vec<_> =
+        service["ports"].as_array().into_iter().flatten().map(|port| port["target"].clone()).collect();
+    assert_eq!((targets, &service["cap_add"]), (vec![json!(1)], &json!(["B"])));
+}

@@ -225,7 +225,18 @@ impl<'a> Reader<'a> {
         match value.kind {
             Kind::Mapping(from) => {
                 for (name, entry) in from {
-                    mapping.entry(name).or_insert(entry);
+                    match mapping.entry(name) {
+                        Slot::Vacant(slot) => {
+                            slot.insert(entry);
+                        }
+                        // `!reset` takes the mapping's own key away, so that of `<<` is left. What earlier files say is
+                        // gone all the same.
+                        Slot::Occupied(mut slot) if slot.get().value.tag == Tag::Reset => {
+                            let value = Node { tag: Tag::Override, ..entry.value };
+                            slot.insert(Entry { value, ..entry });
+                        }
+                        Slot::Occupied(_) => {}
+                    }
                 }
             }
             Kind::Sequence(list) => {
