@@ -38,7 +38,8 @@ pub(crate) struct ConfigArgs {
     /// Names of models, one a line
     #[arg(long)]
     models: bool,
-    /// Fingerprints of services, one a line: of those named, separated by commas, or of all with `*`
+    /// Fingerprints of services as docker compose 2.40.3 has them, one a line: of those named, separated by commas, or of
+    /// all with `*`
     #[arg(long, value_name = "SERVICES")]
     hash: Option<String>,
     /// The project's variables, one a line
