@@ -21,10 +21,26 @@ pub(crate) struct LogView {
     project: ProjectName,
     merge: LogMerge<(ContainerId, Speaker)>,
     watch: LogWatch,
+    shown: Shown,
     known: BTreeSet<ContainerId>,
     colours: BTreeMap<ServiceName, usize>,
     width: usize,
     style: LineStyle,
+}
+
+/// Which services' logs are shown.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shown {
+    /// Only those of these, where some are named.
+    pub(crate) only: Option<BTreeSet<ServiceName>>,
+    /// And not those of these.
+    pub(crate) hidden: BTreeSet<ServiceName>,
+}
+
+impl Shown {
+    pub(crate) fn has(&self, service: &ServiceName) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(service)) && !self.hidden.contains(service)
+    }
 }
 
 /// From where on a log is shown.
@@ -38,13 +54,19 @@ pub(crate) enum From {
 
 impl LogView {
     /// A view of nothing.
-    pub(crate) fn new(layout: &Layout, project: &ProjectName, style: LineStyle) -> Result<Self, CliError> {
+    pub(crate) fn new(
+        layout: &Layout,
+        project: &ProjectName,
+        style: LineStyle,
+        shown: Shown,
+    ) -> Result<Self, CliError> {
         let watch = LogWatch::new().map_err(|error| CliError::io("cannot watch the logs", &error))?;
         Ok(Self {
             layout: layout.clone(),
             project: project.clone(),
             merge: LogMerge::default(),
             watch,
+            shown,
             known: BTreeSet::new(),
             colours: BTreeMap::new(),
             width: 0,
@@ -52,10 +74,10 @@ impl LogView {
         })
     }
 
-    /// Adds a container's log, unless it is there already.
+    /// Adds a container's log, unless it is there already or is not to be shown.
     pub(crate) fn add(&mut self, id: &ContainerId, service: &ServiceName, name: &str, from: From) -> io::Result<()> {
         let directory = self.layout.container(&self.project, id);
-        if self.known.contains(id) || !directory.is_dir() {
+        if self.known.contains(id) || !self.shown.has(service) || !directory.is_dir() {
             return Ok(());
         }
         // The watch is set before the log is opened, so that a line in between is not missed.

@@ -43,6 +43,7 @@ impl Project {
             build: None,
             accepted_image: None,
             restart_request: 0,
+            attach: true,
             one_off: None,
             origins: service.origins.iter().map(|(path, span)| (path.clone(), self.names.origin(*span))).collect(),
             origin: self.names.origin(service.span),

@@ -25,6 +25,7 @@ pub(crate) struct Service {
     /// A program outside the project makes it.
     pub(crate) provided: bool,
 
+    pub(crate) attach: Option<bool>,
     pub(crate) blkio: Blkio,
     /// Where a weight stands.
     pub(crate) blkio_weight: Option<Span>,
@@ -167,6 +168,10 @@ pub(crate) struct Deploy {
     pub(crate) reservations: Option<Span>,
     pub(crate) replicas: Option<Spanned<u32>>,
     pub(crate) restart: Option<RestartPolicy>,
+    /// Nanoseconds.
+    pub(crate) restart_delay: Option<u64>,
+    /// Nanoseconds.
+    pub(crate) restart_window: Option<u64>,
     pub(crate) limit_cpus: Option<Spanned<u64>>,
     pub(crate) limit_memory: Option<Spanned<u64>>,
     pub(crate) limit_pids: Option<Spanned<i64>>,

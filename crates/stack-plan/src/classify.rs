@@ -81,6 +81,8 @@ fn fields_that_are_compared(spec: &ContainerSpec) {
         logging: _,
         labels: _,
         restart: _,
+        restart_delay: _,
+        restart_window: _,
         stop_signal: _,
         stop_grace: _,
         healthcheck: _,
@@ -167,6 +169,13 @@ fn compare_surroundings(old: &ContainerSpec, new: &ContainerSpec, changes: &mut 
     }
     if old.restart != new.restart {
         note(changes, "restart", Effect::Live, [words::restart(old.restart), words::restart(new.restart)]);
+    }
+    let times = [
+        ("deploy.restart_policy.delay", old.restart_delay, new.restart_delay),
+        ("deploy.restart_policy.window", old.restart_window, new.restart_window),
+    ];
+    for (field, old, new) in times.into_iter().filter(|(_, old, new)| old != new) {
+        note(changes, field, Effect::Live, [words::optional(old.as_ref()), words::optional(new.as_ref())]);
     }
     if old.stop_signal != new.stop_signal {
         let values = [words::optional(old.stop_signal.as_ref()), words::optional(new.stop_signal.as_ref())];

@@ -14,7 +14,8 @@ pub fn note_success(history: &mut History, op: &Op, observed: &Observed, now: No
             let key = (service.clone(), *index);
             match (&op.cause, observed.containers.get(id)) {
                 (Cause::Policy(_) | Cause::Drift(_), Some(container)) => {
-                    let count = loop_count(history.restarts.get(&key), container).saturating_add(1);
+                    let window = container.container.spec.restart_window;
+                    let count = loop_count(history.restarts.get(&key), container, window).saturating_add(1);
                     history.restarts.insert(key, Restarts { count, last: now });
                 }
                 // Started for another reason than its own end: patience begins anew.

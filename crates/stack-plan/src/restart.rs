@@ -1,6 +1,6 @@
 //! What follows when a process has ended.
 
-use stack_model::{Cause, Exit, Millis, Now, ObservedContainer, RestartPolicy, Restarts, State};
+use stack_model::{Cause, ContainerSpec, Exit, Millis, Now, ObservedContainer, RestartPolicy, Restarts, State};
 
 /// The first pause of a crash loop.
 const FIRST_PAUSE: Millis = Millis(100);
@@ -29,18 +29,18 @@ pub(crate) enum AfterExit {
 }
 
 /// Restarts of the crash loop that a container is in: none after a stable run, nor for a container that is younger.
-pub(crate) fn loop_count(restarts: Option<&Restarts>, container: &ObservedContainer) -> u32 {
+pub(crate) fn loop_count(restarts: Option<&Restarts>, container: &ObservedContainer, window: Option<Millis>) -> u32 {
     let Some(restarts) = restarts else { return 0 };
     let stable = match container.state {
-        State::Exited { started, finished, .. } => finished.since(started) >= STABLE_RUN,
+        State::Exited { started, finished, .. } => finished.since(started) >= window.unwrap_or(STABLE_RUN),
         State::Creating | State::Created | State::Running { .. } | State::Removing => false,
     };
     if stable || restarts.last < container.container.created { 0 } else { restarts.count }
 }
 
-/// Decides under `policy`, given that the container should run.
+/// Decides under the policy of `wanted`, given that the container should run.
 pub(crate) fn after_exit(
-    policy: RestartPolicy,
+    wanted: &ContainerSpec,
     container: &ObservedContainer,
     restarts: Option<&Restarts>,
     now: Now,
@@ -49,7 +49,8 @@ pub(crate) fn after_exit(
     if exit.requested {
         return AfterExit::Start(Cause::Requested("start".to_owned()));
     }
-    let count = loop_count(restarts, container);
+    let policy = wanted.restart;
+    let count = loop_count(restarts, container, wanted.restart_window);
     // Nobody watched: the supervisor was killed too. What should run is not left down for that.
     let unseen = exit.code.is_none() && exit.signal.is_none();
     if (exit.signal == Some(SIGKILL) || unseen) && !exit.out_of_memory {
@@ -65,7 +66,8 @@ pub(crate) fn after_exit(
         RestartPolicy::OnFailure(most) => most.is_none_or(|most| count < most),
     };
     if again {
-        return after_pause(Cause::Policy(exit.to_string()), finished.plus(backoff(count)), exit, now);
+        let pause = wanted.restart_delay.unwrap_or_else(|| backoff(count));
+        return after_pause(Cause::Policy(exit.to_string()), finished.plus(pause), exit, now);
     }
     let name = format!("{}/{}", container.container.service, container.container.index);
     AfterExit::Stay((exit.code != Some(0)).then(|| match policy {

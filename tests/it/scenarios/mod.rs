@@ -8,6 +8,7 @@ mod endings;
 mod examples;
 mod files;
 mod images;
+mod keys;
 mod policies;
 mod run;
 mod signals;

@@ -9,7 +9,7 @@ use stack_model::{ProjectName, ServiceName};
 
 use crate::context::Context;
 use crate::error::CliError;
-use crate::log_view::{From, LogView};
+use crate::log_view::{From, LogView, Shown};
 use crate::output::{self, LineStyle};
 
 /// Options of `logs`.
@@ -50,7 +50,7 @@ pub(crate) fn run(context: &Context, args: &LogsArgs) -> Result<u8, CliError> {
     let services = super::services(&args.services);
     let colour = !args.no_color && output::has_colour();
     let style = LineStyle { prefix: !args.no_log_prefix, colour, timestamps: args.timestamps };
-    let mut view = LogView::new(context.machine.layout(), &project, style)?;
+    let mut view = LogView::new(context.machine.layout(), &project, style, Shown::default())?;
     let failed = |error: io::Error| CliError::io("cannot read the logs", &error);
     // Watched before the first look, so that a container in between is not missed.
     let may_follow = view.watch_containers().map_err(failed)?;

@@ -10,7 +10,7 @@ use super::{follow, provision};
 use crate::casualties::container_label;
 use crate::context::Context;
 use crate::error::{Casualty, CliError};
-use crate::log_view::{From, LogView};
+use crate::log_view::{From, LogView, Shown};
 use crate::output::{self, LineStyle};
 use crate::session::{Session, Turn};
 use crate::settle::Verdict;
@@ -36,6 +36,15 @@ pub(crate) struct UpArgs {
     scale: Vec<(ServiceName, u32)>,
     #[command(flatten)]
     provision: provision::ProvisionArgs,
+    /// Show the logs of these services only, also where the file says `attach: false`
+    #[arg(long, value_name = "SERVICE", conflicts_with_all = ["detach", "attach_dependencies"])]
+    attach: Vec<String>,
+    /// Do not show the logs of these services
+    #[arg(long, value_name = "SERVICE", conflicts_with = "detach")]
+    no_attach: Vec<String>,
+    /// Show the logs of what the named services depend on too
+    #[arg(long, conflicts_with = "detach")]
+    attach_dependencies: bool,
     /// Seconds until a container is killed after Ctrl-C, instead of each service's own
     #[arg(short, long, value_name = "SECONDS")]
     timeout: Option<u64>,
@@ -64,6 +73,23 @@ impl UpArgs {
         }
     }
 
+    /// Whose logs are shown: those of the services that are named, unless the file keeps them out.
+    fn shown(&self, desired: &Desired) -> Result<Shown, CliError> {
+        let (attach, no_attach) = (super::services(&self.attach), super::services(&self.no_attach));
+        if let Some(unknown) = attach.iter().chain(&no_attach).find(|name| !desired.services.contains_key(*name)) {
+            return Err(super::unknown_service(unknown.as_str()));
+        }
+        let mut hidden: BTreeSet<ServiceName> = no_attach.into_iter().collect();
+        if !attach.is_empty() {
+            return Ok(Shown { only: Some(attach.into_iter().collect()), hidden });
+        }
+        let kept_out = desired.services.iter().filter(|(_, service)| !service.attach).map(|(name, _)| name.clone());
+        hidden.extend(kept_out);
+        let all = self.services.is_empty() || self.attach_dependencies;
+        let only = (!all).then(|| super::services(&self.services).into_iter().collect());
+        Ok(Shown { only, hidden })
+    }
+
     fn style(&self) -> LineStyle {
         LineStyle {
             prefix: !self.no_log_prefix,
@@ -79,7 +105,8 @@ pub(crate) fn run(context: &Context, args: &UpArgs) -> Result<u8, CliError> {
     let desired = project.lower(&context.machine.layout().instance());
     provision::run(context, (&project, &desired), &args.provision, &super::services(&args.services))?;
     let attached = !args.detach && !args.wait;
-    let logs = if attached { Some(existing_logs(context, &desired, args.style())?) } else { None };
+    let shown = args.shown(&desired)?;
+    let logs = if attached { Some(existing_logs(context, &desired, args.style(), shown)?) } else { None };
     let (client, accepted) = context.request(&name, |client| client.up(context.source.clone(), args.options()))?;
     let mut session = Session::new(context, name.clone(), Some(desired), client, accepted)?;
     session.set_deadline(args.wait_timeout.map(Duration::from_secs));
@@ -108,10 +135,10 @@ pub(crate) fn run(context: &Context, args: &UpArgs) -> Result<u8, CliError> {
 }
 
 /// The logs of containers that run already, from now on. Those of new ones come with the events.
-fn existing_logs(context: &Context, desired: &Desired, style: LineStyle) -> Result<LogView, CliError> {
+fn existing_logs(context: &Context, desired: &Desired, style: LineStyle, shown: Shown) -> Result<LogView, CliError> {
     let layout = context.machine.layout();
-    let mut logs = LogView::new(layout, &desired.project, style)?;
-    for (name, service) in &desired.services {
+    let mut logs = LogView::new(layout, &desired.project, style, shown.clone())?;
+    for (name, service) in desired.services.iter().filter(|(name, _)| shown.has(name)) {
         for index in 1..=service.replicas {
             logs.reserve(&container_label(Some(desired), name, index));
         }

@@ -101,6 +101,11 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
             deploy.reserved_memory = kept.get("memory").and_then(|entry| cx.bytes(&entry.value, "`memory`"));
         }
     }
+    if let Some(policy) = fields.get("restart_policy").and_then(|entry| entry.value.as_mapping()) {
+        let time = |key: &str, cx: &mut Cx<'_>| cx.duration(&policy.get(key)?.value, &format!("`{key}`"));
+        deploy.restart_delay = time("delay", cx).map(|time| time.value);
+        deploy.restart_window = time("window", cx).map(|time| time.value);
+    }
     deploy.restart = fields.get("restart_policy").and_then(|entry| parse_restart(&entry.value, cx));
     service.deploy = Some(deploy);
 }
@@ -195,7 +200,7 @@ impl Service {
 
 #[cfg(test)]
 mod tests {
-    use stack_model::{Bytes, NanoCpus, RestartPolicy};
+    use stack_model::{Bytes, Millis, NanoCpus, RestartPolicy};
 
     use crate::testing::{errors, service};
 
@@ -222,6 +227,16 @@ mod tests {
             errors("deploy: {restart_policy: {condition: on_failure}}"),
             ["4:42 `on_failure` is not a condition for a restart; did you mean `on-failure`?"]
         );
+    }
+
+    #[test]
+    fn waits_and_windows_are_lowered_and_zero_is_the_default() {
+        let times = |text: &str| {
+            let container = service(&format!("deploy: {{restart_policy: {{{text}}}}}")).container;
+            (container.restart_delay, container.restart_window)
+        };
+        assert_eq!(times("delay: 1.5s, window: 2m"), (Some(Millis(1_500)), Some(Millis(120_000))));
+        assert_eq!(times("delay: 0s, window: 0s"), (None, None));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `restart`: when to start a container again after it ended.
 
 use crate::shape::common::TEXT;
-use stack_model::RestartPolicy;
+use stack_model::{Millis, RestartPolicy};
 
 use super::ServiceKey;
 use crate::context::Cx;
@@ -18,7 +18,12 @@ pub(super) const KEY: ServiceKey = ServiceKey::new(
 )
 .parse(parse)
 .lower(|from, to| {
-    let deployed = from.service.deploy.as_ref().and_then(|deploy| deploy.restart);
+    let deploy = from.service.deploy.as_ref();
+    let deployed = deploy.and_then(|deploy| deploy.restart);
+    // Zero is what docker calls its default, and leaves it to us.
+    let time = |nanos: Option<u64>| nanos.map(|nanos| Millis(nanos.div_ceil(1_000_000))).filter(|time| time.0 > 0);
+    to.container.restart_delay = time(deploy.and_then(|deploy| deploy.restart_delay));
+    to.container.restart_window = time(deploy.and_then(|deploy| deploy.restart_window));
     to.container.restart = deployed.unwrap_or_else(|| from.service.restart.clone().unwrap_or_default().value);
 });
 

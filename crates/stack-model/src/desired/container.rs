@@ -121,6 +121,12 @@ pub struct ContainerSpec {
     /// When to start it again after it ended.
     #[serde(default)]
     pub restart: RestartPolicy,
+    /// Time from its end to that start; `None` begins with 100 ms and doubles.
+    #[serde(default)]
+    pub restart_delay: Option<Millis>,
+    /// A run of this length ends a series of restarts; `None` is 10 s.
+    #[serde(default)]
+    pub restart_window: Option<Millis>,
     /// Signal that asks it to stop, as a number (signal(7)); `None` takes the image's, else SIGTERM.
     #[serde(default)]
     pub stop_signal: Option<i32>,
@@ -172,6 +178,8 @@ impl ContainerSpec {
             logging: Logging::default(),
             labels: BTreeMap::new(),
             restart: RestartPolicy::default(),
+            restart_delay: None,
+            restart_window: None,
             stop_signal: None,
             stop_grace: Millis(0),
             healthcheck: None,

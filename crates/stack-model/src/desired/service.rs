@@ -27,6 +27,9 @@ pub struct Service {
     pub power: Power,
     /// Grows with each `stack restart`; a running container with a smaller number is restarted.
     pub restart_request: u64,
+    /// `up` shows its log, unless it is told otherwise.
+    #[serde(default = "shown")]
+    pub attach: bool,
     /// It was asked for once: it is never replaced and never started again.
     #[serde(default)]
     pub one_off: Option<OneOff>,
@@ -34,6 +37,11 @@ pub struct Service {
     pub origins: BTreeMap<String, Origin>,
     /// Where the service is declared.
     pub origin: Origin,
+}
+
+/// What [`Service::attach`] is where nothing is written.
+fn shown() -> bool {
+    true
 }
 
 impl Service {

@@ -121,6 +121,8 @@ const FIELDS: &[(&str, &str, Effect, Edit)] = &[
     ("logging", "logging", Effect::Replace, |spec| spec.logging.most = Some(Bytes(1 << 20))),
     ("labels", "labels.a", Effect::Live, |spec| drop(spec.labels.insert("a".into(), "1".into()))),
     ("restart", "restart", Effect::Live, |spec| spec.restart = RestartPolicy::Always),
+    ("restart_delay", "deploy.restart_policy.delay", Effect::Live, |spec| spec.restart_delay = Some(Millis(5))),
+    ("restart_window", "deploy.restart_policy.window", Effect::Live, |spec| spec.restart_window = Some(Millis(5))),
     ("stop_signal", "stop_signal", Effect::Live, |spec| spec.stop_signal = Some(2)),
     ("stop_grace", "stop_grace_period", Effect::Live, |spec| spec.stop_grace = Millis(1)),
     ("healthcheck", "healthcheck", Effect::Live, |spec| spec.healthcheck = Some(check())),
@@ -138,7 +140,7 @@ fn every_field_has_a_class() {
     for name in field_names() {
         assert!(FIELDS.iter().any(|(field, ..)| *field == name), "no test for {name}");
     }
-    assert_eq!(field_names().len(), 40);
+    assert_eq!(field_names().len(), 42);
     for (_, key, effect, edit) in FIELDS {
         let mut changed = spec();
         edit(&mut changed);

@@ -1,7 +1,7 @@
 //! What follows when a process has ended by itself.
 
 use insta::assert_snapshot;
-use stack_model::{Exit, Now, Plan, RestartPolicy};
+use stack_model::{Exit, Millis, Now, Plan, RestartPolicy};
 
 use crate::project::{Build, service, shop};
 use crate::world::World;
@@ -96,6 +96,30 @@ fn a_stable_run_or_a_new_container_ends_the_loop() {
     world.settle(&edited);
     world.exit("web", 1);
     assert_eq!(world.plan(&edited).next_time(), Some(Now(world.now.0 + 100)));
+}
+
+#[test]
+fn the_file_says_how_long_to_wait_and_what_a_stable_run_is() {
+    let patient = |policy| {
+        service().restart(policy).edit(|service| {
+            service.container.restart_delay = Some(Millis(700));
+            service.container.restart_window = Some(Millis(60_000));
+        })
+    };
+    let mut world = World::with(&shop([("web", service().restart(RestartPolicy::Always))]));
+    let desired = shop([("web", patient(RestartPolicy::OnFailure(Some(2))))]);
+    let plan = world.step(&desired).to_string();
+    assert!(plan.contains("live"), "it changes under the running process:\n{plan}");
+    for _ in 0..2 {
+        // A run that would be a stable one without the window.
+        world.exit_after("web", 20_000, Exit { code: Some(1), ..Exit::default() });
+        assert_eq!(world.plan(&desired).next_time(), Some(Now(world.now.0 + 700)));
+        world.settle(&desired);
+    }
+    world.exit_after("web", 20_000, Exit { code: Some(1), ..Exit::default() });
+    assert_eq!(world.plan(&desired).warnings, ["web/1 stays down after 2 restarts: exit code 1"]);
+    world.exit_after("web", 60_000, Exit { code: Some(1), ..Exit::default() });
+    assert_eq!(world.plan(&desired).next_time(), Some(Now(world.now.0 + 700)));
 }
 
 #[test]
