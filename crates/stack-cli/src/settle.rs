@@ -232,7 +232,7 @@ fn waits_in_vain(until: &Until, stuck: &BTreeSet<Key>) -> bool {
         }
         Until::Image(image) => stuck.contains(&Key::Image(image.clone())),
         Until::Done(key) => stuck.contains(key),
-        Until::Exited(_) | Until::Time(..) => false,
+        Until::Exited(_) | Until::Hooks(..) | Until::Time(..) => false,
     }
 }
 

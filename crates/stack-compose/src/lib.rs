@@ -19,6 +19,7 @@ mod interpolate;
 mod keys;
 mod lock;
 mod lower;
+mod lower_steps;
 mod nearest;
 mod origin;
 mod parse;

@@ -17,7 +17,7 @@ impl Project {
             let name = ServiceName::new(&service.name);
             (name, self.lower_service(service))
         });
-        Desired {
+        let mut desired = Desired {
             project: self.name.clone(),
             instance: instance.to_owned(),
             generation: 0,
@@ -26,7 +26,9 @@ impl Project {
             services: services.collect(),
             discard_volumes: Vec::new(),
             stop_grace: None,
-        }
+        };
+        self.lower_steps(&mut desired);
+        desired
     }
 
     /// The real name of a volume of the file.
@@ -45,6 +47,7 @@ impl Project {
             restart_request: 0,
             attach: true,
             one_off: None,
+            before: None,
             origins: service.origins.iter().map(|(path, span)| (path.clone(), self.names.origin(*span))).collect(),
             origin: self.names.origin(service.span),
         };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 use stack_model::{
-    self as model, Blkio, Condition, Device, ExtraHost, FileKind, HostNamespaces, HostPort, Protocol, PullPolicy,
+    self as model, Blkio, Condition, Device, ExtraHost, FileKind, Hook, HostNamespaces, HostPort, Protocol, PullPolicy,
     RestartPolicy, Security, Ulimit,
 };
 
@@ -75,6 +75,9 @@ pub(crate) struct Service {
     pub(crate) oom_score_adj: Option<Spanned<i64>>,
     pub(crate) pids_limit: Option<Spanned<i64>>,
     pub(crate) ports: Vec<Port>,
+    pub(crate) post_start: Vec<Hook>,
+    pub(crate) pre_start: Vec<Step>,
+    pub(crate) pre_stop: Vec<Hook>,
     pub(crate) privileged: Option<bool>,
     pub(crate) profiles: Vec<Spanned<String>>,
     pub(crate) pull_policy: Option<Spanned<PullPolicy>>,
@@ -176,6 +179,14 @@ pub(crate) struct Deploy {
     pub(crate) limit_memory: Option<Spanned<u64>>,
     pub(crate) limit_pids: Option<Spanned<i64>>,
     pub(crate) reserved_memory: Option<Spanned<u64>>,
+}
+
+/// An entry of `pre_start`.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    pub(crate) span: Span,
+    pub(crate) hook: Hook,
+    pub(crate) image: Option<String>,
 }
 
 /// An entry of `env_file`.

@@ -106,9 +106,7 @@ pub(crate) const NOT_DONE: &[Row] = &[
     refused("services.*.networks.*.link_local_ips"),
     warned("services.*.networks.*.priority", "all networks are joined at once"),
     refused_unless("services.*.platform", is_this_platform),
-    refused_unless("services.*.post_start", is_empty),
-    refused_unless("services.*.pre_start", is_empty),
-    refused_unless("services.*.pre_stop", is_empty),
+    refused_unless("services.*.pre_start.*.per_replica", is_false),
     refused("services.*.provider"),
     refused_unless("services.*.runtime", |node| is_word(node, &["", "runc"])),
     refused_unless("services.*.storage_opt", is_empty),
@@ -222,8 +220,17 @@ mod tests {
     use crate::toplevel::ROOT;
 
     /// Keys that another key's file lowers, or an earlier phase uses up.
-    const ELSEWHERE: [&str; 8] =
-        ["deploy", "env_file", "extends", "label_file", "mac_address", "profiles", "pull_refresh_after", "tmpfs"];
+    const ELSEWHERE: [&str; 9] = [
+        "deploy",
+        "env_file",
+        "extends",
+        "label_file",
+        "mac_address",
+        "pre_start",
+        "profiles",
+        "pull_refresh_after",
+        "tmpfs",
+    ];
 
     /// Fields below keys that are lowered, and are a part of that.
     const LOWERED: &[&str] = &[
@@ -316,6 +323,22 @@ mod tests {
         "services.*.ports.*.protocol",
         "services.*.ports.*.published",
         "services.*.ports.*.target",
+        "services.*.post_start.*.command",
+        "services.*.post_start.*.environment",
+        "services.*.post_start.*.privileged",
+        "services.*.post_start.*.user",
+        "services.*.post_start.*.working_dir",
+        "services.*.pre_start.*.command",
+        "services.*.pre_start.*.environment",
+        "services.*.pre_start.*.image",
+        "services.*.pre_start.*.privileged",
+        "services.*.pre_start.*.user",
+        "services.*.pre_start.*.working_dir",
+        "services.*.pre_stop.*.command",
+        "services.*.pre_stop.*.environment",
+        "services.*.pre_stop.*.privileged",
+        "services.*.pre_stop.*.user",
+        "services.*.pre_stop.*.working_dir",
         "services.*.secrets.*.gid",
         "services.*.secrets.*.mode",
         "services.*.secrets.*.source",

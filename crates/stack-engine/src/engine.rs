@@ -236,7 +236,12 @@ impl<H: Host, C: Clock> Engine<H, C> {
     fn next_time(&self) -> Option<Now> {
         let times = self.outlook.blocked.iter().filter_map(|blocked| match &blocked.until {
             Until::Time(at, _) => Some(*at),
-            Until::Dependency { .. } | Until::Image(_) | Until::Exited(_) | Until::Done(_) | Until::Failed(_) => None,
+            Until::Dependency { .. }
+            | Until::Image(_)
+            | Until::Exited(_)
+            | Until::Hooks(..)
+            | Until::Done(_)
+            | Until::Failed(_) => None,
         });
         times.filter(|at| *at > self.outlook.at).min()
     }

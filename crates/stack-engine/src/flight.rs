@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use stack_model::{Action, Failure, Fault, Health, Observed, ObservedContainer, Op, State};
+use stack_model::{Action, Failure, Fault, Health, Hooks, Observed, ObservedContainer, Op, State};
 use tokio::time::Instant;
 
 use crate::host::Applying;
@@ -116,6 +116,7 @@ impl Flight {
                 health: Health::None,
                 attached: true,
                 paused: false,
+                hooks: Hooks::default(),
             });
             if seen.state == State::Creating {
                 seen.state = State::Created;

@@ -66,6 +66,7 @@ pub(crate) fn kind(action: &Action) -> &'static str {
         Action::RemoveVolume { .. } => "remove_volume",
         Action::CreateContainer(_) => "create_container",
         Action::StartContainer { .. } => "start_container",
+        Action::RunHooks { .. } => "run_hooks",
         Action::PauseContainer { .. } => "pause_container",
         Action::UnpauseContainer { .. } => "unpause_container",
         Action::StopContainer { .. } => "stop_container",

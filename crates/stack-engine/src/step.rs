@@ -126,6 +126,7 @@ fn container_of(action: &Action) -> Option<&ContainerId> {
         Action::CreateContainer(container) | Action::UpdateRecord(container) => Some(&container.id),
         Action::StartContainer { id }
         | Action::PauseContainer { id }
+        | Action::RunHooks { id, .. }
         | Action::UnpauseContainer { id }
         | Action::StopContainer { id, .. }
         | Action::KillContainer { id }

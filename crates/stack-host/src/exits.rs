@@ -78,6 +78,7 @@ pub(crate) fn settle(shared: &Shared, id: &ContainerId, exit: Exit) {
         resident.state = State::Exited { exit, started, finished: now() };
         resident.health = stack_model::Health::None;
         resident.probing = None;
+        resident.hooking = None;
         resident.paused = false;
         resident.pidfd = None;
         record(&shared.kit, id, &resident.state);

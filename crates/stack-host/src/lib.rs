@@ -9,6 +9,7 @@ mod drift;
 mod exits;
 mod failure;
 mod files;
+mod hooks;
 mod host;
 mod kit;
 mod machine;

@@ -17,7 +17,7 @@ use crate::kit::{Kit, Sandbox};
 use crate::names::{self, Sockets};
 use crate::output::{Pipes, Pump};
 use crate::world::{Resident, World};
-use crate::{output, volume};
+use crate::{hooks, output, volume};
 
 /// Brings the world up to date where something may have changed.
 pub(crate) async fn refresh(shared: &Shared) {
@@ -171,6 +171,9 @@ fn adopt(shared: &Shared, adoptable: Adoptable) {
         let resident =
             world.containers.entry(id.clone()).or_insert_with(|| Resident::new(container.clone(), state.clone()));
         resident.paused = paused;
+        if resident.pidfd.is_none() {
+            resident.hooks = hooks::recorded(&shared.kit, &id);
+        }
         if resident.pidfd.is_some() {
             return;
         }
@@ -234,7 +237,8 @@ pub(crate) fn observe_offline(layout: &Layout, desired: &Desired) -> Result<Obse
     let hierarchy = stack_cgroup::Hierarchy::detect().map_err(failed)?;
     for (container, state) in stack_runtime::observe_containers(layout, &desired.project).map_err(failed)? {
         let paused = hierarchy.is_frozen(&layout.cgroup(&desired.project).join(container.id.as_str()));
-        world.containers.insert(container.id.clone(), Resident { paused, ..Resident::new(container, state) });
+        let hooks = stack_runtime::recorded_hooks(layout, &desired.project, &container.id);
+        world.containers.insert(container.id.clone(), Resident { paused, hooks, ..Resident::new(container, state) });
     }
     Ok(Observed {
         images: find_images(&store, desired),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use stack_engine::Wake;
 use stack_model::{ContainerId, Event, Health, Healthcheck, Now, Probe};
 use stack_plan::health::{HealthState, ProbeResult, after_probe, next_probe};
+use stack_runtime::ExecOptions;
 use tokio::io::AsyncReadExt;
 
 use crate::exits::wait_end;
@@ -90,11 +91,12 @@ async fn exec_probe(
         let resident = world.containers.get(id).ok_or("the container is gone")?;
         resident.container.clone()
     };
+    let options = ExecOptions { argv, ..ExecOptions::default() };
     let (writer, reader) = tokio::net::unix::pipe::pipe().map_err(text)?;
     let output = writer.into_blocking_fd().map_err(text)?;
     let started = tokio::task::spawn_blocking(move || {
         let place = (&kit.layout, &kit.project, &container);
-        stack_runtime::exec_quietly(&kit.spawner, &kit.hierarchy, place, argv, output)
+        stack_runtime::exec_quietly(&kit.spawner, &kit.hierarchy, place, &options, output)
     });
     let started = started.await.map_err(text)?.map_err(|error| crate::failure::failed(error).message)?;
     let pidfd = Rc::new(started.pidfd);

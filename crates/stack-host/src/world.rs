@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use stack_model::{
-    Container, ContainerId, Health, HostFacts, IfName, NetworkName, ObservedContainer, ObservedNetwork, Ruleset, State,
+    Container, ContainerId, Health, Hooks, HostFacts, IfName, NetworkName, ObservedContainer, ObservedNetwork, Ruleset,
+    State,
 };
 
 use crate::kit::Sandbox;
@@ -39,6 +40,9 @@ pub(crate) struct Resident {
     pub(crate) task: Option<Task>,
     /// Probes its health.
     pub(crate) probing: Option<Task>,
+    /// Runs its hooks.
+    pub(crate) hooking: Option<Task>,
+    pub(crate) hooks: Hooks,
     /// Its processes are frozen.
     pub(crate) paused: bool,
 }
@@ -54,6 +58,8 @@ impl Resident {
             pidfd: None,
             task: None,
             probing: None,
+            hooking: None,
+            hooks: Hooks::default(),
             paused: false,
         }
     }
@@ -72,6 +78,7 @@ impl Resident {
             state: self.state.clone(),
             health: self.health.clone(),
             paused: running && self.paused,
+            hooks: self.hooks.clone(),
             attached: !running || endpoints.iter().all(|endpoint| attached.contains(&endpoint.host_interface)),
         }
     }

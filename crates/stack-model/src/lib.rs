@@ -11,6 +11,7 @@ mod ending;
 mod event;
 mod fingerprint;
 mod history;
+mod hook;
 mod id;
 mod image;
 mod layout;
@@ -33,6 +34,7 @@ pub use ending::{Ending, NotExecuted, OutOfMemory, TaskName, signal_name};
 pub use event::{Event, OpReport, Stamped};
 pub use fingerprint::{fingerprint, short_hex};
 pub use history::{Failed, History, Restarts};
+pub use hook::{Hook, HookState, Hooks, Stage};
 pub use id::{
     ContainerId, DiffId, IfName, ImageId, ImageReference, InvalidName, NetworkName, ProjectName, ServiceName,
     VolumeName,

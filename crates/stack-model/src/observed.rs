@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bytes, ContainerId, ContainerSpec, DiffId, Ending, Healthcheck, IfName, ImageFacts, ImageId, ImageReference,
+    Bytes, ContainerId, ContainerSpec, DiffId, Ending, Healthcheck, Hooks, IfName, ImageFacts, ImageId, ImageReference,
     Millis, Names, NetworkName, Now, OneOff, OutOfMemory, PublishedPort, Ruleset, ServiceName, VolumeName,
 };
 
@@ -210,6 +210,9 @@ pub struct ObservedContainer {
     /// It runs, and is frozen.
     #[serde(default)]
     pub paused: bool,
+    /// How far the hooks of this run of it are.
+    #[serde(default)]
+    pub hooks: Hooks,
 }
 
 /// The life of a container. Half-done work has a name of its own.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Blkio, Condition, Container, ContainerId, Failure, IfName, ImageReference, Limits, Millis, Names, NetworkName, Now,
-    Origin, Ruleset, ServiceName, VolumeName,
+    Origin, Ruleset, ServiceName, Stage, VolumeName,
 };
 
 /// The thing an operation is about. At most one operation of a key is in flight.
@@ -129,6 +129,15 @@ pub enum Action {
         /// Time until [`Action::KillContainer`] follows.
         grace: Millis,
     },
+    /// Begin the hooks of a running container, one after the other; [`crate::Hooks`] says what becomes of them.
+    RunHooks {
+        /// Which.
+        id: ContainerId,
+        /// Which of its hooks.
+        stage: Stage,
+        /// The generation that asks for it: a newer one may try again what has failed.
+        generation: u64,
+    },
     /// Send SIGKILL.
     KillContainer {
         /// Which.
@@ -215,6 +224,8 @@ pub enum Until {
     Image(ImageReference),
     /// A container has ended.
     Exited(ContainerId),
+    /// The hooks of a container have ended.
+    Hooks(ContainerId, Stage),
     /// The steps now under way about something are done.
     Done(Key),
     /// A point in time; the text says what for, such as `back-off after exit code 1`.
@@ -257,7 +268,12 @@ impl Plan {
     pub fn next_time(&self) -> Option<Now> {
         let times = self.blocked.iter().filter_map(|blocked| match &blocked.until {
             Until::Time(at, _) => Some(*at),
-            Until::Dependency { .. } | Until::Image(_) | Until::Exited(_) | Until::Done(_) | Until::Failed(_) => None,
+            Until::Dependency { .. }
+            | Until::Image(_)
+            | Until::Exited(_)
+            | Until::Hooks(..)
+            | Until::Done(_)
+            | Until::Failed(_) => None,
         });
         times.min()
     }
@@ -325,6 +341,7 @@ impl fmt::Display for Action {
             }
             Self::StartContainer { id } => write!(f, "start {}", &id.short()[..4]),
             Self::StopContainer { id, grace, .. } => write!(f, "stop {} grace {grace}", &id.short()[..4]),
+            Self::RunHooks { id, stage, .. } => write!(f, "run {stage} {}", &id.short()[..4]),
             Self::PauseContainer { id } => write!(f, "pause {}", &id.short()[..4]),
             Self::UnpauseContainer { id } => write!(f, "unpause {}", &id.short()[..4]),
             Self::KillContainer { id } => write!(f, "kill {}", &id.short()[..4]),
@@ -402,6 +419,7 @@ impl fmt::Display for Until {
             }
             Self::Image(image) => write!(f, "until image {image} present"),
             Self::Exited(id) => write!(f, "until {} ended", &id.short()[..4]),
+            Self::Hooks(id, stage) => write!(f, "until {stage} of {} has ended", &id.short()[..4]),
             Self::Done(key) => write!(f, "until {key} is done"),
             Self::Time(_, what) => write!(f, "{what}"),
             Self::Failed(failure) => write!(f, "failed: {failure}"),

@@ -85,6 +85,8 @@ fn fields_that_are_compared(spec: &ContainerSpec) {
         restart_window: _,
         stop_signal: _,
         stop_grace: _,
+        post_start: _,
+        pre_stop: _,
         healthcheck: _,
     } = spec;
 }
@@ -183,6 +185,13 @@ fn compare_surroundings(old: &ContainerSpec, new: &ContainerSpec, changes: &mut 
     }
     if old.stop_grace != new.stop_grace {
         note(changes, "stop_grace_period", Effect::Live, [old.stop_grace.to_string(), new.stop_grace.to_string()]);
+    }
+    for (field, old, new) in
+        [("post_start", &old.post_start, &new.post_start), ("pre_stop", &old.pre_stop, &new.pre_stop)]
+    {
+        if old != new {
+            note(changes, field, Effect::Live, [words::hooks(old), words::hooks(new)]);
+        }
     }
     if old.healthcheck != new.healthcheck {
         let values = [words::healthcheck(old.healthcheck.as_ref()), words::healthcheck(new.healthcheck.as_ref())];

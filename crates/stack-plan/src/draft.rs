@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stack_model::{
-    Action, Blocked, Cause, Desired, Effect, Fault, History, Key, Now, Observed, Op, Plan, Until, VolumeName,
+    Action, Blocked, Cause, Desired, Effect, Fault, History, Key, Now, Observed, Op, Plan, Stage, Until, VolumeName,
 };
 
 /// The four arguments of [`crate::plan`].
@@ -155,7 +155,9 @@ impl<'a> Draft<'a> {
 fn phase(action: &Action) -> Phase {
     match action {
         Action::PullImage { .. } => Phase::Pull,
-        Action::StopContainer { .. } | Action::KillContainer { .. } => Phase::Stop,
+        Action::StopContainer { .. }
+        | Action::KillContainer { .. }
+        | Action::RunHooks { stage: Stage::PreStop, .. } => Phase::Stop,
         Action::RemoveContainer { .. } => Phase::RemoveContainer,
         Action::RemoveNetwork { .. } => Phase::RemoveNetwork,
         Action::RemoveVolume { .. } => Phase::RemoveVolume,
@@ -168,7 +170,7 @@ fn phase(action: &Action) -> Phase {
         | Action::PauseContainer { .. }
         | Action::UnpauseContainer { .. } => Phase::Adjust,
         Action::ApplyRuleset(_) | Action::PublishNames(_) => Phase::Publish,
-        Action::StartContainer { .. } => Phase::Start,
+        Action::StartContainer { .. } | Action::RunHooks { stage: Stage::PostStart, .. } => Phase::Start,
     }
 }
 
@@ -176,6 +178,8 @@ fn phase(action: &Action) -> Phase {
 fn step(action: &Action) -> &'static str {
     match action {
         Action::PullImage { .. } => "pull",
+        Action::RunHooks { stage: Stage::PostStart, .. } => "post_start",
+        Action::RunHooks { stage: Stage::PreStop, .. } => "pre_stop",
         Action::PauseContainer { .. } => "pause",
         Action::UnpauseContainer { .. } => "unpause",
         Action::StopContainer { .. } => "stop",

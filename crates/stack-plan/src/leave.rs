@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use stack_model::{
-    Action, Cause, ContainerId, Effect, Key, ObservedContainer, Power, ResolvedSource, ServiceName, State, Until,
-    VolumeName,
+    Action, Cause, ContainerId, Effect, Key, ObservedContainer, Power, ResolvedSource, ServiceName, Stage, State,
+    Until, VolumeName,
 };
 
 use crate::draft::{Draft, Frame, Handle, Reason};
 use crate::graph::Dependencies;
+use crate::hooks::{Due, due};
 use crate::resolve::is_anonymous;
 use crate::survey::{Replica, Survey, Verdict, is_half_made};
 
@@ -131,6 +132,17 @@ impl<'a> Leave<'_, 'a> {
                     return self.draft.block(key, "stop", effect, Until::Exited(hindrance.clone()));
                 }
                 let grace = patience.unwrap_or(container.container.spec.stop_grace);
+                // Whoever has no patience at all does not wait for hooks either.
+                let due = if grace.0 == 0 { Due::Nothing } else { due(self.frame, container, Stage::PreStop) };
+                match due {
+                    Due::Nothing => {}
+                    Due::Wait(until) => return self.draft.block(key, "stop", effect, until),
+                    Due::Begin(action) => {
+                        self.draft.push(key.clone(), action, reason, []);
+                        let until = Until::Hooks(id.clone(), Stage::PreStop);
+                        return self.draft.block(key, "stop", effect, until);
+                    }
+                }
                 let signal = container.container.process.stop_signal;
                 if grace.0 == 0 {
                     Action::KillContainer { id: id.clone() }

@@ -24,6 +24,7 @@ mod classify;
 mod draft;
 mod graph;
 pub mod health;
+mod hooks;
 mod leave;
 pub mod lint;
 mod network;

@@ -76,6 +76,7 @@ fn forbidden(op: &Op, plan: &Plan, observed: &Observed) -> Option<String> {
         }
         Action::StopContainer { id, .. } => (id, matches!(state(id), Some(State::Running { stopping: None, .. }))),
         Action::PauseContainer { id }
+        | Action::RunHooks { id, .. }
         | Action::UnpauseContainer { id }
         | Action::KillContainer { id }
         | Action::WriteLimits { id, .. }

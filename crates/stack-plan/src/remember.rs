@@ -33,6 +33,7 @@ pub fn note_success(history: &mut History, op: &Op, observed: &Observed, now: No
         | Action::EnsureVolume(_)
         | Action::RemoveVolume { .. }
         | Action::PauseContainer { .. }
+        | Action::RunHooks { .. }
         | Action::UnpauseContainer { .. }
         | Action::StopContainer { .. }
         | Action::KillContainer { .. }

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stack_model::{
     Action, Cause, Condition, Container, Dependency, Effect, Exit, Failure, Fault, Health, Key, NetworkName,
-    ObservedContainer, Power, Service, ServiceName, State, Until,
+    ObservedContainer, Power, Service, ServiceName, Stage, State, Until,
 };
 
 use crate::allot::Slot;
 use crate::arrive::Arrivals;
 use crate::draft::{Draft, Frame, Handle, Reason};
 use crate::graph::Dependencies;
+use crate::hooks::{AFTER_START, Due, due};
 use crate::leave::Departures;
 use crate::network::{Segment, Standing};
 use crate::restart::{AfterExit, after_exit};
@@ -106,10 +107,38 @@ impl<'d, 'a> Start<'d, 'a> {
             if progress == Progress::Running {
                 self.expected.insert(replica.slot);
             }
+            let progress = self.after_hooks(replica, progress);
             self.progress.insert(replica.slot, progress);
         }
         if gate.is_none() || !all_gated {
             self.reach.remove(name);
+        }
+    }
+
+    /// Runs what is to run after a start. Until that has ended, nothing that waits for the container goes on.
+    fn after_hooks(&mut self, replica: &Replica<'a>, progress: Progress) -> Progress {
+        let has_hooks = replica.service.one_off.is_none() && !replica.service.container.post_start.is_empty();
+        match (progress, replica.current) {
+            (Progress::Starting(_), _) if has_hooks => {
+                self.draft.block(replica.key(), "post_start", AFTER_START, Until::Done(replica.key()));
+                Progress::Pending
+            }
+            (Progress::Running, Some(current)) => match due(self.frame, current, Stage::PostStart) {
+                Due::Nothing => progress,
+                Due::Wait(until) => {
+                    self.draft.block(replica.key(), "post_start", AFTER_START, until);
+                    Progress::Pending
+                }
+                Due::Begin(action) => {
+                    let reason = Reason::new(AFTER_START, Cause::Missing);
+                    let need = self.arrivals.updated.get(&replica.slot).copied();
+                    self.draft.push(replica.key(), action, reason, need);
+                    let until = Until::Hooks(current.container.id.clone(), Stage::PostStart);
+                    self.draft.block(replica.key(), "post_start", AFTER_START, until);
+                    Progress::Pending
+                }
+            },
+            (Progress::Starting(_) | Progress::Running | Progress::Ended(_) | Progress::Pending, _) => progress,
         }
     }
 

@@ -162,7 +162,36 @@ pub(crate) fn survey<'a>(frame: Frame<'a>, segments: &BTreeMap<&'a NetworkName, 
             replicas.insert((name, index), replica);
         }
     }
-    Survey { replicas, unwanted }
+    let mut survey = Survey { replicas, unwanted };
+    precede(&mut survey);
+    survey
+}
+
+/// What runs before a service runs once more when all of the service was stopped on purpose since, and is to start again.
+/// What comes back by its restart policy does not ask for it.
+fn precede(survey: &mut Survey<'_>) {
+    let mut again = Vec::new();
+    for (slot, replica) in &survey.replicas {
+        let Some(service) = &replica.service.before else { continue };
+        let Some(State::Exited { finished, .. }) = replica.current.map(|current| &current.state) else { continue };
+        let mut followers = replicas_of(survey, service).filter_map(|follower| {
+            let stopped = match follower.current.map(|current| &current.state) {
+                Some(State::Exited { exit, finished, .. }) if exit.requested => Some(*finished),
+                Some(_) | None => None,
+            };
+            (follower.service.power == Power::On).then_some((follower.key(), stopped))
+        });
+        let Some((key, first)) = followers.next() else { continue };
+        let last = followers.fold(first, |last, (_, stopped)| last.zip(stopped).map(|(a, b)| a.max(b)));
+        if replica.verdict == Verdict::Keep && last.is_some_and(|last| last > *finished) {
+            again.push((*slot, key));
+        }
+    }
+    for (slot, key) in again {
+        if let Some(replica) = survey.replicas.get_mut(&slot) {
+            replica.verdict = Verdict::Restart(Cause::Follows(key));
+        }
+    }
 }
 
 type Present<'a> = BTreeMap<Slot<'a>, Vec<&'a ObservedContainer>>;

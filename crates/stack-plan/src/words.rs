@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use stack_model::{
-    Blkio, Device, ExtraHost, FileMount, Healthcheck, HostAddress, HostPort, Mount, MountSource, NetworkMode, PortSpec,
-    Probe, Protocol, PullPolicy, RestartPolicy, Seccomp, Security, ServiceName, Ulimit, short_hex,
+    Blkio, Device, ExtraHost, FileMount, Healthcheck, Hook, HostAddress, HostPort, Mount, MountSource, NetworkMode,
+    PortSpec, Probe, Protocol, PullPolicy, RestartPolicy, Seccomp, Security, ServiceName, Ulimit, short_hex,
 };
 
 /// Longest value in a plan line, in characters.
@@ -53,6 +53,11 @@ pub(crate) fn set(values: &BTreeSet<String>) -> String {
 /// Texts as a list.
 pub(crate) fn list(values: &[String]) -> String {
     if values.is_empty() { "none".to_owned() } else { short(&format!("[{}]", values.join(", "))) }
+}
+
+/// Hooks as their command lines; their variables may be secret.
+pub(crate) fn hooks(hooks: &[Hook]) -> String {
+    list(&hooks.iter().map(|hook| hook.command.join(" ")).collect::<Vec<_>>())
 }
 
 /// A limit of getrlimit(2): `soft:hard` where they differ.

@@ -144,7 +144,7 @@ pub(crate) fn way_in(
     hierarchy.join(&layout.cgroup(project).join(container.id.as_str()))
 }
 
-/// Runs a program in a container with its output to one descriptor and nothing to read: a health check.
+/// Runs a program in a container with its output to one descriptor and nothing to read: a health check or a hook.
 ///
 /// # Errors
 /// The container does not run, or the program cannot be executed.
@@ -152,11 +152,10 @@ pub fn exec_quietly(
     spawner: &Spawner,
     hierarchy: &Hierarchy,
     (layout, project, container): (&Layout, &ProjectName, &Container),
-    argv: Vec<String>,
+    options: &ExecOptions,
     output: OwnedFd,
 ) -> Result<Started, RuntimeError> {
     let adopted = record::adopt(layout, project, &container.id)?.ok_or(RuntimeError::NotRunning)?;
-    let options = ExecOptions { argv, ..ExecOptions::default() };
     let join = way_in(hierarchy, (layout, project, container))?;
-    spawner.enter(adopted.pidfd.as_fd(), render(container, &options)?, &join, output.as_fd())
+    spawner.enter(adopted.pidfd.as_fd(), render(container, options)?, &join, output.as_fd())
 }

@@ -28,8 +28,8 @@ pub use enter::{ExecOptions, exec_quietly};
 pub use error::{RuntimeError, StepFailure};
 pub use process::{exit_of, hears_signal, signal, streams_of, this_client};
 pub use record::{
-    adopt, create_container, observe_containers, open_output, record_state, remove_container, sweep_half_made,
-    update_record,
+    adopt, create_container, observe_containers, open_output, record_hooks, record_state, recorded_hooks,
+    remove_container, sweep_half_made, update_record,
 };
 pub use spawner::{Predecessors, SPAWNER_ARGUMENT, Spawner, Started, spawner_main};
 pub use spec::{GeneratedFile, StartSpec};

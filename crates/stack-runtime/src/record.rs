@@ -14,7 +14,7 @@ use fs_err as fs;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use stack_cgroup::Hierarchy;
-use stack_model::{Container, ContainerId, Exit, Layout, Now, ProjectName, State};
+use stack_model::{Container, ContainerId, Exit, Hooks, Layout, Now, ProjectName, State};
 
 use crate::process;
 use crate::tree::remove_tree;
@@ -22,6 +22,7 @@ use crate::{Adopted, RuntimeError};
 
 const RECORD: &str = "container.json";
 const STATE: &str = "state.json";
+const HOOKS: &str = "hooks.json";
 /// A directory under this prefix is on its way out.
 const REMOVING: &str = ".removing-";
 /// How much may wait in a pipe while no supervisor reads: `/proc/sys/fs/pipe-max-size`'s default.
@@ -119,6 +120,25 @@ pub fn record_state(
         terminal: before.is_some_and(|before| before.terminal),
     };
     write_json(&path, &file).map_err(RuntimeError::record(id))
+}
+
+/// Writes down how far the hooks of a container's run have come.
+///
+/// # Errors
+/// The run directory cannot be written.
+pub fn record_hooks(
+    layout: &Layout,
+    project: &ProjectName,
+    id: &ContainerId,
+    hooks: &Hooks,
+) -> Result<(), RuntimeError> {
+    write_json(&layout.container_run(project, id).join(HOOKS), hooks).map_err(RuntimeError::record(id))
+}
+
+/// What [`record_hooks`] wrote last; nothing has been run where that cannot be read.
+pub fn recorded_hooks(layout: &Layout, project: &ProjectName, id: &ContainerId) -> Hooks {
+    let text = fs::read(layout.container_run(project, id).join(HOOKS)).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 /// Writes down a process that is about to execute its program, so that it is known from its first moment.

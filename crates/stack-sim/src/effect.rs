@@ -2,8 +2,8 @@
 
 use stack_engine::Changed;
 use stack_model::{
-    Action, Condition, Container, ContainerId, Exit, Failure, Fault, Health, Key, NetworkPlan, Now, ObservedNetwork,
-    Op, State, Stopping,
+    Action, Condition, Container, ContainerId, Exit, Failure, Fault, Health, HookState, Key, NetworkPlan, Now,
+    ObservedNetwork, Op, State, Stopping,
 };
 
 use crate::world::{Cell, World};
@@ -27,6 +27,7 @@ impl World {
             | Action::RemoveVolume { .. }
             | Action::StartContainer { .. }
             | Action::PauseContainer { .. }
+            | Action::RunHooks { .. }
             | Action::UnpauseContainer { .. }
             | Action::StopContainer { .. }
             | Action::KillContainer { .. }
@@ -65,6 +66,11 @@ impl World {
                 }
             }
             Action::StartContainer { id } => return self.start(id, &op.key),
+            Action::RunHooks { id, stage, generation } => {
+                if let Some(cell) = self.containers.get_mut(id) {
+                    *cell.hooks.of_mut(*stage) = HookState::Done { generation: *generation };
+                }
+            }
             Action::PauseContainer { id } => self.freeze(id, true),
             Action::UnpauseContainer { id } => self.freeze(id, false),
             Action::StopContainer { id, grace, .. } => {

@@ -207,6 +207,7 @@ fn service() -> Service {
         accepted_image: None,
         restart_request: 0,
         one_off: None,
+        before: None,
         attach: true,
         origins: BTreeMap::new(),
         origin: Origin::default(),

@@ -6,9 +6,9 @@ use std::rc::Rc;
 
 use stack_engine::{Clock, Wake};
 use stack_model::{
-    Container, ContainerId, Desired, Event, Exit, Health, HostFacts, ImageConfig, ImageFacts, ImageId, ImageReference,
-    Key, Millis, Names, NetworkName, Now, Observed, ObservedContainer, ObservedNetwork, Ruleset, ServiceName, State,
-    VolumeName, short_hex,
+    Container, ContainerId, Desired, Event, Exit, Health, Hooks, HostFacts, ImageConfig, ImageFacts, ImageId,
+    ImageReference, Key, Millis, Names, NetworkName, Now, Observed, ObservedContainer, ObservedNetwork, Ruleset,
+    ServiceName, State, VolumeName, short_hex,
 };
 use tokio::sync::Notify;
 
@@ -83,6 +83,7 @@ pub(crate) struct Cell {
     pub(crate) end: Option<(Now, Exit)>,
     pub(crate) attached: bool,
     pub(crate) paused: bool,
+    pub(crate) hooks: Hooks,
     /// The verdict that was told last.
     told: Health,
 }
@@ -254,6 +255,7 @@ impl World {
             health: self.health(cell, now),
             attached: !running || attached,
             paused: running && cell.paused,
+            hooks: cell.hooks.clone(),
         }
     }
 
@@ -298,6 +300,7 @@ impl World {
             cell.state = State::Running { pid, started: now, stopping: None };
             (cell.end, cell.attached, cell.told) = (end, true, Health::None);
             cell.paused = false;
+            cell.hooks = Hooks::default();
         }
         self.starts.push(id.clone());
     }
@@ -427,6 +430,7 @@ impl World {
 
 impl Cell {
     pub(crate) fn new(container: Container) -> Self {
-        Self { container, state: State::Creating, end: None, attached: true, paused: false, told: Health::None }
+        let (state, hooks) = (State::Creating, Hooks::default());
+        Self { container, state, end: None, attached: true, paused: false, hooks, told: Health::None }
     }
 }

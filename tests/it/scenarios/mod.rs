@@ -7,6 +7,7 @@ mod crash;
 mod endings;
 mod examples;
 mod files;
+mod hooks;
 mod images;
 mod keys;
 mod policies;

@@ -222,6 +222,7 @@ mod tests {
             health,
             attached: true,
             paused: false,
+            hooks: stack_model::Hooks::default(),
         }
     }
 

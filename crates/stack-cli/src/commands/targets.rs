@@ -37,7 +37,8 @@ pub(super) fn look(context: &Context, project: &ProjectName) -> Result<Vec<Obser
     let observed = records.into_iter().map(|(container, state)| {
         let is_frozen = || hierarchy.is_frozen(&layout.cgroup(project).join(container.id.as_str()));
         let paused = matches!(state, State::Running { .. }) && is_frozen();
-        ObservedContainer { container, state, health: Health::None, attached: true, paused }
+        let hooks = stack_model::Hooks::default();
+        ObservedContainer { container, state, health: Health::None, attached: true, paused, hooks }
     });
     Ok(observed.collect())
 }

@@ -123,7 +123,7 @@ impl Tree {
     fn note_waiting(&mut self, plan: &Plan, at: Now) {
         let is_news = |blocked: &&Blocked| match blocked.until {
             Until::Dependency { .. } | Until::Image(_) => !matches!(blocked.key, Key::Ruleset | Key::Names),
-            Until::Time(..) | Until::Done(_) | Until::Exited(_) | Until::Failed(_) => false,
+            Until::Time(..) | Until::Done(_) | Until::Exited(_) | Until::Hooks(..) | Until::Failed(_) => false,
         };
         let waits = plan.blocked.iter().filter(is_news);
         self.waits = waits.map(|blocked| (blocked.key.clone(), format!("waiting {}", blocked.until))).collect();

@@ -24,6 +24,7 @@ fn service(depends_on: &[&str]) -> Service {
         accepted_image: None,
         restart_request: 0,
         one_off: None,
+        before: None,
         attach: true,
         origins: BTreeMap::new(),
         origin: Origin::default(),

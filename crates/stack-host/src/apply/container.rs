@@ -26,7 +26,13 @@ pub(super) async fn remove(shared: &Shared, id: ContainerId) -> Result<Changed, 
         let mut world = shared.world.borrow_mut();
         world.containers.get_mut(&id).map(|resident| {
             resident.state = State::Removing;
-            (resident.task.take(), resident.probing.take(), resident.sandbox.take(), resident.pidfd.take())
+            (
+                resident.task.take(),
+                resident.probing.take(),
+                resident.hooking.take(),
+                resident.sandbox.take(),
+                resident.pidfd.take(),
+            )
         })
     };
     drop(resident);

@@ -30,6 +30,7 @@ pub(crate) async fn apply(shared: Shared, key: Key, action: Action) -> Result<Ch
         }
         Action::CreateContainer(container) => container::create(&shared, *container).await,
         Action::StartContainer { id } => start::start(&shared, id).await,
+        Action::RunHooks { id, stage, generation } => crate::hooks::begin(&shared, &id, stage, generation),
         Action::PauseContainer { id } => stop::freeze(&shared, id, true).await,
         Action::UnpauseContainer { id } => stop::freeze(&shared, id, false).await,
         Action::StopContainer { id, signal, grace } => stop::stop(&shared, id, signal, grace).await,

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use stack_engine::Changed;
-use stack_model::{Container, ContainerId, Failure, Fault, Health, NetworkMode, Probe, ResolvedSource, State};
+use stack_model::{Container, ContainerId, Failure, Fault, Health, Hooks, NetworkMode, Probe, ResolvedSource, State};
 use stack_runtime::{GeneratedFile, RuntimeError, StartSpec, Started};
 
 use super::blocking;
@@ -41,6 +41,8 @@ pub(super) async fn start(shared: &Shared, id: ContainerId) -> Result<Changed, F
     };
     // The readers exist before the process does, so that its first line finds them.
     let pipes = output::open(shared, &container)?;
+    // Before the process: hooks that a run before this one has had are not those of this one.
+    stack_runtime::record_hooks(&shared.kit.layout, &shared.kit.project, &id, &Hooks::default()).map_err(failed)?;
     let launched = blocking(shared, move |kit| launch(kit, &container, sandbox, leader)).await?;
     let Launched { started, sandbox, sockets, memory_kills } = launched;
     let began = now();
@@ -52,6 +54,7 @@ pub(super) async fn start(shared: &Shared, id: ContainerId) -> Result<Changed, F
         let Some(resident) = containers.get_mut(&id) else { return Ok(Changed::Yes) };
         resident.state = State::Running { pid: started.pid, started: began, stopping: None };
         resident.sandbox = sandbox;
+        resident.hooks = Hooks::default();
         attached.extend(resident.container.endpoints.iter().map(|endpoint| endpoint.host_interface.clone()));
     }
     follow(shared, &id, (started.pidfd, started.terminal), Some(pipes), memory_kills);

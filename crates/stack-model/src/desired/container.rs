@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{Device, Dns, ExtraHost, HostNamespaces, Security, Ulimit};
-use crate::{Bytes, ImageReference, Millis, NanoCpus, NetworkName, ServiceName, VolumeName};
+use crate::{Bytes, Hook, ImageReference, Millis, NanoCpus, NetworkName, ServiceName, Stage, VolumeName};
 
 /// The part of a service that a container is made of. Each field has a class in `stack-plan`'s `classify.rs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,12 +132,26 @@ pub struct ContainerSpec {
     pub stop_signal: Option<i32>,
     /// How long it may take to stop before it is killed.
     pub stop_grace: Millis,
+    /// What to run inside of it, one after the other, once it has started. Whoever waits for it waits for them.
+    #[serde(default)]
+    pub post_start: Vec<Hook>,
+    /// What to run inside of it, one after the other, before the signal that asks it to stop.
+    #[serde(default)]
+    pub pre_stop: Vec<Hook>,
     /// Health check; `None` takes the image's, and `Some` with [`Probe::None`] turns that off.
     #[serde(default)]
     pub healthcheck: Option<Healthcheck>,
 }
 
 impl ContainerSpec {
+    /// What to run at a point of its life.
+    pub fn hooks(&self, stage: Stage) -> &[Hook] {
+        match stage {
+            Stage::PostStart => &self.post_start,
+            Stage::PreStop => &self.pre_stop,
+        }
+    }
+
     /// A container of an image with everything else at its default, and without a network.
     pub fn new(image: ImageReference) -> Self {
         Self {
@@ -182,6 +196,8 @@ impl ContainerSpec {
             restart_window: None,
             stop_signal: None,
             stop_grace: Millis(0),
+            post_start: Vec::new(),
+            pre_stop: Vec::new(),
             healthcheck: None,
         }
     }

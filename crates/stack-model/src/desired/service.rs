@@ -33,6 +33,9 @@ pub struct Service {
     /// It was asked for once: it is never replaced and never started again.
     #[serde(default)]
     pub one_off: Option<OneOff>,
+    /// It runs once, before each start of the service of this name that somebody asks for.
+    #[serde(default)]
+    pub before: Option<ServiceName>,
     /// Where each field was written, by the file's key (`mem_limit`, `environment.DEBUG`, `image`).
     pub origins: BTreeMap<String, Origin>,
     /// Where the service is declared.

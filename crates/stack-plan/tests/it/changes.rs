@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use insta::assert_snapshot;
 use stack_model::{
-    Attachment, Bytes, ContainerSpec, Device, Effect, ExtraHost, FileKind, FileMount, HostAddress, HostPort,
+    Attachment, Bytes, ContainerSpec, Device, Effect, ExtraHost, FileKind, FileMount, Hook, HostAddress, HostPort,
     ImageReference, Millis, Mount, MountSource, NanoCpus, NetworkMode, NetworkName, PullPolicy, RestartPolicy, Seccomp,
     State, Ulimit,
 };
@@ -24,6 +24,10 @@ fn attachment(spec: &mut ContainerSpec) -> &mut Attachment {
 fn file(kind: FileKind) -> FileMount {
     let (source, target) = (PathBuf::from("/etc/a"), "/run/a".to_owned());
     FileMount { kind, source, text: None, content: "0".to_owned(), target, uid: 0, gid: 0, mode: 0o444 }
+}
+
+fn hook() -> Hook {
+    Hook { command: vec!["/hook".to_owned()], ..Hook::default() }
 }
 
 /// Every field of [`ContainerSpec`], in its order, with the key and the class of a change.
@@ -125,6 +129,8 @@ const FIELDS: &[(&str, &str, Effect, Edit)] = &[
     ("restart_window", "deploy.restart_policy.window", Effect::Live, |spec| spec.restart_window = Some(Millis(5))),
     ("stop_signal", "stop_signal", Effect::Live, |spec| spec.stop_signal = Some(2)),
     ("stop_grace", "stop_grace_period", Effect::Live, |spec| spec.stop_grace = Millis(1)),
+    ("post_start", "post_start", Effect::Live, |spec| spec.post_start.push(hook())),
+    ("pre_stop", "pre_stop", Effect::Live, |spec| spec.pre_stop.push(hook())),
     ("healthcheck", "healthcheck", Effect::Live, |spec| spec.healthcheck = Some(check())),
 ];
 
@@ -140,7 +146,7 @@ fn every_field_has_a_class() {
     for name in field_names() {
         assert!(FIELDS.iter().any(|(field, ..)| *field == name), "no test for {name}");
     }
-    assert_eq!(field_names().len(), 42);
+    assert_eq!(field_names().len(), 44);
     for (_, key, effect, edit) in FIELDS {
         let mut changed = spec();
         edit(&mut changed);

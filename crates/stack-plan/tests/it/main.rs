@@ -7,6 +7,7 @@ mod containers;
 mod ends;
 mod gates;
 mod held;
+mod hooks;
 mod images;
 mod networks;
 mod project;

@@ -71,6 +71,7 @@ pub(crate) fn service() -> Service {
         accepted_image: None,
         restart_request: 0,
         one_off: None,
+        before: None,
         attach: true,
         origins: BTreeMap::new(),
         origin: origin(2),

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stack_model::{
-    Action, ContainerId, Desired, DiffId, Exit, Health, History, ImageConfig, ImageFacts, ImageId, ImageReference, Key,
-    Names, NetworkName, Now, Observed, ObservedContainer, ObservedNetwork, Op, Plan, Ruleset, ServiceName, State,
-    Stopping, VolumeName, short_hex,
+    Action, ContainerId, Desired, DiffId, Exit, Health, History, HookState, Hooks, ImageConfig, ImageFacts, ImageId,
+    ImageReference, Key, Names, NetworkName, Now, Observed, ObservedContainer, ObservedNetwork, Op, Plan, Ruleset,
+    ServiceName, Stage, State, Stopping, VolumeName, short_hex,
 };
 use stack_plan::{lint, note_success, plan};
 
@@ -23,6 +23,8 @@ pub(crate) struct World {
     pub(crate) deaf: BTreeSet<ServiceName>,
     /// Services whose processes end by themselves at once, and how.
     pub(crate) jobs: BTreeMap<ServiceName, i32>,
+    /// Hooks that fail.
+    pub(crate) bad_hooks: BTreeSet<Stage>,
 }
 
 /// An image configuration that starts `/app`.
@@ -44,6 +46,7 @@ impl World {
             registry: BTreeMap::new(),
             deaf: BTreeSet::new(),
             jobs: BTreeMap::new(),
+            bad_hooks: BTreeSet::new(),
         };
         for image in ["app:1", "app:2"] {
             world.observed.images.insert(ImageReference::new(image), facts(image));
@@ -138,9 +141,15 @@ impl World {
             Action::EnsureVolume(plan) => drop(self.observed.volumes.insert(plan.name.clone())),
             Action::RemoveVolume { name } => self.remove_volume(name),
             Action::CreateContainer(container) => {
-                let (container, health) = ((**container).clone(), Health::None);
-                let made =
-                    ObservedContainer { container, state: State::Created, health, attached: true, paused: false };
+                let (container, health, hooks) = ((**container).clone(), Health::None, Hooks::default());
+                let made = ObservedContainer {
+                    container,
+                    state: State::Created,
+                    health,
+                    attached: true,
+                    paused: false,
+                    hooks,
+                };
                 assert!(self.observed.containers.insert(made.container.id.clone(), made).is_none());
             }
             Action::StartContainer { id } => self.start(id),
@@ -153,6 +162,13 @@ impl World {
             Action::KillContainer { id } => {
                 let stopping = Stopping { since: now, deadline: now, killed: true };
                 self.end(id, Some(Exit { signal: Some(9), requested: true, ..Exit::default() }), stopping);
+            }
+            Action::RunHooks { id, stage, generation } => {
+                let done = match self.bad_hooks.contains(stage) {
+                    true => HookState::Failed { generation: *generation, text: "it has failed".to_owned() },
+                    false => HookState::Done { generation: *generation },
+                };
+                *self.observed.containers.get_mut(id).unwrap().hooks.of_mut(*stage) = done;
             }
             Action::PauseContainer { id } => self.observed.containers.get_mut(id).unwrap().paused = true,
             Action::UnpauseContainer { id } => self.observed.containers.get_mut(id).unwrap().paused = false,
@@ -212,6 +228,7 @@ impl World {
         };
         let container = self.observed.containers.get_mut(id).unwrap();
         (container.state, container.attached) = (state, true);
+        container.hooks = Hooks::default();
     }
 
     fn end(&mut self, id: &ContainerId, exit: Option<Exit>, asked: Stopping) {

@@ -12,7 +12,7 @@ use stack_model::{
     Container, Ending, Exit, Layout, NotExecuted, OutOfMemory, ProjectName, ResolvedMount, ResolvedSource, State,
     VolumeName,
 };
-use stack_runtime::{RuntimeError, Spawner, StartSpec, complete_exit, ending_of_failure, exit_of};
+use stack_runtime::{ExecOptions, RuntimeError, Spawner, StartSpec, complete_exit, ending_of_failure, exit_of};
 
 use crate::bed::{Bed, container, end, wait};
 
@@ -154,7 +154,13 @@ pub(crate) fn probe(bed: &Bed, container: &Container, argv: &[&str]) -> Result<E
     let (_reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
     let argv = argv.iter().map(|word| (*word).to_owned()).collect();
     let place = (&bed.layout, &bed.project, container);
-    let started = stack_runtime::exec_quietly(&bed.spawner, &bed.hierarchy, place, argv, writer);
+    let started = stack_runtime::exec_quietly(
+        &bed.spawner,
+        &bed.hierarchy,
+        place,
+        &ExecOptions { argv, ..ExecOptions::default() },
+        writer,
+    );
     started.map(|started| end(&started)).map_err(|error| error.to_string())
 }
 

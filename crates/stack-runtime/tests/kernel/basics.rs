@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use stack_model::{Exit, ResolvedMount, ResolvedSource, State, VolumeName};
+use stack_runtime::ExecOptions;
 
 use crate::bed::{Bed, container, end, wait};
 
@@ -198,7 +199,14 @@ pub(crate) fn programs_join_a_running_container(bed: &Bed) {
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
     let argv = ["/bin/sh", "-c", "echo $HOSTNAME; ps; exit 3"].map(str::to_owned).to_vec();
     let place = (&bed.layout, &bed.project, &sleeper);
-    let probe = stack_runtime::exec_quietly(&bed.spawner, &bed.hierarchy, place, argv, writer).expect("it joins");
+    let probe = stack_runtime::exec_quietly(
+        &bed.spawner,
+        &bed.hierarchy,
+        place,
+        &ExecOptions { argv, ..ExecOptions::default() },
+        writer,
+    )
+    .expect("it joins");
     assert_eq!(end(&probe).code, Some(3));
     let mut text = String::new();
     fs_err::File::from_parts(reader.into(), "pipe").read_to_string(&mut text).expect("text");
