@@ -68,6 +68,7 @@ impl Project {
         });
         let lower = |network: &crate::project::Network| Network {
             name: network.name.clone(),
+            external: network.external,
             internal: network.internal.unwrap_or(false),
             subnet: network.subnet.as_ref().map(|subnet| subnet.value),
             gateway: network.gateway.as_ref().map(|gateway| gateway.value),

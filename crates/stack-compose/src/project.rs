@@ -51,6 +51,7 @@ pub(crate) struct Network {
     pub(crate) span: Span,
     /// Real name.
     pub(crate) name: String,
+    pub(crate) external: bool,
     pub(crate) driver: Option<String>,
     pub(crate) internal: Option<bool>,
     pub(crate) subnet: Option<Spanned<Ipv4Net>>,

@@ -69,6 +69,7 @@ impl Host for LinuxHost {
     const STEPS_MAX: usize = crate::supervisor::WORKERS_MAX;
 
     async fn observe(&mut self, desired: &Desired, fresh: bool) -> Observed {
+        observe::note_joined(&self.shared, desired);
         if fresh {
             let mut world = self.shared.world.borrow_mut();
             world.network_stale = true;

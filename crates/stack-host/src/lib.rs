@@ -14,6 +14,7 @@ mod host;
 mod kit;
 mod machine;
 mod names;
+mod neighbours;
 mod observe;
 mod output;
 mod probe;

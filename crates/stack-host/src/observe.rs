@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 
 use stack_model::{
-    Container, ContainerId, Desired, Event, Failure, HostFacts, ImageFacts, ImageReference, Layout, NetworkMode,
-    Observed, State, VolumeName,
+    Container, ContainerId, Desired, Event, Failure, HostFacts, IfName, ImageFacts, ImageReference, Layout,
+    NetworkMode, Observed, State, VolumeName,
 };
 use stack_net::{Net, NetObserved};
 
@@ -15,6 +15,7 @@ use crate::failure::failed;
 use crate::host::Shared;
 use crate::kit::{Kit, Sandbox};
 use crate::names::{self, Sockets};
+use crate::neighbours::{self, Surroundings};
 use crate::output::{Pipes, Pump};
 use crate::world::{Resident, World};
 use crate::{hooks, output, volume};
@@ -46,18 +47,48 @@ async fn refresh_network(shared: &Shared) -> Result<(), Failure> {
         Ok((seen, kit.net.observe_ruleset(&kit.instance, &kit.project).map_err(failed)?))
     })
     .await?;
-    let NetObserved { networks, routes, attached } = seen;
+    let NetObserved { networks, routes, ports, bridges } = seen;
     if let Some(found) = &ruleset {
         // Rules that an earlier supervisor left are right as they are, but the sockets that reserve their ports ended
         // with it.
         shared.ports.borrow_mut().reserve(&found.ports).map_err(failed)?;
     }
     let mut world = shared.world.borrow_mut();
+    let neighbours = neighbours::find(
+        &shared.kit.layout,
+        &shared.kit.project,
+        &Surroundings {
+            own: networks.values().collect(),
+            others: &bridges,
+            joined: &world.joined,
+            interfaces: interfaces(&world).collect(),
+            ports: &ports,
+        },
+    );
     world.networks = networks;
-    world.attached = attached;
+    world.attached = ports.into_keys().collect();
     world.ruleset = ruleset;
-    world.host = HostFacts { routes, busy_ports: Vec::new() };
+    world.host = HostFacts { routes, busy_ports: Vec::new(), bridges, neighbours };
     Ok(())
+}
+
+/// The host's ends of the interfaces of all containers.
+fn interfaces(world: &World) -> impl Iterator<Item = &IfName> {
+    world.containers.values().flat_map(|it| &it.container.endpoints).map(|endpoint| &endpoint.host_interface)
+}
+
+/// Remembers which networks of others are joined: who is on them is worth a look.
+pub(crate) fn note_joined(shared: &Shared, desired: &Desired) {
+    let joined = joined(desired);
+    let mut world = shared.world.borrow_mut();
+    if world.joined != joined {
+        world.joined = joined;
+        world.network_stale = true;
+    }
+}
+
+fn joined(desired: &Desired) -> BTreeSet<String> {
+    desired.networks.values().filter(|network| network.external).map(|network| network.name.clone()).collect()
 }
 
 /// A container that this process does not follow yet, with what following it takes.
@@ -233,13 +264,22 @@ pub(crate) fn observe_offline(layout: &Layout, desired: &Desired) -> Result<Obse
     let store = crate::machine::open_store(layout)?;
     let net = Net::start().map_err(failed)?;
     let seen = net.observe(&desired.instance, &desired.project).map_err(failed)?;
-    let mut world = World { attached: seen.attached, ..World::default() };
+    let mut world = World { attached: seen.ports.keys().cloned().collect(), ..World::default() };
     let hierarchy = stack_cgroup::Hierarchy::detect().map_err(failed)?;
     for (container, state) in stack_runtime::observe_containers(layout, &desired.project).map_err(failed)? {
         let paused = hierarchy.is_frozen(&layout.cgroup(&desired.project).join(container.id.as_str()));
         let hooks = stack_runtime::recorded_hooks(layout, &desired.project, &container.id);
         world.containers.insert(container.id.clone(), Resident { paused, hooks, ..Resident::new(container, state) });
     }
+    let joined = joined(desired);
+    let around = Surroundings {
+        own: seen.networks.values().collect(),
+        others: &seen.bridges,
+        joined: &joined,
+        interfaces: interfaces(&world).collect(),
+        ports: &seen.ports,
+    };
+    let neighbours = neighbours::find(layout, &desired.project, &around);
     Ok(Observed {
         images: find_images(&store, desired),
         networks: seen.networks,
@@ -251,6 +291,6 @@ pub(crate) fn observe_offline(layout: &Layout, desired: &Desired) -> Result<Obse
             .collect(),
         ruleset: net.observe_ruleset(&desired.instance, &desired.project).map_err(failed)?,
         names: None,
-        host: HostFacts { routes: seen.routes, busy_ports: Vec::new() },
+        host: HostFacts { routes: seen.routes, busy_ports: Vec::new(), bridges: seen.bridges, neighbours },
     })
 }

@@ -22,6 +22,8 @@ pub(crate) struct World {
     pub(crate) attached: BTreeSet<IfName>,
     pub(crate) ruleset: Option<Ruleset>,
     pub(crate) host: HostFacts,
+    /// Names of networks that the project joins and does not make.
+    pub(crate) joined: BTreeSet<String>,
     /// Links, addresses or rules may differ from what is written here.
     pub(crate) network_stale: bool,
     /// The containers have not been looked at since the host started.

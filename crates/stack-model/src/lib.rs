@@ -43,8 +43,8 @@ pub use image::{ImageConfig, ImageFacts};
 pub use layout::Layout;
 pub use network::{Hosts, Names, NetworkRules, PublishedPort, Ruleset, View, Zone};
 pub use observed::{
-    Container, Endpoint, Exit, Health, HostFacts, Observed, ObservedContainer, ObservedNetwork, Process, ResolvedMount,
-    ResolvedSource, State, Stopping,
+    Bridge, Container, Endpoint, Exit, Health, HostFacts, Neighbour, Observed, ObservedContainer, ObservedNetwork,
+    Process, ResolvedMount, ResolvedSource, State, Stopping,
 };
 pub use plan::{Action, Blocked, Cause, Effect, Key, NetworkPlan, Op, Plan, Until, VolumePlan};
 pub use source::{Origin, ProjectSource};

@@ -39,6 +39,40 @@ pub struct HostFacts {
     pub routes: Vec<Ipv4Net>,
     /// Ports that other processes or projects hold, with an owner that can be shown.
     pub busy_ports: Vec<(PublishedPort, String)>,
+    /// Bridges that are none of the project's.
+    #[serde(default)]
+    pub bridges: Vec<Bridge>,
+    /// Containers of other projects on bridges that the project has to do with.
+    #[serde(default)]
+    pub neighbours: Vec<Neighbour>,
+}
+
+/// A bridge that is none of the project's, as a network that it can join.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bridge {
+    /// Real name of the network that another project made it for; that of the interface otherwise.
+    pub name: String,
+    /// Its interface name.
+    pub bridge: IfName,
+    /// Its address and prefix, if it has one.
+    pub gateway: Option<Ipv4Net>,
+    /// No way out.
+    pub internal: bool,
+}
+
+/// An interface of another project's container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// Its container.
+    pub id: ContainerId,
+    /// The bridge that it is on.
+    pub bridge: IfName,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its names on this network.
+    pub names: BTreeSet<String>,
+    /// It runs.
+    pub runs: bool,
 }
 
 /// A bridge of the project.
@@ -50,6 +84,9 @@ pub struct ObservedNetwork {
     pub gateway: Option<Ipv4Net>,
     /// It is up.
     pub up: bool,
+    /// Real name, where the bridge says it.
+    #[serde(default)]
+    pub name: Option<String>,
 }
 
 /// Everything that was decided about one container. The plan writes it into the operation that creates the container;

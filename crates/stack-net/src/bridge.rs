@@ -20,7 +20,11 @@ pub(crate) async fn ensure(handle: &Handle, plan: &NetworkPlan, alias: &str) -> 
     let bridge = &plan.bridge;
     let found = find(handle, bridge).await?;
     let link = match found {
-        Some(link) if link.bridge && (link.alias.is_empty() || link.alias == alias) => link,
+        Some(link)
+            if link.bridge && (link.alias.is_empty() || observe::owner_of(&link.alias) == observe::owner_of(alias)) =>
+        {
+            link
+        }
         Some(_) => return Err(NetError::BridgeTaken { bridge: bridge.clone() }),
         None => {
             check_subnet(handle, bridge, plan.gateway).await?;

@@ -18,7 +18,7 @@ mod wire;
 
 pub use error::{Clash, NetError, PortOwner};
 pub use net::Net;
-pub use observe::{NetObserved, alias};
+pub use observe::{NetObserved, alias, full_alias};
 pub use ports::{Ports, free_port};
 pub use watch::Notice;
 pub use wire::WireError;

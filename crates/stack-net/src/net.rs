@@ -49,7 +49,7 @@ impl Net {
     }
 
     /// Makes the bridge of a network, or mends it: address, state, settings. `alias` is what [`Net::observe`] finds it
-    /// by (see [`crate::alias`]). Tells whether there was anything to do.
+    /// by (see [`crate::full_alias`]). Tells whether there was anything to do.
     pub fn ensure_network(&self, plan: &NetworkPlan, alias: &str) -> Result<bool, NetError> {
         let (plan, alias) = (plan.clone(), alias.to_owned());
         self.run(move |handle| async move { bridge::ensure(&handle, &plan, &alias).await })?
@@ -63,8 +63,8 @@ impl Net {
 
     /// Looks at the bridges of a project and at what else has addresses on this host.
     pub fn observe(&self, instance: &str, project: &ProjectName) -> Result<NetObserved, NetError> {
-        let prefix = observe::alias_prefix(instance, project);
-        self.run(move |handle| async move { observe::observe(&handle, &prefix).await })?
+        let (instance, prefix) = (instance.to_owned(), observe::alias_prefix(instance, project));
+        self.run(move |handle| async move { observe::observe(&handle, &instance, &prefix).await })?
     }
 
     /// Makes a network namespace with loopback and these interfaces, up and addressed. It lives as long as the

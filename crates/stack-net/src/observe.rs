@@ -11,7 +11,7 @@ use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::{Handle, RouteMessageBuilder};
-use stack_model::{IfName, NetworkName, ObservedNetwork, ProjectName};
+use stack_model::{Bridge, IfName, NetworkName, NetworkPlan, ObservedNetwork, ProjectName};
 
 use crate::error::NetError;
 
@@ -22,13 +22,38 @@ pub struct NetObserved {
     pub networks: BTreeMap<NetworkName, ObservedNetwork>,
     /// Destinations of other routes and subnets of other addresses, without the default route.
     pub routes: Vec<Ipv4Net>,
-    /// Interfaces that are ports of the project's bridges.
-    pub attached: BTreeSet<IfName>,
+    /// Every port of a bridge, with that bridge.
+    pub ports: BTreeMap<IfName, IfName>,
+    /// Bridges that are none of the project's.
+    pub bridges: Vec<Bridge>,
 }
 
 /// The alias that marks a bridge as the network of a project: `stack:<instance>:<project>:<network>`.
 pub fn alias(instance: &str, project: &ProjectName, network: &NetworkName) -> String {
     format!("{}{network}", alias_prefix(instance, project))
+}
+
+/// The alias with what others who join the network have to know: its real name after `=`, or after `!` for one without a
+/// way out.
+pub fn full_alias(instance: &str, project: &ProjectName, plan: &NetworkPlan) -> String {
+    let short = alias(instance, project, &plan.network);
+    let full = format!("{short}{}{}", if plan.internal { INTERNAL } else { OPEN }, plan.name);
+    if full.len() < ALIAS_BYTES { full } else { short }
+}
+
+/// The kernel keeps one byte less (`IFALIASZ`, if.h).
+const ALIAS_BYTES: usize = 256;
+/// Neither can be in the name of a network.
+const OPEN: char = '=';
+const INTERNAL: char = '!';
+
+/// The part of an alias that says whose the bridge is.
+pub(crate) fn owner_of(alias: &str) -> &str {
+    alias.split([OPEN, INTERNAL]).next().unwrap_or(alias)
+}
+
+fn real_name_of(alias: &str) -> Option<&str> {
+    alias.split_once([OPEN, INTERNAL]).map(|(_, name)| name)
 }
 
 /// What the aliases of all networks of a project begin with.
@@ -157,7 +182,7 @@ fn route(message: &RouteMessage) -> Option<HostRoute> {
 }
 
 /// One look at everything: `prefix` begins the aliases of the project's bridges.
-pub(crate) async fn observe(handle: &Handle, prefix: &str) -> Result<NetObserved, NetError> {
+pub(crate) async fn observe(handle: &Handle, instance: &str, prefix: &str) -> Result<NetObserved, NetError> {
     let links = links(handle).await?;
     let addresses = addresses(handle).await?;
     let routes = routes(handle).await?;
@@ -168,8 +193,9 @@ pub(crate) async fn observe(handle: &Handle, prefix: &str) -> Result<NetObserved
         .collect();
     let networks = own.values().map(|link| {
         let gateway = addresses.iter().find(|address| address.index == link.index).map(|address| address.net);
-        let observed = ObservedNetwork { bridge: IfName::new(&*link.name), gateway, up: link.up };
-        (NetworkName::new(&link.alias[prefix.len()..]), observed)
+        let name = real_name_of(&link.alias).map(str::to_owned);
+        let observed = ObservedNetwork { bridge: IfName::new(&*link.name), gateway, up: link.up, name };
+        (NetworkName::new(&owner_of(&link.alias)[prefix.len()..]), observed)
     });
     let others =
         addresses.iter().filter(|address| !own.contains_key(&address.index)).map(|address| address.net.trunc());
@@ -178,10 +204,33 @@ pub(crate) async fn observe(handle: &Handle, prefix: &str) -> Result<NetObserved
         .filter(|route| route.index.is_none_or(|index| !own.contains_key(&index)))
         .map(|route| route.destination);
     let taken: BTreeSet<Ipv4Net> = others.chain(elsewhere).collect();
-    let ports = links.iter().filter(|link| link.controller.is_some_and(|index| own.contains_key(&index)));
+    let bridges: BTreeMap<u32, &Link> = links.iter().filter(|it| it.bridge).map(|link| (link.index, link)).collect();
+    let ports = links.iter().filter_map(|link| {
+        let bridge = bridges.get(&link.controller?)?;
+        Some((IfName::new(&*link.name), IfName::new(&*bridge.name)))
+    });
+    let foreign = bridges.values().filter(|link| !own.contains_key(&link.index)).map(|link| Bridge {
+        name: foreign_name(instance, link),
+        bridge: IfName::new(&*link.name),
+        gateway: addresses.iter().find(|address| address.index == link.index).map(|address| address.net),
+        internal: link.alias.contains(INTERNAL),
+    });
     Ok(NetObserved {
         networks: networks.collect(),
         routes: taken.into_iter().collect(),
-        attached: ports.map(|link| IfName::new(&*link.name)).collect(),
+        ports: ports.collect(),
+        bridges: foreign.collect(),
     })
+}
+
+/// The real name of a network of this installation, else the name of the interface.
+fn foreign_name(instance: &str, link: &Link) -> String {
+    let rest = link.alias.strip_prefix(&format!("{ALIAS_MARK}{instance}:"));
+    let parts = rest.and_then(|rest| owner_of(rest).split_once(':'));
+    match (real_name_of(&link.alias), parts) {
+        (Some(name), Some(_)) => name.to_owned(),
+        // A bridge of a version that did not write the name down.
+        (None, Some((project, network))) => format!("{project}_{network}"),
+        (_, None) => link.name.clone(),
+    }
 }

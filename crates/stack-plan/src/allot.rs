@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
-use stack_model::{ContainerId, Failure, Fault, HostPort, NetworkName, PortSpec, Protocol, PublishedPort, ServiceName};
+use stack_model::{
+    ContainerId, Failure, Fault, HostPort, Neighbour, NetworkName, PortSpec, Protocol, PublishedPort, ServiceName,
+};
 
 use crate::network::{Segment, Standing};
 use crate::words;
@@ -28,6 +30,8 @@ struct Pool<'a> {
     range: Option<Ipv4Net>,
     /// Addresses that are none of ours.
     reserved: &'a BTreeMap<String, Ipv4Addr>,
+    /// Addresses of other projects' containers.
+    foreign: BTreeSet<Ipv4Addr>,
     /// Who has an address now.
     held: BTreeMap<Ipv4Addr, &'a ContainerId>,
     /// Which replica will have it.
@@ -44,13 +48,15 @@ pub(crate) struct Granted {
 }
 
 impl<'a> Addresses<'a> {
-    pub(crate) fn new(segments: &BTreeMap<&'a NetworkName, Segment<'a>>) -> Self {
+    pub(crate) fn new(segments: &BTreeMap<&'a NetworkName, Segment<'a>>, near: &[Neighbour]) -> Self {
         let pools = segments.iter().filter(|(_, segment)| !matches!(segment.standing, Standing::Refused(_)));
         let pools = pools.map(|(name, segment)| {
             let gateway = segment.plan.gateway;
             let next = gateway.network();
             let (range, reserved) = (segment.wanted.ip_range, &segment.wanted.reserved);
-            (*name, Pool { gateway, range, reserved, held: BTreeMap::new(), claimed: BTreeMap::new(), next })
+            let foreign = near.iter().filter(|it| it.bridge == segment.plan.bridge).map(|it| it.address).collect();
+            let (held, claimed) = (BTreeMap::new(), BTreeMap::new());
+            (*name, Pool { gateway, range, reserved, foreign, held, claimed, next })
         });
         Self { pools: pools.collect() }
     }
@@ -93,6 +99,9 @@ impl<'a> Addresses<'a> {
         if let Some((owner, _)) = pool.reserved.iter().find(|(_, other)| **other == address) {
             return Err(taken(format!("`{owner}` of `aux_addresses`")));
         }
+        if pool.foreign.contains(&address) {
+            return Err(taken("a container of another project".to_owned()));
+        }
         if let Some(owner) = pool.claimed.get(&address).filter(|owner| **owner != slot) {
             return Err(taken(format!("{}/{}", owner.0, owner.1)));
         }
@@ -116,6 +125,7 @@ impl<'a> Addresses<'a> {
         let usable = |pool: &Pool<'_>, address: Ipv4Addr| {
             address != pool.gateway.addr()
                 && pool.range.is_none_or(|range| range.contains(&address))
+                && !pool.foreign.contains(&address)
                 && !pool.reserved.values().any(|other| *other == address)
                 && pool.claimed.get(&address).is_none_or(|owner| *owner == slot)
         };

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stack_model::{
-    Action, Cause, Container, Effect, ImageReference, Key, NetworkName, ObservedContainer, Power, ResolvedSource,
-    Until, VolumeName, VolumePlan,
+    Action, Cause, Container, Effect, IfName, ImageReference, Key, NetworkName, ObservedContainer, Power,
+    ResolvedSource, Until, VolumeName, VolumePlan,
 };
 
 use crate::allot::Slot;
@@ -74,7 +74,7 @@ impl<'a> Arrive<'_, 'a> {
                 Standing::Outdated => self.rebuild_network(name, segment),
                 Standing::Held => {
                     self.arrivals.networks.insert(name, None);
-                    if let Some(member) = self.member_of(name) {
+                    if let Some(member) = self.member_of(&segment.plan.bridge) {
                         let until = Until::Exited(member.container.id.clone());
                         self.draft.block(Key::Network((*name).clone()), "remove", Effect::Replace, until);
                     }
@@ -89,7 +89,7 @@ impl<'a> Arrive<'_, 'a> {
             }
         }
         for (name, seen) in &self.frame.observed.networks {
-            if !self.segments.contains_key(name) {
+            if self.segments.get(name).is_none_or(|segment| segment.wanted.external) {
                 let action = Action::RemoveNetwork { bridge: seen.bridge.clone() };
                 self.remove_network(name, action, Reason::new(Effect::Remove, Cause::NotWanted));
             }
@@ -121,11 +121,12 @@ impl<'a> Arrive<'_, 'a> {
     /// Deletes a bridge once nothing is on it.
     fn remove_network(&mut self, name: &'a NetworkName, action: Action, reason: Reason) -> Option<Handle> {
         let key = Key::Network(name.clone());
-        if let Some(member) = self.member_of(name) {
+        let bridge = &self.frame.observed.networks[name].bridge;
+        if let Some(member) = self.member_of(bridge) {
             self.draft.block(key, "remove", reason.effect, Until::Exited(member.container.id.clone()));
             return None;
         }
-        let members = self.frame.observed.containers.values().filter(|it| is_on(&it.container, name));
+        let members = self.frame.observed.containers.values().filter(|it| is_on(&it.container, bridge));
         let needs: Vec<Handle> =
             members.filter_map(|it| self.departures.removed.get(&it.container.id).copied()).collect();
         let handle = self.draft.push(key, action, reason, needs)?;
@@ -134,13 +135,13 @@ impl<'a> Arrive<'_, 'a> {
     }
 
     /// A container on a network that is not removed in this plan; one that runs before others.
-    fn member_of(&self, name: &NetworkName) -> Option<&'a ObservedContainer> {
+    fn member_of(&self, bridge: &IfName) -> Option<&'a ObservedContainer> {
         let remaining = self
             .frame
             .observed
             .containers
             .values()
-            .filter(|it| is_on(&it.container, name) && !self.departures.removed.contains_key(&it.container.id));
+            .filter(|it| is_on(&it.container, bridge) && !self.departures.removed.contains_key(&it.container.id));
         remaining.min_by_key(|it| !it.is_running())
     }
 
@@ -341,8 +342,8 @@ const LIMIT_FIELDS: [&str; 12] = [
     "blkio_config",
 ];
 
-fn is_on(container: &Container, network: &NetworkName) -> bool {
-    container.endpoints.iter().any(|endpoint| endpoint.network == *network)
+fn is_on(container: &Container, bridge: &IfName) -> bool {
+    container.endpoints.iter().any(|endpoint| endpoint.bridge == *bridge)
 }
 
 fn volumes(container: &Container) -> impl Iterator<Item = &VolumeName> {

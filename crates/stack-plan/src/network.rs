@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use stack_model::{
-    Cause, Endpoint, Failure, Fault, IfName, Network, NetworkMode, NetworkName, NetworkPlan, ObservedNetwork, short_hex,
+    Bridge, Cause, Endpoint, Failure, Fault, IfName, Network, NetworkMode, NetworkName, NetworkPlan, ObservedNetwork,
+    short_hex,
 };
 
 use crate::draft::Frame;
@@ -73,6 +74,10 @@ pub(crate) fn settle<'a>(frame: Frame<'a>) -> BTreeMap<&'a NetworkName, Segment<
     let mut taken: Vec<(Ipv4Net, String)> = Vec::new();
     for (name, network) in &frame.desired.networks {
         let trace = traces.get(name).copied();
+        if network.external {
+            segments.insert(name, joined(frame, name, network, trace));
+            continue;
+        }
         let Some(gateway) = known_gateway(frame, name, network, trace) else { continue };
         let segment = segment(frame, name, network, trace, gateway, &taken);
         if !matches!(segment.standing, Standing::Refused(_)) {
@@ -97,6 +102,42 @@ pub(crate) fn settle<'a>(frame: Frame<'a>) -> BTreeMap<&'a NetworkName, Segment<
         segments.insert(name, Segment { wanted: network, plan: network_plan(frame, name, None, gateway), standing });
     }
     segments
+}
+
+/// A network that someone else makes: it is there or it is not.
+fn joined<'a>(frame: Frame<'a>, name: &'a NetworkName, network: &'a Network, trace: Option<Trace<'a>>) -> Segment<'a> {
+    let bridges = &frame.observed.host.bridges;
+    let found = bridges.iter().find(|bridge| bridge.name == network.name);
+    let found = found.or_else(|| bridges.iter().find(|bridge| bridge.bridge.as_str() == network.name));
+    let place = format!("{}:{}", network.origin.file, network.origin.line);
+    let failure = match found {
+        Some(Bridge { bridge, gateway: Some(gateway), internal, .. }) => {
+            let plan = NetworkPlan {
+                network: name.clone(),
+                name: network.name.clone(),
+                bridge: bridge.clone(),
+                gateway: *gateway,
+                internal: *internal,
+            };
+            return Segment { wanted: network, plan, standing: Standing::Ready };
+        }
+        Some(Bridge { bridge, .. }) => {
+            let text = format!("the external network {} ({place}) has no IPv4 address", network.name);
+            let hint = format!("give the bridge one: `ip address add 10.1.0.1/24 dev {bridge}`");
+            Failure::new(Fault::Missing, text).hint(hint)
+        }
+        None => {
+            let text = format!("the external network {} ({place}) does not exist", network.name);
+            Failure::new(Fault::Missing, text)
+                .hint("start the project that makes it, make a bridge of that name, or drop `external`")
+        }
+    };
+    let bridge = trace.map_or_else(|| IfName::new(network.name.as_str()), |trace| trace.bridge.clone());
+    let (network_name, real) = (name.clone(), network.name.clone());
+    let gateway = trace.and_then(|trace| Ipv4Net::new(trace.gateway?, trace.subnet.prefix_len()).ok());
+    let gateway = gateway.unwrap_or_default();
+    let plan = NetworkPlan { network: network_name, name: real, bridge, gateway, internal: false };
+    Segment { wanted: network, plan, standing: Standing::Refused(failure) }
 }
 
 fn traces<'a>(frame: Frame<'a>) -> BTreeMap<&'a NetworkName, Trace<'a>> {
@@ -147,7 +188,7 @@ fn segment<'a>(
     let plan = network_plan(frame, name, trace, gateway);
     let seen = frame.observed.networks.get(name);
     let standing = match seen.and_then(|seen| seen.gateway) {
-        Some(address) if address == gateway && seen.is_some_and(|seen| seen.up) => Standing::Ready,
+        Some(address) if address == gateway && seen.is_some_and(|seen| seen.up) => named(seen, network),
         // The containers agree with the file: it is the bridge that was changed, by someone else's hand.
         Some(address) if address != gateway && trace.is_none_or(|trace| trace.subnet != gateway.trunc()) => {
             refusal(frame, name, network, gateway, taken).map_or(Standing::Outdated, Standing::Refused)
@@ -158,6 +199,15 @@ fn segment<'a>(
         }
     };
     Segment { wanted: network, plan, standing }
+}
+
+/// Others find a network by its name, which the bridge says unless an earlier version has made it.
+fn named(seen: Option<&ObservedNetwork>, network: &Network) -> Standing {
+    let Some(old) = seen.and_then(|seen| seen.name.as_ref()).filter(|old| **old != network.name) else {
+        return Standing::Ready;
+    };
+    let (origin, new) = (network.origin.clone(), network.name.clone());
+    Standing::Lacking(Cause::Changed { origin, field: "name".to_owned(), old: old.clone(), new })
 }
 
 fn lacking(seen: Option<&ObservedNetwork>, trace: Option<Trace<'_>>) -> Standing {

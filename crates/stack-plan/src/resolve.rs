@@ -89,7 +89,7 @@ struct Allot<'a> {
 
 impl<'a> Allot<'a> {
     fn new(frame: Frame<'a>, survey: &Survey<'a>, segments: &Segments<'a>) -> Self {
-        let mut addresses = Addresses::new(segments);
+        let mut addresses = Addresses::new(segments, &frame.observed.host.neighbours);
         let mut ports = Ports::new(&frame.observed.host.busy_ports);
         let mut staying = BTreeSet::new();
         for container in frame.observed.containers.values() {

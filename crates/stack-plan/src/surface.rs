@@ -75,7 +75,8 @@ impl<'a> Surface<'_, 'a> {
     fn publish_rules(&self, draft: &mut Draft<'a>, present: &[Present<'_>]) {
         let mut needs: Vec<Handle> = Vec::new();
         let mut rules = Ruleset::default();
-        for (name, segment) in self.segments {
+        // The rules of a network that someone else makes are that one's.
+        for (name, segment) in self.segments.iter().filter(|(_, segment)| !segment.wanted.external) {
             if let (Some(handle), false) =
                 (self.arrivals.networks.get(name), matches!(segment.standing, Standing::Refused(_) | Standing::Held))
             {
@@ -111,7 +112,7 @@ impl<'a> Surface<'_, 'a> {
         let with_network: Vec<&Container> =
             present.iter().map(|it| it.container).filter(|container| !container.endpoints.is_empty()).collect();
         let names = Names {
-            networks: by_network(&with_network),
+            networks: self.with_neighbours(by_network(&with_network)),
             views: with_network
                 .iter()
                 .map(|container| (container.id.clone(), view(container, &with_network)))
@@ -128,6 +129,22 @@ impl<'a> Surface<'_, 'a> {
         };
         let reason = reason(draft, &presence);
         draft.push(Key::Names, Action::PublishNames(names), reason, []);
+    }
+}
+
+impl Surface<'_, '_> {
+    /// The names of other projects' containers are known on the networks that they share with this one.
+    fn with_neighbours(&self, mut by_network: BTreeMap<NetworkName, Hosts>) -> BTreeMap<NetworkName, Hosts> {
+        for (network, hosts) in &mut by_network {
+            let Some(bridge) = self.segments.get(network).map(|segment| &segment.plan.bridge) else { continue };
+            let near = self.frame.observed.host.neighbours.iter().filter(|it| it.runs && it.bridge == *bridge);
+            for neighbour in near {
+                for name in &neighbour.names {
+                    hosts.entry(name.to_ascii_lowercase()).or_default().push(neighbour.address);
+                }
+            }
+        }
+        by_network
     }
 }
 

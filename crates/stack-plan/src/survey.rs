@@ -251,7 +251,8 @@ fn judge<'a>(frame: Frame<'a>, segments: &BTreeMap<&'a NetworkName, Segment<'a>>
         most_severe(&changes).filter(|change| change.effect >= Effect::Replace).map(|change| cause(service, change));
     let cause = severe
         .or_else(|| facts.and_then(|facts| moved_tag(service, container, facts)))
-        .or_else(|| stale_network(segments, &container.endpoints));
+        .or_else(|| stale_network(segments, &container.endpoints))
+        .or_else(|| shared_address(frame, container));
     replica.verdict = match cause {
         Some(cause @ Cause::Follows(_)) if service.power == Power::Off => Verdict::Replace(cause),
         // What is off is changed when it is turned on.
@@ -323,6 +324,17 @@ fn stale_network(segments: &BTreeMap<&NetworkName, Segment<'_>>, endpoints: &[En
     let stale =
         endpoints.iter().find(|endpoint| segments.get(&endpoint.network).is_some_and(|it| it.is_stale(endpoint)))?;
     Some(Cause::Follows(Key::Network(stale.network.clone())))
+}
+
+/// Two projects have given one address of a network that they share at the same time: the greater identifier gives in.
+fn shared_address(frame: Frame<'_>, container: &Container) -> Option<Cause> {
+    let neighbours = &frame.observed.host.neighbours;
+    let clashes = |endpoint: &&Endpoint| {
+        let same = neighbours.iter().find(|it| it.bridge == endpoint.bridge && it.address == endpoint.address.addr());
+        same.is_some_and(|other| other.id < container.id)
+    };
+    let endpoint = container.endpoints.iter().find(clashes)?;
+    Some(Cause::Follows(Key::Network(endpoint.network.clone())))
 }
 
 /// Restarts what asks to be restarted together with a dependency. Dependencies first, so that it reaches far.

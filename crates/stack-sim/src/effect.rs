@@ -129,7 +129,12 @@ impl World {
     }
 
     fn ensure_network(&mut self, plan: &NetworkPlan) {
-        let seen = ObservedNetwork { bridge: plan.bridge.clone(), gateway: Some(plan.gateway), up: true };
+        let seen = ObservedNetwork {
+            bridge: plan.bridge.clone(),
+            gateway: Some(plan.gateway),
+            up: true,
+            name: Some(plan.name.clone()),
+        };
         self.networks.insert(plan.network.clone(), seen);
         self.network_changed();
     }

@@ -181,6 +181,7 @@ pub fn healthcheck() -> Healthcheck {
 fn network(name: &str) -> Network {
     Network {
         name: format!("sim_{name}"),
+        external: false,
         internal: name == "back",
         subnet: None,
         gateway: None,

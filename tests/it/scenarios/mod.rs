@@ -6,6 +6,7 @@ mod changes;
 mod crash;
 mod endings;
 mod examples;
+mod external;
 mod files;
 mod hooks;
 mod images;

@@ -59,6 +59,12 @@ fn network(key: &str, entry: &Entry, project: &ProjectName, cx: &mut Cx<'_>) -> 
         return network;
     }
     let Some(fields) = entry.value.as_mapping() else { return network };
+    if let Some(external) = fields.get("external") {
+        network.external = cx.boolean(&external.value, "`external`").unwrap_or(false);
+    }
+    if network.external {
+        key.clone_into(&mut network.name);
+    }
     if let Some(name) = real_name(fields, cx) {
         network.name = name;
     }

@@ -39,6 +39,7 @@ fn base() -> Desired {
     db.container.mounts.push(Mount { source, target: "/data".to_owned(), read_only: false });
     let network = Network {
         name: "n".to_owned(),
+        external: false,
         internal: false,
         subnet: None,
         gateway: None,

@@ -11,12 +11,13 @@ use crate::host::Shared;
 
 pub(super) async fn ensure(shared: &Shared, plan: NetworkPlan) -> Result<Changed, Failure> {
     let (network, bridge, gateway) = (plan.network.clone(), plan.bridge.clone(), plan.gateway);
+    let name = Some(plan.name.clone());
     let done = blocking(shared, move |kit| {
-        let alias = stack_net::alias(&kit.instance, &kit.project, &plan.network);
+        let alias = stack_net::full_alias(&kit.instance, &kit.project, &plan);
         kit.net.ensure_network(&plan, &alias).map(changed).map_err(failed)
     })
     .await?;
-    let observed = ObservedNetwork { bridge, gateway: Some(gateway), up: true };
+    let observed = ObservedNetwork { bridge, gateway: Some(gateway), up: true, name };
     shared.world.borrow_mut().networks.insert(network, observed);
     Ok(done)
 }

@@ -48,6 +48,9 @@ pub struct Desired {
 pub struct Network {
     /// Real name, `<project>_<key>` unless the file names it.
     pub name: String,
+    /// Made and removed by someone else: another project that calls it so, or whoever made a bridge of that name.
+    #[serde(default)]
+    pub external: bool,
     /// No way out: no default route, no masquerade, no forwarding of names.
     pub internal: bool,
     /// A subnet that the file asks for; the plan picks one otherwise.

@@ -22,7 +22,7 @@ fn containers_of_a_network_reach_each_other() {
     let route = world.inside(&one, || fs_err::read_to_string("/proc/thread-self/net/route").unwrap());
     assert!(route.contains("eth0\t00000000\t0100590A"), "{route}");
     let observed = world.net.observe(INSTANCE, &world.project).unwrap();
-    assert_eq!(observed.attached, ["stk-front.2".into(), "stk-front.3".into()].into());
+    assert_eq!(observed.ports.into_keys().collect::<Vec<_>>(), ["stk-front.2".into(), "stk-front.3".into()]);
 }
 
 /// The kernel switches a link on in the background. Until then it drops packets, and the next try is a second away.
@@ -95,7 +95,7 @@ fn lost_interfaces_come_back() {
     assert!(world.net.remove_network(&front.bridge).unwrap());
     assert!(matches!(world.net.attach(one.as_fd(), &endpoints), Err(NetError::BridgeMissing { .. })));
     world.net.ensure_network(&front, &world.alias("front")).unwrap();
-    assert!(world.net.observe(INSTANCE, &world.project).unwrap().attached.is_empty());
+    assert!(world.net.observe(INSTANCE, &world.project).unwrap().ports.is_empty());
     assert!(world.net.attach(one.as_fd(), &endpoints).unwrap());
     assert!(world.net.attach(two.as_fd(), &[endpoint(&front, 3)]).unwrap());
     assert_eq!(world.seen(&one, "10.89.0.3:80").as_deref(), Some("10.89.0.2"));
@@ -165,12 +165,12 @@ fn a_hundred_sandboxes_come_and_go_without_a_trace() {
     let created = began.elapsed();
     let processor = processor_time() - before_processor;
     let start = Instant::now();
-    let attached = world.net.observe(INSTANCE, &world.project).unwrap().attached;
+    let attached = world.net.observe(INSTANCE, &world.project).unwrap().ports;
     let observed = start.elapsed();
     assert_eq!(attached.len(), usize::from(SANDBOXES));
     let start = Instant::now();
     drop(sandboxes);
-    eventually(|| world.net.observe(INSTANCE, &world.project).unwrap().attached.is_empty());
+    eventually(|| world.net.observe(INSTANCE, &world.project).unwrap().ports.is_empty());
     println!(
         "create 100: {created:?}, processor {processor:?},{}; observe: {observed:?}; gone after {:?}",
         histogram(&times),
@@ -207,7 +207,7 @@ fn sandboxes_are_made_in_parallel() {
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
     println!("create {} in {THREADS} threads: {:?}", sandboxes.len(), start.elapsed());
-    let attached = world.net.observe(INSTANCE, &world.project).unwrap().attached;
+    let attached = world.net.observe(INSTANCE, &world.project).unwrap().ports;
     assert_eq!(attached.len(), usize::from(THREADS * EACH));
     let _server = world.server(&sandboxes[39], 80);
     let client = world.net.in_namespace(sandboxes[0].as_fd(), || crate::world::seen("10.89.0.41:80")).unwrap();

@@ -2,7 +2,10 @@
 
 use insta::assert_snapshot;
 use ipnet::Ipv4Net;
-use stack_model::{Attachment, HostPort, Names, NetworkMode, NetworkName, Plan, Ruleset};
+use stack_model::{
+    Action, Attachment, Bridge, ContainerId, Desired, HostPort, Names, Neighbour, NetworkMode, NetworkName,
+    ObservedNetwork, Plan, Ruleset,
+};
 
 use crate::project::{Build, service, shop};
 use crate::world::World;
@@ -336,4 +339,66 @@ fn the_way_out_the_names_and_the_hardware_addresses_are_the_files() {
     assert_eq!(endpoints[1].mac, [2, 0, 0, 0, 0, 9]);
     let ways: Vec<bool> = endpoints.iter().map(|endpoint| endpoint.gateway.is_some()).collect();
     assert_eq!(ways, [false, false, true]);
+}
+
+/// A network of the file that somebody else makes under the name `meeting`.
+fn guest() -> Desired {
+    let mut desired = shop([("web", service())]);
+    let network = desired.networks.get_mut("default").unwrap();
+    (network.external, network.name) = (true, "meeting".to_owned());
+    desired
+}
+
+fn meeting() -> Bridge {
+    let gateway = Some("10.70.0.1/24".parse().unwrap());
+    Bridge { name: "meeting".to_owned(), bridge: "stk-other".into(), gateway, internal: false }
+}
+
+fn neighbour(address: &str, id: &str) -> Neighbour {
+    let (bridge, names) = ("stk-other".into(), [id.to_owned()].into());
+    Neighbour { id: ContainerId::new(id), bridge, address: address.parse().unwrap(), names, runs: true }
+}
+
+#[test]
+fn an_external_network_must_be_there_and_is_never_touched() {
+    let desired = guest();
+    let mut world = World::new();
+    let plan = world.settle(&desired).to_string();
+    assert!(plan.contains("the external network meeting (compose.yaml:80) does not exist"), "{plan}");
+    world.observed.host.bridges.push(meeting());
+    world.observed.networks.clear();
+    let plan = world.plan(&desired).to_string();
+    assert!(plan.contains("10.70.0.2") && !plan.contains("bridge"), "{plan}");
+    // The machine of these tests knows no foreign bridges.
+    let seen = ObservedNetwork { bridge: "stk-other".into(), gateway: meeting().gateway, up: true, name: None };
+    world.observed.networks.insert("default".into(), seen);
+    let ops = world.plan(&desired).ops;
+    assert!(ops.iter().any(|op| matches!(op.action, Action::RemoveNetwork { .. })), "one that was its own goes");
+}
+
+#[test]
+fn addresses_of_neighbours_are_taken_and_their_names_are_known() {
+    let desired = guest();
+    let mut world = World::new();
+    world.observed.host.bridges.push(meeting());
+    world.observed.host.neighbours = vec![neighbour("10.70.0.2", "aaaa"), neighbour("10.70.0.3", "bbbb")];
+    let plan = world.plan(&desired);
+    let names = plan.ops.iter().find_map(|op| match &op.action {
+        Action::PublishNames(names) => Some(names.networks["default"].clone()),
+        _ => None,
+    });
+    let names = names.unwrap();
+    assert_eq!(names["aaaa"], ["10.70.0.2".parse::<std::net::Ipv4Addr>().unwrap()]);
+    assert_eq!(names["web"], ["10.70.0.4".parse::<std::net::Ipv4Addr>().unwrap()]);
+    let rules = plan.ops.iter().find(|op| matches!(op.action, Action::ApplyRuleset(_)));
+    assert!(rules.is_none(), "{rules:?}");
+    // Both have given the same address: the greater identifier gives in.
+    for op in plan.ops.iter().filter(|op| !matches!(op.action, Action::StartContainer { .. })) {
+        world.apply(op);
+    }
+    for (id, gives_in) in [("0000", true), ("ffff", false)] {
+        world.observed.host.neighbours = vec![neighbour("10.70.0.4", id)];
+        let plan = world.plan(&desired).to_string();
+        assert_eq!(plan.contains("10.70.0.2"), gives_in, "{plan}");
+    }
 }

@@ -50,6 +50,7 @@ pub(crate) fn complete(desired: &mut Desired) {
 pub(crate) fn network(name: &str) -> Network {
     Network {
         name: format!("shop_{name}"),
+        external: false,
         internal: false,
         subnet: None,
         gateway: None,

@@ -134,7 +134,12 @@ impl World {
                 self.observed.images.insert(image.clone(), facts);
             }
             Action::EnsureNetwork(plan) => {
-                let network = ObservedNetwork { bridge: plan.bridge.clone(), gateway: Some(plan.gateway), up: true };
+                let network = ObservedNetwork {
+                    bridge: plan.bridge.clone(),
+                    gateway: Some(plan.gateway),
+                    up: true,
+                    name: Some(plan.name.clone()),
+                };
                 self.observed.networks.insert(plan.network.clone(), network);
             }
             Action::RemoveNetwork { .. } => self.remove_network(key),
