@@ -14,8 +14,8 @@ use ipnet::Ipv4Net;
 use stack_dns::Server;
 use stack_image::Lock;
 use stack_model::{
-    ContainerId, Endpoint, IfName, Layout, Names, NetworkName, NetworkPlan, NetworkRules, ProjectName, Ruleset, View,
-    short_hex,
+    ContainerId, Endpoint, IfName, Layout, LinkOptions, Names, NetworkName, NetworkPlan, NetworkRules, ProjectName,
+    Ruleset, View, short_hex,
 };
 use stack_net::Net;
 
@@ -125,9 +125,12 @@ impl BuildNet {
             bridge: names.bridge.clone(),
             gateway,
             internal: false,
+            link: LinkOptions::default(),
+            routed: false,
         };
         net.ensure_network(&plan, &names.alias())?;
-        let rules = NetworkRules { bridge: names.bridge.clone(), subnet: gateway.trunc(), internal: false };
+        let rules =
+            NetworkRules { bridge: names.bridge.clone(), subnet: gateway.trunc(), internal: false, routed: false };
         let ruleset = Ruleset { networks: [(names.network.clone(), rules)].into(), ..Ruleset::default() };
         net.apply_ruleset(&names.instance, &names.project, &ruleset)?;
         let server = Server::new();
@@ -177,6 +180,8 @@ impl BuildNet {
             mac: [0x02, 0x42, a, b, c, d],
             names: BTreeSet::new(),
             internal: false,
+            link_local: Vec::new(),
+            link: LinkOptions::default(),
         };
         let namespace = self.net.create_sandbox(&[endpoint])?;
         let sockets = self.net.in_namespace(namespace.as_fd(), stack_dns::open_sockets)?;

@@ -74,6 +74,9 @@ impl Project {
             gateway: network.gateway.as_ref().map(|gateway| gateway.value),
             ip_range: network.ip_range,
             reserved: network.reserved.clone(),
+            bridge: network.bridge.as_ref().map(stack_model::IfName::new),
+            link: network.link,
+            routed: network.routed,
             labels: network.labels.clone().into_iter().collect(),
             origin: self.names.origin(network.span),
         };

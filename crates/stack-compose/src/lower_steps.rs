@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use stack_model::{
-    Attachment, Condition, ContainerSpec, Dependency, Desired, Healthcheck, ImageReference, Millis, NetworkMode, Probe,
-    RestartPolicy, Service, ServiceName,
+    Attachment, Condition, ContainerSpec, Dependency, Desired, Healthcheck, ImageReference, Millis, MountSource,
+    NetworkMode, Probe, RestartPolicy, Service, ServiceName, VolumesFrom,
 };
 
 use crate::project::Project;
@@ -54,6 +54,9 @@ impl Project {
             healthcheck: Some(NO_CHECK),
             ..follower.container.clone()
         };
+        // Volumes without a name are those of the first container, and not some of its own.
+        container.mounts.retain(|mount| mount.source != MountSource::Anonymous);
+        container.volumes_from.insert(0, VolumesFrom { service: name.clone(), read_only: false });
         let own_image = step.image.as_ref();
         if let Some(image) = own_image {
             container.image = ImageReference::new(image);

@@ -52,6 +52,11 @@ pub(crate) struct Network {
     /// Real name.
     pub(crate) name: String,
     pub(crate) external: bool,
+    pub(crate) bridge: Option<String>,
+    pub(crate) link: stack_model::LinkOptions,
+    pub(crate) routed: bool,
+    /// Where its ports are published that do not say it.
+    pub(crate) host_ip: Option<std::net::IpAddr>,
     pub(crate) driver: Option<String>,
     pub(crate) internal: Option<bool>,
     pub(crate) subnet: Option<Spanned<Ipv4Net>>,

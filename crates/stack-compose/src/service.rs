@@ -100,6 +100,7 @@ pub(crate) struct Service {
     pub(crate) ulimits: BTreeMap<String, Ulimit>,
     pub(crate) user: Option<String>,
     pub(crate) volumes: Vec<VolumeMount>,
+    pub(crate) volumes_from: Vec<Spanned<VolumesFrom>>,
     pub(crate) working_dir: Option<String>,
 }
 
@@ -237,6 +238,7 @@ pub(crate) struct Attachment {
     pub(crate) mac_address: Option<[u8; 6]>,
     pub(crate) gw_priority: i64,
     pub(crate) interface_name: Option<String>,
+    pub(crate) link_local: Vec<Ipv4Addr>,
     pub(crate) priority: i64,
 }
 
@@ -279,6 +281,15 @@ pub(crate) struct VolumeMount {
     pub(crate) target: String,
     pub(crate) read_only: bool,
     pub(crate) source: VolumeSource,
+}
+
+/// An entry of `volumes_from`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VolumesFrom {
+    /// A service, or a container by its name.
+    pub(crate) name: String,
+    pub(crate) is_container: bool,
+    pub(crate) read_only: bool,
 }
 
 /// What an entry of `volumes` shows.

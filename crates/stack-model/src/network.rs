@@ -34,6 +34,9 @@ pub struct NetworkRules {
     pub subnet: Ipv4Net,
     /// No way out.
     pub internal: bool,
+    /// No masquerade.
+    #[serde(default)]
+    pub routed: bool,
 }
 
 /// A port of the host that leads to a container. Everything is decided.

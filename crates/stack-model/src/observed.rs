@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Bytes, ContainerId, ContainerSpec, DiffId, Ending, Healthcheck, Hooks, IfName, ImageFacts, ImageId, ImageReference,
-    Millis, Names, NetworkName, Now, OneOff, OutOfMemory, PublishedPort, Ruleset, ServiceName, VolumeName,
+    LinkOptions, Millis, Names, NetworkName, Now, OneOff, OutOfMemory, PublishedPort, Ruleset, ServiceName, VolumeName,
 };
 
 /// A look at the machine, restricted to one project.
@@ -87,6 +87,9 @@ pub struct ObservedNetwork {
     /// Real name, where the bridge says it.
     #[serde(default)]
     pub name: Option<String>,
+    /// Largest packet in bytes.
+    #[serde(default)]
+    pub mtu: Option<u32>,
 }
 
 /// Everything that was decided about one container. The plan writes it into the operation that creates the container;
@@ -231,6 +234,12 @@ pub struct Endpoint {
     pub names: BTreeSet<String>,
     /// The network is internal: no default route, no forwarding of names.
     pub internal: bool,
+    /// Further addresses that mean something on this link only.
+    #[serde(default)]
+    pub link_local: Vec<Ipv4Addr>,
+    /// How the interface is.
+    #[serde(default)]
+    pub link: LinkOptions,
 }
 
 /// A container as it is now.

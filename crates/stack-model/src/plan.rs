@@ -8,8 +8,8 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Blkio, Condition, Container, ContainerId, Failure, IfName, ImageReference, Limits, Millis, Names, NetworkName, Now,
-    Origin, Ruleset, ServiceName, Stage, VolumeName,
+    Blkio, Condition, Container, ContainerId, Failure, IfName, ImageReference, Limits, LinkOptions, Millis, Names,
+    NetworkName, Now, Origin, Ruleset, ServiceName, Stage, VolumeName,
 };
 
 /// The thing an operation is about. At most one operation of a key is in flight.
@@ -181,6 +181,12 @@ pub struct NetworkPlan {
     pub gateway: Ipv4Net,
     /// No way out.
     pub internal: bool,
+    /// How its interfaces are.
+    #[serde(default)]
+    pub link: LinkOptions,
+    /// No masquerade.
+    #[serde(default)]
+    pub routed: bool,
 }
 
 /// A volume with every choice made.

@@ -37,9 +37,14 @@ pub(crate) async fn ensure(handle: &Handle, plan: &NetworkPlan, alias: &str) -> 
         }
     };
     let mut changed = false;
-    if link.alias != alias || !link.up {
+    let mtu = plan.link.mtu.filter(|mtu| link.mtu != Some(*mtu));
+    if link.alias != alias || !link.up || mtu.is_some() {
         // The kernel ignores an alias in the message that makes a link.
-        let message = LinkUnspec::new_with_index(link.index).alias(alias).up().build();
+        let mut message = LinkUnspec::new_with_index(link.index).alias(alias).up();
+        if let Some(mtu) = mtu {
+            message = message.mtu(mtu);
+        }
+        let message = message.build();
         let done = handle.link().set(message).execute().await;
         done.map_err(|error| failed(bridge, "bring up", error))?;
         changed = true;

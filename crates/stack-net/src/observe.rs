@@ -73,6 +73,7 @@ pub(crate) struct Link {
     pub(crate) up: bool,
     pub(crate) bridge: bool,
     pub(crate) controller: Option<u32>,
+    pub(crate) mtu: Option<u32>,
 }
 
 impl Link {
@@ -84,11 +85,13 @@ impl Link {
             up: message.header.flags.contains(LinkFlags::Up),
             bridge: false,
             controller: None,
+            mtu: None,
         };
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
                 LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
+                LinkAttribute::Mtu(mtu) => link.mtu = Some(*mtu),
                 LinkAttribute::Controller(index) => link.controller = Some(*index),
                 LinkAttribute::LinkInfo(infos) => link.bridge = infos.contains(&LinkInfo::Kind(InfoKind::Bridge)),
                 _ => {}
@@ -194,7 +197,8 @@ pub(crate) async fn observe(handle: &Handle, instance: &str, prefix: &str) -> Re
     let networks = own.values().map(|link| {
         let gateway = addresses.iter().find(|address| address.index == link.index).map(|address| address.net);
         let name = real_name_of(&link.alias).map(str::to_owned);
-        let observed = ObservedNetwork { bridge: IfName::new(&*link.name), gateway, up: link.up, name };
+        let (bridge, mtu) = (IfName::new(&*link.name), link.mtu);
+        let observed = ObservedNetwork { bridge, gateway, up: link.up, name, mtu };
         (NetworkName::new(&owner_of(&link.alias)[prefix.len()..]), observed)
     });
     let others =

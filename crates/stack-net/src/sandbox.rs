@@ -14,6 +14,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use ipnet::Ipv4Net;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NetlinkMessage};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
@@ -41,6 +42,8 @@ const DYING_PATIENCE: Duration = Duration::from_secs(2);
 const CREATE_TRIES: usize = 3;
 /// Loopback is the first interface of every namespace (`LOOPBACK_IFINDEX`).
 const LOOPBACK: u32 = 1;
+/// Length of the prefix of 169.254.0.0/16 (RFC 3927).
+const LINK_LOCAL_PREFIX: u8 = 16;
 
 type Message = NetlinkMessage<RouteNetlinkMessage>;
 
@@ -153,11 +156,11 @@ fn bridge_index(endpoint: &Endpoint) -> Result<u32, NetError> {
 fn create_pair(outside: &mut Wire, namespace: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<(), NetError> {
     let message = pair(namespace, endpoint, bridge_index(endpoint)?);
     let failed = |source| NetError::Interface { interface: endpoint.host_interface.clone(), step: "create", source };
-    let mut result = add(outside, &message, &endpoint.host_interface);
+    let mut result = add(outside, &message, endpoint);
     if is_taken(&result) {
         wait_for_removal(&endpoint.host_interface)?;
         for _ in 0..CREATE_TRIES {
-            result = add(outside, &message, &endpoint.host_interface);
+            result = add(outside, &message, endpoint);
             if !is_taken(&result) {
                 break;
             }
@@ -187,29 +190,34 @@ fn is_taken(result: &Result<(), WireError>) -> bool {
     result.as_ref().is_err_and(|error| error.errno() == Some(EEXIST))
 }
 
-fn add(wire: &mut Wire, pair: &LinkMessage, port: &IfName) -> Result<(), WireError> {
+fn add(wire: &mut Wire, pair: &LinkMessage, endpoint: &Endpoint) -> Result<(), WireError> {
     let pair = request(RouteNetlinkMessage::NewLink(pair.clone()), NLM_F_CREATE | NLM_F_EXCL);
-    wire.transact(vec![pair, hairpin(port)], 1)
+    wire.transact(vec![pair, port_settings(endpoint)], 1)
 }
 
 /// Lets a container reach itself by a port that it publishes: the packet leaves the bridge by the port it came in.
-/// The kernel takes this for ports that exist only, so it follows the message that makes one.
-fn hairpin(port: &IfName) -> Message {
-    let message = LinkBridgePort::new(0).name(port.as_str()).hairpin(true).build();
+/// Isolated ports hear the bridge itself and not each other. The kernel takes this for ports that exist only, so it
+/// follows the message that makes one.
+fn port_settings(endpoint: &Endpoint) -> Message {
+    let port = LinkBridgePort::new(0).name(endpoint.host_interface.as_str()).hairpin(true);
+    let message = port.isolated(endpoint.link.isolated).build();
     request(RouteNetlinkMessage::NewLink(message), 0)
 }
 
 fn pair(namespace: BorrowedFd<'_>, endpoint: &Endpoint, bridge: u32) -> LinkMessage {
-    let peer = LinkMessageBuilder::<LinkUnspec>::new()
+    let mut peer = LinkMessageBuilder::<LinkUnspec>::new()
         .name(endpoint.interface.as_str())
         .address(endpoint.mac.to_vec())
-        .setns_by_fd(namespace.as_raw_fd())
-        .build();
-    LinkVeth::new(endpoint.host_interface.as_str(), endpoint.interface.as_str())
-        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+        .setns_by_fd(namespace.as_raw_fd());
+    let mtu = endpoint.link.mtu;
+    if let Some(mtu) = mtu {
+        peer = peer.mtu(mtu);
+    }
+    let pair = LinkVeth::new(endpoint.host_interface.as_str(), endpoint.interface.as_str())
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
         .controller(bridge)
-        .up()
-        .build()
+        .up();
+    mtu.into_iter().fold(pair, LinkMessageBuilder::mtu).build()
 }
 
 /// Puts the outer end of a pair back on its bridge.
@@ -219,7 +227,7 @@ fn ensure_port(outside: &mut Wire, endpoint: &Endpoint, port: &Link) -> Result<b
         return Ok(false);
     }
     let message = LinkUnspec::new_with_index(port.index).controller(bridge).up().build();
-    let messages = vec![request(RouteNetlinkMessage::SetLink(message), 0), hairpin(&endpoint.host_interface)];
+    let messages = vec![request(RouteNetlinkMessage::SetLink(message), 0), port_settings(endpoint)];
     let done = outside.transact(messages, 1);
     done.map_err(|source| NetError::Interface {
         interface: endpoint.host_interface.clone(),
@@ -240,6 +248,10 @@ fn configure(inside: &mut Wire, endpoints: &[Endpoint]) -> Result<(), NetError> 
         })?;
         let address = RouteNetlinkMessage::NewAddress(address_message(link.index, endpoint.address));
         messages.push(request(address, NLM_F_CREATE | NLM_F_REPLACE));
+        for local in &endpoint.link_local {
+            let address = address_message(link.index, Ipv4Net::new_assert(*local, LINK_LOCAL_PREFIX));
+            messages.push(request(RouteNetlinkMessage::NewAddress(address), NLM_F_CREATE | NLM_F_REPLACE));
+        }
         messages.push(up(link.index));
         if let Some(gateway) = endpoint.gateway {
             let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(link.index).build();

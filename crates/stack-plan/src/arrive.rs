@@ -105,12 +105,14 @@ impl<'a> Arrive<'_, 'a> {
 
     fn rebuild_network(&mut self, name: &'a NetworkName, segment: &Segment<'a>) {
         let seen = &self.frame.observed.networks[name];
-        let cause = Cause::Changed {
-            origin: segment.wanted.origin.clone(),
-            field: "subnet".to_owned(),
-            old: seen.gateway.map_or_else(|| "none".to_owned(), |gateway| gateway.trunc().to_string()),
-            new: segment.plan.gateway.trunc().to_string(),
+        let subnet = seen.gateway.map(|gateway| gateway.trunc());
+        let (field, old, new) = if seen.bridge == segment.plan.bridge || subnet != Some(segment.plan.gateway.trunc()) {
+            let old = subnet.map_or_else(|| "none".to_owned(), |subnet| subnet.to_string());
+            ("subnet", old, segment.plan.gateway.trunc().to_string())
+        } else {
+            ("driver_opts", seen.bridge.to_string(), segment.plan.bridge.to_string())
         };
+        let cause = Cause::Changed { origin: segment.wanted.origin.clone(), field: field.to_owned(), old, new };
         let reason = Reason::new(Effect::Replace, cause);
         let action = Action::RemoveNetwork { bridge: seen.bridge.clone() };
         if let Some(removed) = self.remove_network(name, action, reason.clone()) {

@@ -1,6 +1,8 @@
 //! What a change of each field costs. Every structure is taken apart without `..`: a new field does not compile until
 //! someone decides its class here.
 
+use std::net::Ipv4Addr;
+
 use stack_model::{Attachment, ContainerSpec, Dns, Effect, FileKind, HostNamespaces, Limits, NetworkMode};
 
 use crate::words;
@@ -75,6 +77,7 @@ fn fields_that_are_compared(spec: &ContainerSpec) {
         limits: _,
         mounts: _,
         files: _,
+        volumes_from: _,
         network: _,
         links: _,
         ports: _,
@@ -339,6 +342,10 @@ fn compare_mounts(old: &ContainerSpec, new: &ContainerSpec, changes: &mut Vec<Ch
             note(changes, "volumes", Effect::Replace, [words::mounts(&old.mounts), words::mounts(&new.mounts)]);
         }
     }
+    if old.volumes_from != new.volumes_from {
+        let values = [words::volumes_from(&old.volumes_from), words::volumes_from(&new.volumes_from)];
+        note(changes, "volumes_from", Effect::Replace, values);
+    }
     for (field, kind) in [("secrets", FileKind::Secret), ("configs", FileKind::Config)] {
         let of_kind = |spec: &ContainerSpec| {
             let mut files: Vec<_> = spec.files.iter().filter(|file| file.kind == kind).cloned().collect();
@@ -364,7 +371,7 @@ fn compare_network(old: &NetworkMode, new: &NetworkMode, changes: &mut Vec<Chang
     }
     for (name, attachment) in before {
         let Some(other) = after.get(name) else { continue };
-        let Attachment { aliases, ipv4, mac, gateway_priority, interface } = attachment;
+        let Attachment { aliases, ipv4, mac, gateway_priority, interface, priority, link_local } = attachment;
         if *ipv4 != other.ipv4 {
             let values = [words::optional(ipv4.as_ref()), words::optional(other.ipv4.as_ref())];
             note(changes, &format!("networks.{name}.ipv4_address"), Effect::Replace, values);
@@ -372,6 +379,15 @@ fn compare_network(old: &NetworkMode, new: &NetworkMode, changes: &mut Vec<Chang
         if *mac != other.mac {
             let values = [words::mac(*mac), words::mac(other.mac)];
             note(changes, &format!("networks.{name}.mac_address"), Effect::Replace, values);
+        }
+        if *priority != other.priority {
+            let values = [priority.to_string(), other.priority.to_string()];
+            note(changes, &format!("networks.{name}.priority"), Effect::Replace, values);
+        }
+        if *link_local != other.link_local {
+            let printed = |list: &[Ipv4Addr]| words::list(&list.iter().map(ToString::to_string).collect::<Vec<_>>());
+            let values = [printed(link_local), printed(&other.link_local)];
+            note(changes, &format!("networks.{name}.link_local_ips"), Effect::Replace, values);
         }
         if *gateway_priority != other.gateway_priority {
             let values = [gateway_priority.to_string(), other.gateway_priority.to_string()];

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use stack_model::{
-    Action, Cause, ContainerId, Effect, Key, ObservedContainer, Power, ResolvedSource, ServiceName, Stage, State,
-    Until, VolumeName,
+    Action, Cause, Container, ContainerId, Effect, Key, ObservedContainer, Power, ResolvedSource, ServiceName, Stage,
+    State, Until, VolumeName,
 };
 
 use crate::draft::{Draft, Frame, Handle, Reason};
 use crate::graph::Dependencies;
 use crate::hooks::{Due, due};
-use crate::resolve::is_anonymous;
+use crate::resolve::is_own;
 use crate::survey::{Replica, Survey, Verdict, is_half_made};
 
 /// What leaves in this plan.
@@ -173,13 +173,27 @@ impl<'a> Leave<'_, 'a> {
         let mut needs = Vec::new();
         for mount in &container.container.mounts {
             let ResolvedSource::Volume { name, .. } = &mount.source else { continue };
-            if !is_anonymous(name) || !self.frame.observed.volumes.contains(name) {
+            let own = is_own(self.frame, &container.container, mount, name);
+            if !own || !self.frame.observed.volumes.contains(name) || self.is_shared(&container.container.id, name) {
                 continue;
             }
             let draft = &mut self.draft;
             needs.push((*self.departures.volumes.entry(name).or_insert_with(|| draft.push_anonymous(name)))?);
         }
         Some(needs)
+    }
+}
+
+impl Leave<'_, '_> {
+    /// Another container that stays has the volume too.
+    fn is_shared(&self, id: &ContainerId, volume: &VolumeName) -> bool {
+        let others = self.frame.observed.containers.values().map(|it| &it.container).filter(|other| other.id != *id);
+        let stays = |other: &&Container| {
+            let service = self.frame.desired.services.get(&other.service);
+            service.is_some_and(|service| other.index <= service.replicas)
+        };
+        let mut mounts = others.filter(stays).flat_map(|other| &other.mounts);
+        mounts.any(|mount| matches!(&mount.source, ResolvedSource::Volume { name, .. } if name == volume))
     }
 }
 

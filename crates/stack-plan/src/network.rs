@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use stack_model::{
-    Bridge, Cause, Endpoint, Failure, Fault, IfName, Network, NetworkMode, NetworkName, NetworkPlan, ObservedNetwork,
-    short_hex,
+    Bridge, Cause, Endpoint, Failure, Fault, IfName, LinkOptions, Network, NetworkMode, NetworkName, NetworkPlan,
+    ObservedNetwork, short_hex,
 };
 
 use crate::draft::Frame;
@@ -47,10 +47,11 @@ impl Segment<'_> {
         if matches!(self.standing, Standing::Refused(_)) {
             return false;
         }
-        let NetworkPlan { network: _, name: _, bridge, gateway, internal } = &self.plan;
+        let NetworkPlan { network: _, name: _, bridge, gateway, internal, link, routed: _ } = &self.plan;
         endpoint.address.trunc() != gateway.trunc()
             || endpoint.internal != *internal
             || endpoint.bridge != *bridge
+            || endpoint.link != *link
             || endpoint.gateway.is_some_and(|address| address != gateway.addr())
     }
 }
@@ -118,6 +119,8 @@ fn joined<'a>(frame: Frame<'a>, name: &'a NetworkName, network: &'a Network, tra
                 bridge: bridge.clone(),
                 gateway: *gateway,
                 internal: *internal,
+                link: LinkOptions::default(),
+                routed: false,
             };
             return Segment { wanted: network, plan, standing: Standing::Ready };
         }
@@ -136,7 +139,8 @@ fn joined<'a>(frame: Frame<'a>, name: &'a NetworkName, network: &'a Network, tra
     let (network_name, real) = (name.clone(), network.name.clone());
     let gateway = trace.and_then(|trace| Ipv4Net::new(trace.gateway?, trace.subnet.prefix_len()).ok());
     let gateway = gateway.unwrap_or_default();
-    let plan = NetworkPlan { network: network_name, name: real, bridge, gateway, internal: false };
+    let link = LinkOptions::default();
+    let plan = NetworkPlan { network: network_name, name: real, bridge, gateway, internal: false, link, routed: false };
     Segment { wanted: network, plan, standing: Standing::Refused(failure) }
 }
 
@@ -188,6 +192,8 @@ fn segment<'a>(
     let plan = network_plan(frame, name, trace, gateway);
     let seen = frame.observed.networks.get(name);
     let standing = match seen.and_then(|seen| seen.gateway) {
+        // It is to be called otherwise.
+        Some(_) if seen.is_some_and(|seen| seen.bridge != plan.bridge) => Standing::Outdated,
         Some(address) if address == gateway && seen.is_some_and(|seen| seen.up) => named(seen, network),
         // The containers agree with the file: it is the bridge that was changed, by someone else's hand.
         Some(address) if address != gateway && trace.is_none_or(|trace| trace.subnet != gateway.trunc()) => {
@@ -203,6 +209,9 @@ fn segment<'a>(
 
 /// Others find a network by its name, which the bridge says unless an earlier version has made it.
 fn named(seen: Option<&ObservedNetwork>, network: &Network) -> Standing {
+    if let Some((seen, wanted)) = seen.and_then(|seen| seen.mtu).zip(network.link.mtu).filter(|(a, b)| a != b) {
+        return Standing::Lacking(Cause::Drift(format!("its largest packet has {seen} bytes instead of {wanted}")));
+    }
     let Some(old) = seen.and_then(|seen| seen.name.as_ref()).filter(|old| **old != network.name) else {
         return Standing::Ready;
     };
@@ -247,11 +256,19 @@ fn refusal(
 fn network_plan(frame: Frame<'_>, name: &NetworkName, trace: Option<Trace<'_>>, gateway: Ipv4Net) -> NetworkPlan {
     let network = &frame.desired.networks[name];
     let seen = frame.observed.networks.get(name).map(|seen| &seen.bridge);
-    let bridge = seen.or(trace.map(|trace| trace.bridge)).cloned().unwrap_or_else(|| {
+    let bridge = network.bridge.as_ref().or(seen).or(trace.map(|trace| trace.bridge)).cloned().unwrap_or_else(|| {
         let parts = [frame.desired.instance.as_str(), frame.desired.project.as_str(), name.as_str()];
         IfName::new(format!("stk-{}", short_hex(&parts, 8)))
     });
-    NetworkPlan { network: name.clone(), name: network.name.clone(), bridge, gateway, internal: network.internal }
+    NetworkPlan {
+        network: name.clone(),
+        name: network.name.clone(),
+        bridge,
+        gateway,
+        internal: network.internal,
+        link: network.link,
+        routed: network.routed,
+    }
 }
 
 /// The lowest subnet of the pool that is clear of everything known, with room for half as many containers again.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use stack_model::{
     Attachment, Container, ContainerId, ContainerSpec, Endpoint, Failure, Fault, Healthcheck, HostAddress, IfName,
     ImageConfig, ImageFacts, Key, Mount, MountSource, NetworkMode, NetworkName, Probe, Process, PublishedPort,
-    ResolvedMount, ResolvedSource, ServiceName, Until, VolumeName, short_hex,
+    ResolvedMount, ResolvedSource, Service, ServiceName, Until, VolumeName, VolumesFrom, short_hex,
 };
 
 use crate::RECORD_SCHEMA;
@@ -124,6 +124,7 @@ fn fresh<'a>(
     let spec = &replica.service.container;
     let Some(facts) = frame.observed.images.get(&spec.image) else { return Err(lacking_image(replica.service)) };
     check_volumes(frame, replica.slot, spec)?;
+    let mounts = mounts(frame, replica.slot, spec, &facts.config)?;
     let id = new_id(frame, replica.slot);
     let mut process = process(spec, &facts.config, &id).map_err(Until::Failed)?;
     let (endpoints, holders) = endpoints(replica, &id, container_name(frame, replica).as_str(), segments, allot)?;
@@ -152,7 +153,7 @@ fn fresh<'a>(
         layers: facts.layers.clone(),
         process,
         healthcheck: healthcheck(spec, Some(facts)),
-        mounts: mounts(frame, replica.slot, spec, &facts.config),
+        mounts,
         joins,
         endpoints,
         ports,
@@ -266,7 +267,50 @@ fn healthcheck(spec: &ContainerSpec, facts: Option<&ImageFacts>) -> Option<Healt
 }
 
 /// Mounts with every name resolved, parents before what lies below them.
-fn mounts(frame: Frame<'_>, slot: Slot<'_>, spec: &ContainerSpec, image: &ImageConfig) -> Vec<ResolvedMount> {
+///
+/// # Errors
+/// What is waited for: the image of a service whose volumes it shares is not there.
+fn mounts(
+    frame: Frame<'_>,
+    slot: Slot<'_>,
+    spec: &ContainerSpec,
+    image: &ImageConfig,
+) -> Result<Vec<ResolvedMount>, Until> {
+    let mut mounts = own_mounts(frame, slot, spec, image);
+    let (mut open, mut seen) = (spec.volumes_from.iter().rev().collect::<Vec<_>>(), BTreeSet::from([slot.0]));
+    while let Some(VolumesFrom { service: name, read_only }) = open.pop() {
+        let Some((name, service)) = frame.desired.services.get_key_value(name).filter(|(name, _)| seen.insert(name))
+        else {
+            continue;
+        };
+        let facts = frame.observed.images.get(&service.container.image).ok_or_else(|| lacking_image(service))?;
+        for theirs in own_mounts(frame, (name, 1), &service.container, &facts.config) {
+            let is_memory = matches!(theirs.source, ResolvedSource::Tmpfs { .. });
+            if !is_memory && !mounts.iter().any(|mount| normal(&mount.target) == normal(&theirs.target)) {
+                mounts.push(ResolvedMount { read_only: theirs.read_only || *read_only, ..theirs });
+            }
+        }
+        open.extend(service.container.volumes_from.iter().rev());
+    }
+    mounts.sort_by_key(|mount| normal(&mount.target).split('/').count());
+    Ok(mounts)
+}
+
+/// The services whose volumes a container shares have others by now.
+pub(crate) fn has_other_mounts(frame: Frame<'_>, slot: Slot<'_>, service: &Service, container: &Container) -> bool {
+    let spec = &service.container;
+    let Some(facts) = frame.observed.images.get(&spec.image) else { return false };
+    !spec.volumes_from.is_empty()
+        && mounts(frame, slot, spec, &facts.config).is_ok_and(|mounts| mounts != container.mounts)
+}
+
+/// The volumes that a replica alone knows of, by the name that follows from it.
+pub(crate) fn is_own(frame: Frame<'_>, container: &Container, mount: &ResolvedMount, name: &VolumeName) -> bool {
+    let slot = (&container.service, container.index);
+    is_anonymous(name) && *name == anonymous_name(frame, slot, normal(&mount.target))
+}
+
+fn own_mounts(frame: Frame<'_>, slot: Slot<'_>, spec: &ContainerSpec, image: &ImageConfig) -> Vec<ResolvedMount> {
     let anonymous = |target: &str| ResolvedSource::Volume { name: anonymous_name(frame, slot, target), copy: true };
     let mut mounts: Vec<ResolvedMount> = spec.mounts.iter().map(|mount| resolve_mount(mount, anonymous)).collect();
     for target in &image.volumes {
@@ -277,7 +321,6 @@ fn mounts(frame: Frame<'_>, slot: Slot<'_>, spec: &ContainerSpec, image: &ImageC
             mounts.push(ResolvedMount { source, target: target.to_owned(), read_only: false });
         }
     }
-    mounts.sort_by_key(|mount| normal(&mount.target).split('/').count());
     mounts
 }
 
@@ -336,7 +379,8 @@ fn endpoints<'a>(
     }
     let (mut endpoints, mut holders): Attached = (Vec::with_capacity(attachments.len()), Vec::new());
     let way_out = way_out(attachments, segments);
-    for (place, (network, attachment)) in attachments.iter().enumerate() {
+    let ordered = in_order(attachments);
+    for (place, (network, attachment)) in ordered.iter().copied().enumerate() {
         let Some(segment) = segments.get(network) else {
             let text = format!("{service}/{index}: network {network} is not declared");
             return Err(Until::Failed(Failure::new(Fault::User, text).hint("declare it under `networks`")));
@@ -361,12 +405,14 @@ fn endpoints<'a>(
             network: network.clone(),
             bridge: segment.plan.bridge.clone(),
             host_interface: host_interface(id, place),
-            interface: interface(attachments, attachment, place),
+            interface: interface(&ordered, attachment, place),
             address: granted.address,
             gateway: leads_out.then(|| segment.plan.gateway.addr()),
             mac: attachment.mac.unwrap_or([0x02, 0x42, a, b, c, d]),
             names: names(replica.slot.0.as_str(), name, id, attachment),
             internal: segment.plan.internal,
+            link_local: attachment.link_local.clone(),
+            link: segment.plan.link,
         });
     }
     Ok((endpoints, holders))
@@ -379,14 +425,21 @@ fn way_out<'n>(attachments: &'n BTreeMap<NetworkName, Attachment>, segments: &Se
     leading.rev().max_by_key(|(_, attachment)| attachment.gateway_priority).map(|(name, _)| name)
 }
 
+/// The networks in the order of their interfaces: those with a higher priority first, then by name.
+fn in_order(attachments: &BTreeMap<NetworkName, Attachment>) -> Vec<(&NetworkName, &Attachment)> {
+    let mut list: Vec<_> = attachments.iter().collect();
+    list.sort_by_key(|(_, attachment)| std::cmp::Reverse(attachment.priority));
+    list
+}
+
 /// The name inside: the file's, else `eth` and a number that the file has given to no other.
-fn interface(attachments: &BTreeMap<NetworkName, Attachment>, own: &Attachment, place: usize) -> IfName {
+fn interface(ordered: &[(&NetworkName, &Attachment)], own: &Attachment, place: usize) -> IfName {
     if let Some(name) = &own.interface {
         return IfName::new(name.clone());
     }
-    let given = |name: &String| attachments.values().any(|other| other.interface.as_ref() == Some(name));
+    let given = |name: &String| ordered.iter().any(|(_, other)| other.interface.as_ref() == Some(name));
     let mut free = (0..).map(|number: usize| format!("eth{number}")).filter(|name| !given(name));
-    let before = attachments.values().take(place).filter(|other| other.interface.is_none()).count();
+    let before = ordered.iter().take(place).filter(|(_, other)| other.interface.is_none()).count();
     IfName::new(free.nth(before).unwrap_or_else(|| format!("eth{place}")))
 }
 

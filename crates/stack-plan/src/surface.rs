@@ -83,7 +83,8 @@ impl<'a> Surface<'_, 'a> {
                 needs.extend(handle);
                 let plan = &segment.plan;
                 let (bridge, subnet) = (plan.bridge.clone(), plan.gateway.trunc());
-                rules.networks.insert((*name).clone(), NetworkRules { bridge, subnet, internal: plan.internal });
+                let (internal, routed) = (plan.internal, plan.routed && !plan.internal);
+                rules.networks.insert((*name).clone(), NetworkRules { bridge, subnet, internal, routed });
             }
         }
         let seen = self.frame.observed.ruleset.as_ref();

@@ -252,7 +252,8 @@ fn judge<'a>(frame: Frame<'a>, segments: &BTreeMap<&'a NetworkName, Segment<'a>>
     let cause = severe
         .or_else(|| facts.and_then(|facts| moved_tag(service, container, facts)))
         .or_else(|| stale_network(segments, &container.endpoints))
-        .or_else(|| shared_address(frame, container));
+        .or_else(|| shared_address(frame, container))
+        .or_else(|| other_volumes(frame, replica.slot, service, container));
     replica.verdict = match cause {
         Some(cause @ Cause::Follows(_)) if service.power == Power::Off => Verdict::Replace(cause),
         // What is off is changed when it is turned on.
@@ -324,6 +325,12 @@ fn stale_network(segments: &BTreeMap<&NetworkName, Segment<'_>>, endpoints: &[En
     let stale =
         endpoints.iter().find(|endpoint| segments.get(&endpoint.network).is_some_and(|it| it.is_stale(endpoint)))?;
     Some(Cause::Follows(Key::Network(stale.network.clone())))
+}
+
+fn other_volumes(frame: Frame<'_>, slot: Slot<'_>, service: &Service, container: &Container) -> Option<Cause> {
+    let from = &service.container.volumes_from.first()?.service;
+    let other = resolve::has_other_mounts(frame, slot, service, container);
+    other.then(|| Cause::Follows(Key::Container(from.clone(), 1)))
 }
 
 /// Two projects have given one address of a network that they share at the same time: the greater identifier gives in.

@@ -5,7 +5,8 @@ use std::fmt::Display;
 
 use stack_model::{
     Blkio, Device, ExtraHost, FileMount, Healthcheck, Hook, HostAddress, HostPort, Mount, MountSource, NetworkMode,
-    PortSpec, Probe, Protocol, PullPolicy, RestartPolicy, Seccomp, Security, ServiceName, Ulimit, short_hex,
+    PortSpec, Probe, Protocol, PullPolicy, RestartPolicy, Seccomp, Security, ServiceName, Ulimit, VolumesFrom,
+    short_hex,
 };
 
 /// Longest value in a plan line, in characters.
@@ -58,6 +59,12 @@ pub(crate) fn list(values: &[String]) -> String {
 /// Hooks as their command lines; their variables may be secret.
 pub(crate) fn hooks(hooks: &[Hook]) -> String {
     list(&hooks.iter().map(|hook| hook.command.join(" ")).collect::<Vec<_>>())
+}
+
+/// Services whose volumes are shared, as the file writes them.
+pub(crate) fn volumes_from(list_of: &[VolumesFrom]) -> String {
+    let words = list_of.iter().map(|from| format!("{}{}", from.service, if from.read_only { ":ro" } else { "" }));
+    list(&words.collect::<Vec<_>>())
 }
 
 /// A limit of getrlimit(2): `soft:hard` where they differ.

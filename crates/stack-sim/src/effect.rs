@@ -134,6 +134,7 @@ impl World {
             gateway: Some(plan.gateway),
             up: true,
             name: Some(plan.name.clone()),
+            mtu: plan.link.mtu,
         };
         self.networks.insert(plan.network.clone(), seen);
         self.network_changed();

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use stack_model::{
-    Attachment, Bytes, Condition, ContainerSpec, Dependency, Desired, Healthcheck, Millis, Mount, MountSource, Network,
-    NetworkMode, Origin, Power, Probe, ProjectName, RestartPolicy, Service, ServiceName, Volume,
+    Attachment, Bytes, Condition, ContainerSpec, Dependency, Desired, Healthcheck, LinkOptions, Millis, Mount,
+    MountSource, Network, NetworkMode, Origin, Power, Probe, ProjectName, RestartPolicy, Service, ServiceName, Volume,
 };
 
 use crate::{Behaviour, Random};
@@ -187,6 +187,9 @@ fn network(name: &str) -> Network {
         gateway: None,
         ip_range: None,
         reserved: BTreeMap::new(),
+        bridge: None,
+        link: LinkOptions::default(),
+        routed: false,
         labels: BTreeMap::new(),
         origin: Origin::default(),
     }

@@ -104,6 +104,7 @@ pub(crate) use forms::{file_name_key, labels_of};
 pub(crate) use key::{Lowering, ServiceKey};
 pub(crate) use label_file::resolve as resolve_label_files;
 pub(crate) use network_mode::BRIDGE;
+pub(crate) use networks::interface_name;
 pub(crate) use security_opt::resolve as resolve_seccomp;
 pub(crate) use volumes::tidy;
 

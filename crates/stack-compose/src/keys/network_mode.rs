@@ -71,7 +71,7 @@ fn check(service: &Service, project: &Project, report: &mut Report) {
 }
 
 /// The service whose first container has that name.
-fn container<'p>(project: &'p Project, name: &str) -> Option<&'p Service> {
+pub(super) fn container<'p>(project: &'p Project, name: &str) -> Option<&'p Service> {
     project.services.values().find(|service| match &service.container_name {
         Some(own) => own.value == name,
         None => format!("{}-{}-1", project.name, service.name) == name,

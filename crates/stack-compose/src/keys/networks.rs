@@ -75,13 +75,36 @@ fn attachment(entry: &Entry, cx: &mut Cx<'_>) -> Attachment {
         }
     }
     attachment.interface_name = fields.get("interface_name").and_then(|entry| interface_name(&entry.value, cx));
+    for (name, entry) in fields.get("driver_opts").and_then(|entry| entry.value.as_mapping()).into_iter().flatten() {
+        if &**name == INTERFACE_OPTION {
+            attachment.interface_name = attachment.interface_name.or_else(|| interface_name(&entry.value, cx));
+            continue;
+        }
+        let problem = Problem::warning(Code::NoEffect, entry.key, format!("the option `{name}` has no effect"));
+        cx.push(problem.nearest(entry.key, nearest(name, [INTERFACE_OPTION])).when_run());
+    }
+    if let Some(list) = fields.get("link_local_ips").filter(|entry| !entry.value.is_null()) {
+        for text in cx.texts(&list.value, "`link_local_ips`").unwrap_or_default() {
+            match text.value.parse::<std::net::Ipv4Addr>() {
+                Ok(address) if address.is_link_local() => attachment.link_local.push(address),
+                Ok(_) | Err(_) => {
+                    let message = format!("`{}` is not a link-local IPv4 address", text.value);
+                    let problem = Problem::error(Code::InvalidValue, text.span, message);
+                    cx.push(problem.help("write one of 169.254.0.0/16"));
+                }
+            }
+        }
+    }
     attachment
 }
+
+/// What docker calls `interface_name` among the options of its driver.
+const INTERFACE_OPTION: &str = "com.docker.network.endpoint.ifname";
 
 /// The kernel takes 15 bytes (`dev_valid_name`, net/core/dev.c).
 const INTERFACE_BYTES: usize = 15;
 
-fn interface_name(node: &Node, cx: &mut Cx<'_>) -> Option<String> {
+pub(crate) fn interface_name(node: &Node, cx: &mut Cx<'_>) -> Option<String> {
     let name = cx.text(node, "`interface_name`").filter(|name| !name.value.is_empty())?;
     let letters = name.value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
     if !letters || name.value.len() > INTERFACE_BYTES || matches!(name.value.as_str(), "." | ".." | "lo") {
@@ -143,8 +166,10 @@ fn lower(from: &Lowering<'_>, to: &mut model::Service) {
         let aliases = attachment.aliases.iter().cloned().collect();
         let ipv4 = attachment.ipv4_address.as_ref().map(|address| address.value);
         let (mac, interface) = (attachment.mac_address, attachment.interface_name.clone());
-        let gateway_priority = attachment.gw_priority;
-        (NetworkName::new(name), model::Attachment { aliases, ipv4, mac, gateway_priority, interface })
+        let (gateway_priority, priority) = (attachment.gw_priority, attachment.priority);
+        let link_local = attachment.link_local.clone();
+        let lowered = model::Attachment { aliases, ipv4, mac, gateway_priority, interface, priority, link_local };
+        (NetworkName::new(name), lowered)
     });
     let mut attachments: std::collections::BTreeMap<_, _> = attachments.collect();
     if attachments.is_empty() {

@@ -298,10 +298,14 @@ fn parse_published(node: &Node, cx: &mut Cx<'_>) -> Option<HostPort> {
 }
 
 fn lower(from: &Lowering<'_>, to: &mut model::Service) {
+    // A network may say where its ports are published.
+    let networks = from.service.networks.iter().flatten().map(|(name, _)| name.as_str());
+    let networks = networks.chain(from.service.uses_default_network().then_some("default"));
+    let bound = networks.filter_map(|name| from.project.networks.get(name)?.host_ip).next();
     let spec = |port: &Port| PortSpec {
         target: port.target,
         published: port.published,
-        host_ip: port.host_ip,
+        host_ip: port.host_ip.or(bound),
         protocol: port.protocol,
     };
     let mut ports: Vec<PortSpec> = Vec::new();

@@ -6,7 +6,8 @@ use stack_model::ProjectName;
 use super::{EXTERNAL, expand_external, real_name, section, section_of};
 use crate::context::Cx;
 use crate::decode::not_yet;
-use crate::keys::labels_of;
+use crate::keys::{interface_name, labels_of};
+use crate::nearest::nearest;
 use crate::project::Network;
 use crate::report::{Code, Problem};
 use crate::shape::common::{BOOL, LABELS, OPTIONS, TEXT, free};
@@ -75,6 +76,9 @@ fn network(key: &str, entry: &Entry, project: &ProjectName, cx: &mut Cx<'_>) -> 
         }
         network.driver = Some(driver.value);
     }
+    if let Some(options) = fields.get("driver_opts").filter(|entry| !entry.value.is_null()) {
+        parse_options(&options.value, &mut network, cx);
+    }
     if let Some(labels) = fields.get("labels") {
         network.labels = labels_of(&labels.value, "`labels`", cx);
     }
@@ -82,6 +86,63 @@ fn network(key: &str, entry: &Entry, project: &ProjectName, cx: &mut Cx<'_>) -> 
         parse_ipam(&ipam.value, &mut network, cx);
     }
     network
+}
+
+/// The options of docker's driver `bridge` that mean something here.
+const OPTION_NAMES: [&str; 5] = [
+    "com.docker.network.bridge.enable_icc",
+    "com.docker.network.bridge.enable_ip_masquerade",
+    "com.docker.network.bridge.host_binding_ipv4",
+    "com.docker.network.bridge.name",
+    "com.docker.network.driver.mtu",
+];
+/// What the kernel takes on a bridge (`ETH_MIN_MTU` and `ETH_MAX_MTU`, if_ether.h).
+const MTU: std::ops::RangeInclusive<u32> = 68..=65_535;
+
+fn parse_options(node: &Node, network: &mut Network, cx: &mut Cx<'_>) {
+    for (name, entry) in node.as_mapping().into_iter().flatten() {
+        let Some(Some(text)) = cx.any_text(&entry.value, &format!("`{name}`")) else { continue };
+        let switch = match text.to_ascii_lowercase().as_str() {
+            "1" | "t" | "true" => Some(true),
+            "0" | "f" | "false" => Some(false),
+            _ => None,
+        };
+        let known = match &**name {
+            "com.docker.network.bridge.name" => {
+                interface_name(&entry.value, cx).map(|name| network.bridge = Some(name))
+            }
+            "com.docker.network.driver.mtu" => {
+                let mtu = text.parse().ok().filter(|mtu| MTU.contains(mtu));
+                mtu.map(|mtu| network.link.mtu = Some(mtu)).or_else(|| wrong(entry, "a number of bytes from 68", cx))
+            }
+            "com.docker.network.bridge.enable_icc" => {
+                switch.map(|on| network.link.isolated = !on).or_else(|| wrong(entry, "`true` or `false`", cx))
+            }
+            "com.docker.network.bridge.enable_ip_masquerade" => {
+                switch.map(|on| network.routed = !on).or_else(|| wrong(entry, "`true` or `false`", cx))
+            }
+            "com.docker.network.bridge.host_binding_ipv4" => {
+                let address = text.parse::<std::net::Ipv4Addr>().ok();
+                let bound = address.map(|address| {
+                    network.host_ip = Some(address.into()).filter(|_| !address.is_unspecified());
+                });
+                bound.or_else(|| wrong(entry, "an IPv4 address of the host", cx))
+            }
+            _ => {
+                let problem = Problem::warning(Code::NoEffect, entry.key, format!("the option `{name}` has no effect"));
+                cx.push(problem.nearest(entry.key, nearest(name, OPTION_NAMES)).when_run());
+                None
+            }
+        };
+        // Every mistake has been said.
+        known.unwrap_or_default();
+    }
+}
+
+fn wrong(entry: &Entry, wanted: &str, cx: &mut Cx<'_>) -> Option<()> {
+    let text = entry.value.as_scalar().map(|scalar| scalar.text.to_string()).unwrap_or_default();
+    cx.push(Problem::error(Code::InvalidValue, entry.value.span, format!("`{text}` is not {wanted}")));
+    None
 }
 
 fn parse_ipam(node: &Node, network: &mut Network, cx: &mut Cx<'_>) {

@@ -1,5 +1,6 @@
 use stack_model::{
-    Attachment, Condition, ContainerSpec, Dependency, Mount, Network, Origin, ProjectName, Volume, VolumeName,
+    Attachment, Condition, ContainerSpec, Dependency, LinkOptions, Mount, Network, Origin, ProjectName, Volume,
+    VolumeName,
 };
 
 use super::*;
@@ -45,6 +46,9 @@ fn base() -> Desired {
         gateway: None,
         ip_range: None,
         reserved: BTreeMap::new(),
+        bridge: None,
+        link: LinkOptions::default(),
+        routed: false,
         labels: BTreeMap::new(),
         origin: Origin::default(),
     };

@@ -101,6 +101,9 @@ pub struct ContainerSpec {
     /// Volumes, bind mounts and temporary filesystems, in the file's order; targets are unique.
     #[serde(default)]
     pub mounts: Vec<Mount>,
+    /// Services whose volumes it has too, where nothing of its own is at the same place.
+    #[serde(default)]
+    pub volumes_from: Vec<VolumesFrom>,
     /// Secrets and configs.
     #[serde(default)]
     pub files: Vec<FileMount>,
@@ -185,6 +188,7 @@ impl ContainerSpec {
             cap_drop: BTreeSet::new(),
             limits: Limits::default(),
             mounts: Vec::new(),
+            volumes_from: Vec::new(),
             files: Vec::new(),
             network: NetworkMode::None,
             links: BTreeMap::new(),
@@ -291,6 +295,15 @@ pub struct Mount {
     pub source: MountSource,
     /// Where: an absolute path inside the container.
     pub target: String,
+    /// Without write permission.
+    pub read_only: bool,
+}
+
+/// The volumes of another service's first container: named ones, those without a name, and paths of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumesFrom {
+    /// The service.
+    pub service: ServiceName,
     /// Without write permission.
     pub read_only: bool,
 }
@@ -402,6 +415,12 @@ pub struct Attachment {
     /// Name of the interface inside the container.
     #[serde(default)]
     pub interface: Option<String>,
+    /// The network with the highest one has the first interface.
+    #[serde(default)]
+    pub priority: i64,
+    /// Further addresses that mean something on this link only.
+    #[serde(default)]
+    pub link_local: Vec<Ipv4Addr>,
 }
 
 /// How much is kept of what a container writes.

@@ -11,13 +11,13 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::{Millis, NetworkName, Origin, ProjectName, ServiceName, VolumeName};
+use crate::{IfName, Millis, NetworkName, Origin, ProjectName, ServiceName, VolumeName};
 
 pub use build::{Build, BuildNetwork, Dockerfile, NamedContext, SecretSource};
 pub use confinement::{Device, Dns, ExtraHost, HostAddress, HostNamespaces, Seccomp, Security, Ulimit};
 pub use container::{
     Attachment, Blkio, ContainerSpec, FileKind, FileMount, Healthcheck, HostPort, Limits, Logging, Mount, MountSource,
-    NetworkMode, PortSpec, Probe, Protocol, PullPolicy, RestartPolicy,
+    NetworkMode, PortSpec, Probe, Protocol, PullPolicy, RestartPolicy, VolumesFrom,
 };
 pub use service::{Client, Condition, Dependency, OneOff, Power, Service};
 
@@ -63,10 +63,30 @@ pub struct Network {
     /// Addresses that others have, by what they are called.
     #[serde(default)]
     pub reserved: BTreeMap<String, Ipv4Addr>,
+    /// Name of its interface; one is made up otherwise.
+    #[serde(default)]
+    pub bridge: Option<IfName>,
+    /// How its interfaces are.
+    #[serde(default)]
+    pub link: LinkOptions,
+    /// Addresses of containers are seen outside as they are: no masquerade.
+    #[serde(default)]
+    pub routed: bool,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Where it is declared.
     pub origin: Origin,
+}
+
+/// How the interfaces of a network are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkOptions {
+    /// Largest packet in bytes; `None` is the kernel's 1500.
+    #[serde(default)]
+    pub mtu: Option<u32>,
+    /// Containers do not reach each other on it.
+    #[serde(default)]
+    pub isolated: bool,
 }
 
 /// A named volume.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use stack_model::{IfName, NetworkName, NetworkRules, PublishedPort, Ruleset};
 
 use super::expression::protocol_of;
-use super::render::{ANY, BOUND, INTERNAL, OPEN, RELAYED};
+use super::render::{ANY, BOUND, INTERNAL, OPEN, RELAYED, ROUTED};
 use super::table::Table;
 
 /// Reads networks from the comments of rules and ports from maps; `None` if anything is not of our making.
@@ -27,12 +27,13 @@ pub(super) fn decode(table: &Table) -> Option<Ruleset> {
 fn network(comment: &str) -> Option<(NetworkName, NetworkRules)> {
     let mut words = comment.splitn(4, ' ');
     let (bridge, subnet, access, name) = (words.next()?, words.next()?, words.next()?, words.next()?);
-    let internal = match access {
-        INTERNAL => true,
-        OPEN => false,
+    let (internal, routed) = match access {
+        INTERNAL => (true, false),
+        OPEN => (false, false),
+        ROUTED => (false, true),
         _ => return None,
     };
-    let rules = NetworkRules { bridge: IfName::new(bridge), subnet: subnet.parse().ok()?, internal };
+    let rules = NetworkRules { bridge: IfName::new(bridge), subnet: subnet.parse().ok()?, internal, routed };
     Some((NetworkName::new(name), rules))
 }
 
@@ -68,6 +69,7 @@ mod tests {
             bridge: IfName::new(bridge),
             subnet: subnet.parse().unwrap(),
             internal,
+            routed: bridge == "stk-c",
         };
         let port = |protocol, host_ip: Option<&str>, host_port| PublishedPort {
             protocol,
@@ -80,6 +82,7 @@ mod tests {
             networks: BTreeMap::from([
                 ("front".into(), network("stk-a", "10.89.0.0/26", false)),
                 ("back end".into(), network("stk-b", "10.89.0.64/26", true)),
+                ("routed".into(), network("stk-c", "10.89.0.128/26", false)),
             ]),
             ports: BTreeSet::from([
                 port(Protocol::Tcp, None, 8080),

@@ -125,20 +125,28 @@ fn raw(ruleset: &Ruleset) -> Vec<Rule> {
 
 /// What [`super::decode`] reads a network back from.
 fn comment(name: &NetworkName, network: &NetworkRules) -> String {
-    let NetworkRules { bridge, subnet, internal } = network;
-    format!("{bridge} {subnet} {} {name}", if *internal { INTERNAL } else { OPEN })
+    let NetworkRules { bridge, subnet, internal, routed } = network;
+    let access = match (internal, routed) {
+        // Nothing leaves it, so nothing is masqueraded either.
+        (true, _) => INTERNAL,
+        (false, true) => ROUTED,
+        (false, false) => OPEN,
+    };
+    format!("{bridge} {subnet} {access} {name}")
 }
 
 /// Word for a network without a way out.
 pub(super) const INTERNAL: &str = "internal";
+/// Word for a network whose addresses are seen outside as they are.
+pub(super) const ROUTED: &str = "routed";
 /// Word for a network with a way out.
 pub(super) const OPEN: &str = "open";
 
 fn postrouting(networks: &[&NetworkRules]) -> Vec<Rule> {
     let mut rules = Vec::new();
     for network in networks {
-        let NetworkRules { bridge, subnet, internal } = network;
-        if !internal {
+        let NetworkRules { bridge, subnet, internal, routed } = network;
+        if !internal && !routed {
             rules.push(rule(Expression::new().ipv4().sent_from(*subnet).not_leaving_by(bridge).masquerade()));
         }
         // A container that reaches its neighbour by a port of the host must get the answer from the host.
@@ -164,4 +172,18 @@ fn forward(networks: &[&NetworkRules]) -> Vec<Rule> {
         rules.push(rule(Expression::new().leaving_by(&network.bridge).drop()));
     }
     rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_routed_network_is_not_masqueraded() {
+        let rules = |routed| {
+            let (bridge, subnet) = (IfName::new("stk-a"), "10.89.0.0/26".parse().unwrap());
+            postrouting(&[&NetworkRules { bridge, subnet, internal: false, routed }]).len()
+        };
+        assert_eq!((rules(false), rules(true)), (3, 2));
+    }
 }

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 use stack_model::{
-    Endpoint, IfName, NetworkName, NetworkPlan, NetworkRules, ProjectName, Protocol, PublishedPort, Ruleset,
+    Endpoint, IfName, LinkOptions, NetworkName, NetworkPlan, NetworkRules, ProjectName, Protocol, PublishedPort,
+    Ruleset,
 };
 use stack_net::{Net, alias};
 
@@ -104,6 +105,8 @@ pub(crate) fn plan(name: &str, gateway: &str, internal: bool) -> NetworkPlan {
         bridge: IfName::new(format!("stk-{name}")),
         gateway: gateway.parse().unwrap(),
         internal,
+        link: LinkOptions::default(),
+        routed: false,
     }
 }
 
@@ -121,6 +124,8 @@ pub(crate) fn endpoint(plan: &NetworkPlan, last: u8) -> Endpoint {
         mac: [2, 0x42, a, b, c, last],
         names: BTreeSet::new(),
         internal: plan.internal,
+        link_local: Vec::new(),
+        link: plan.link,
     }
 }
 
@@ -128,8 +133,12 @@ pub(crate) fn rules(plans: &[&NetworkPlan], ports: &[PublishedPort]) -> Ruleset 
     let networks: BTreeMap<NetworkName, NetworkRules> = plans
         .iter()
         .map(|plan| {
-            let rules =
-                NetworkRules { bridge: plan.bridge.clone(), subnet: plan.gateway.trunc(), internal: plan.internal };
+            let rules = NetworkRules {
+                bridge: plan.bridge.clone(),
+                subnet: plan.gateway.trunc(),
+                internal: plan.internal,
+                routed: plan.routed,
+            };
             (plan.network.clone(), rules)
         })
         .collect();

@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use stack_model::{
     Attachment, Bytes, ContainerSpec, Device, Effect, ExtraHost, FileKind, FileMount, Hook, HostAddress, HostPort,
     ImageReference, Millis, Mount, MountSource, NanoCpus, NetworkMode, NetworkName, PullPolicy, RestartPolicy, Seccomp,
-    State, Ulimit,
+    State, Ulimit, VolumesFrom,
 };
 use stack_plan::{compare, most_severe};
 
@@ -117,8 +117,15 @@ const FIELDS: &[(&str, &str, Effect, Edit)] = &[
     ("network", "networks.default.interface_name", Effect::Replace, |spec| {
         attachment(spec).interface = Some("lan0".into());
     }),
+    ("network", "networks.default.priority", Effect::Replace, |spec| attachment(spec).priority = 7),
+    ("network", "networks.default.link_local_ips", Effect::Replace, |spec| {
+        attachment(spec).link_local.push("169.254.7.7".parse().unwrap());
+    }),
     ("network", "networks.default.aliases", Effect::Live, |spec| {
         attachment(spec).aliases.insert("b".into());
+    }),
+    ("volumes_from", "volumes_from", Effect::Replace, |spec| {
+        spec.volumes_from.push(VolumesFrom { service: "db".into(), read_only: true });
     }),
     ("links", "links", Effect::Live, |spec| drop(spec.links.insert("db".into(), "database".into()))),
     ("ports", "ports", Effect::Live, |spec| spec.ports.push(port(HostPort::Range(80, 80), 80))),
@@ -146,7 +153,7 @@ fn every_field_has_a_class() {
     for name in field_names() {
         assert!(FIELDS.iter().any(|(field, ..)| *field == name), "no test for {name}");
     }
-    assert_eq!(field_names().len(), 44);
+    assert_eq!(field_names().len(), 45);
     for (_, key, effect, edit) in FIELDS {
         let mut changed = spec();
         edit(&mut changed);

@@ -341,6 +341,39 @@ fn the_way_out_the_names_and_the_hardware_addresses_are_the_files() {
     assert_eq!(ways, [false, false, true]);
 }
 
+#[test]
+fn the_network_with_the_highest_priority_has_the_first_interface() {
+    let prior = |priority| Attachment { priority, ..Attachment::default() };
+    let map = [("a", prior(0)), ("b", prior(5)), ("c", prior(0))];
+    let map = map.into_iter().map(|(name, attachment)| (NetworkName::new(name), attachment)).collect();
+    let desired = shop([("web", service().edit(|service| service.container.network = NetworkMode::Attached(map)))]);
+    let mut world = World::with(&desired);
+    let endpoints = &world.container("web", 1).container.endpoints;
+    let order: Vec<_> = endpoints.iter().map(|it| format!("{} {}", it.network, it.interface)).collect();
+    assert_eq!(order, ["b eth0", "a eth1", "c eth2"]);
+}
+
+#[test]
+fn another_name_for_a_bridge_rebuilds_the_network() {
+    let mut desired = shop([("web", service())]);
+    let mut world = World::with(&desired);
+    desired.networks.get_mut("default").unwrap().bridge = Some("mine".into());
+    let plan = world.step(&desired).to_string();
+    assert!(plan.contains("stop"), "{plan}");
+    world.settle(&desired);
+    assert!(world.plan(&desired).is_converged());
+    assert_eq!(world.container("web", 1).container.endpoints[0].bridge.as_str(), "mine");
+    assert_eq!(world.observed.networks["default"].bridge.as_str(), "mine");
+    // A larger packet is a change under the bridge, and a new interface for containers.
+    desired.networks.get_mut("default").unwrap().link.mtu = Some(9000);
+    world.settle(&desired);
+    assert_eq!(world.container("web", 1).container.endpoints[0].link.mtu, Some(9000));
+    world.observed.networks.get_mut("default").unwrap().mtu = Some(1500);
+    let plan = world.step(&desired).to_string();
+    assert!(plan.contains("drift: its largest packet has 1500 bytes instead of 9000"), "{plan}");
+    assert!(world.plan(&desired).is_converged());
+}
+
 /// A network of the file that somebody else makes under the name `meeting`.
 fn guest() -> Desired {
     let mut desired = shop([("web", service())]);
@@ -370,7 +403,8 @@ fn an_external_network_must_be_there_and_is_never_touched() {
     let plan = world.plan(&desired).to_string();
     assert!(plan.contains("10.70.0.2") && !plan.contains("bridge"), "{plan}");
     // The machine of these tests knows no foreign bridges.
-    let seen = ObservedNetwork { bridge: "stk-other".into(), gateway: meeting().gateway, up: true, name: None };
+    let seen =
+        ObservedNetwork { bridge: "stk-other".into(), gateway: meeting().gateway, up: true, name: None, mtu: None };
     world.observed.networks.insert("default".into(), seen);
     let ops = world.plan(&desired).ops;
     assert!(ops.iter().any(|op| matches!(op.action, Action::RemoveNetwork { .. })), "one that was its own goes");

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use stack_model::{
-    Attachment, Condition, ContainerSpec, Dependency, Desired, Healthcheck, HostPort, ImageReference, Millis, Mount,
-    MountSource, Network, NetworkMode, NetworkName, Origin, PortSpec, Power, Probe, ProjectName, Protocol,
-    RestartPolicy, Service, ServiceName, Volume, VolumeName,
+    Attachment, Condition, ContainerSpec, Dependency, Desired, Healthcheck, HostPort, ImageReference, LinkOptions,
+    Millis, Mount, MountSource, Network, NetworkMode, NetworkName, Origin, PortSpec, Power, Probe, ProjectName,
+    Protocol, RestartPolicy, Service, ServiceName, Volume, VolumeName,
 };
 
 pub(crate) fn origin(line: u32) -> Origin {
@@ -56,6 +56,9 @@ pub(crate) fn network(name: &str) -> Network {
         gateway: None,
         ip_range: None,
         reserved: BTreeMap::new(),
+        bridge: None,
+        link: LinkOptions::default(),
+        routed: false,
         labels: BTreeMap::new(),
         origin: origin(80),
     }

@@ -1,7 +1,8 @@
 //! Volumes: made when missing, deleted only when the user said so.
 
 use insta::assert_snapshot;
-use stack_model::{ImageReference, VolumeName};
+use stack_model::{ImageReference, Mount, MountSource, VolumeName, VolumesFrom};
+use stack_plan::emptied;
 
 use crate::project::{Build, service, shop};
 use crate::world::{World, facts};
@@ -17,7 +18,7 @@ fn a_volume_outlives_its_service() {
 fn volumes_are_discarded_after_their_users() {
     let desired = shop([("db", service().mount("shop_data", "/data"))]);
     let mut world = World::with(&desired);
-    let mut empty = stack_plan::emptied(&desired);
+    let mut empty = emptied(&desired);
     empty.discard_volumes = vec![VolumeName::new("shop_data"), VolumeName::new("never_made")];
     assert_snapshot!(world.step(&empty), @r"
     #1           container:db/1       stop 7610 grace 10s                  remove    not wanted
@@ -68,4 +69,36 @@ fn a_volume_without_a_name_passes_on_to_the_next_container_and_goes_with_the_las
     assert_eq!(text[0], "delete volume data-loss");
     assert!(text[1].starts_with("remove"));
     assert!(world.observed.volumes.is_empty());
+}
+
+#[test]
+fn volumes_of_another_service_are_its_own_and_stay_with_it() {
+    let sharing = |target: &str| {
+        let db = service().mount("data", target).edit(|service| {
+            let source = MountSource::Anonymous;
+            service.container.mounts.push(Mount { source, target: "/anon".into(), read_only: false });
+        });
+        let web = service().edit(|service| {
+            service.container.volumes_from.push(VolumesFrom { service: "db".into(), read_only: true });
+        });
+        shop([("db", db), ("web", web)])
+    };
+    let mut world = World::with(&sharing("/data"));
+    let mounts = |world: &mut World, service: &str| world.container(service, 1).container.mounts.clone();
+    let (own, shared) = (mounts(&mut world, "db"), mounts(&mut world, "web"));
+    assert_eq!(own.len(), 2);
+    assert!(own.iter().zip(&shared).all(|(a, b)| (&a.source, &a.target) == (&b.source, &b.target) && b.read_only));
+    // It follows what the other one has.
+    let moved = sharing("/elsewhere");
+    assert!(world.step(&moved).to_string().contains("follows container:db/1"));
+    world.settle(&moved);
+    assert!(mounts(&mut world, "web").iter().any(|mount| mount.target == "/elsewhere"));
+    assert!(world.plan(&moved).is_converged());
+    // Only the one whose they are takes them away.
+    let mut alone = moved.clone();
+    alone.services.remove("web");
+    world.settle(&alone);
+    assert_eq!(world.observed.volumes.len(), 2);
+    world.settle(&emptied(&alone));
+    assert_eq!(world.observed.volumes.len(), 1, "the named one stays");
 }

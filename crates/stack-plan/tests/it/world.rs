@@ -139,6 +139,7 @@ impl World {
                     gateway: Some(plan.gateway),
                     up: true,
                     name: Some(plan.name.clone()),
+                    mtu: plan.link.mtu,
                 };
                 self.observed.networks.insert(plan.network.clone(), network);
             }
