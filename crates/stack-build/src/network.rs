@@ -124,13 +124,19 @@ impl BuildNet {
             name: "build".to_owned(),
             bridge: names.bridge.clone(),
             gateway,
+            gateway6: None,
             internal: false,
             link: LinkOptions::default(),
             routed: false,
         };
         net.ensure_network(&plan, &names.alias())?;
-        let rules =
-            NetworkRules { bridge: names.bridge.clone(), subnet: gateway.trunc(), internal: false, routed: false };
+        let rules = NetworkRules {
+            bridge: names.bridge.clone(),
+            subnet: gateway.trunc(),
+            subnet6: None,
+            internal: false,
+            routed: false,
+        };
         let ruleset = Ruleset { networks: [(names.network.clone(), rules)].into(), ..Ruleset::default() };
         net.apply_ruleset(&names.instance, &names.project, &ruleset)?;
         let server = Server::new();
@@ -177,6 +183,8 @@ impl BuildNet {
             interface: IfName::new("eth0"),
             address: Ipv4Net::new_assert(address, PREFIX),
             gateway: Some(self.gateway()),
+            address6: None,
+            gateway6: None,
             mac: [0x02, 0x42, a, b, c, d],
             names: BTreeSet::new(),
             internal: false,

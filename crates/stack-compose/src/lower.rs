@@ -74,6 +74,10 @@ impl Project {
             gateway: network.gateway.as_ref().map(|gateway| gateway.value),
             ip_range: network.ip_range,
             reserved: network.reserved.clone(),
+            ipv6: network.ipv6.then(|| stack_model::Ipv6Wish {
+                subnet: network.subnet6.as_ref().map(|subnet| subnet.value),
+                gateway: network.gateway6,
+            }),
             bridge: network.bridge.as_ref().map(stack_model::IfName::new),
             link: network.link,
             routed: network.routed,

@@ -52,6 +52,9 @@ pub(crate) struct Network {
     /// Real name.
     pub(crate) name: String,
     pub(crate) external: bool,
+    pub(crate) ipv6: bool,
+    pub(crate) subnet6: Option<Spanned<ipnet::Ipv6Net>>,
+    pub(crate) gateway6: Option<std::net::Ipv6Addr>,
     pub(crate) bridge: Option<String>,
     pub(crate) link: stack_model::LinkOptions,
     pub(crate) routed: bool,

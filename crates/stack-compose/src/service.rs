@@ -1,7 +1,7 @@
 //! A service as the file describes it, in the typed long form. One field for each key of `keys/`.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
@@ -235,6 +235,7 @@ pub(crate) struct Attachment {
     pub(crate) span: Span,
     pub(crate) aliases: Vec<String>,
     pub(crate) ipv4_address: Option<Spanned<Ipv4Addr>>,
+    pub(crate) ipv6_address: Option<Spanned<Ipv6Addr>>,
     pub(crate) mac_address: Option<[u8; 6]>,
     pub(crate) gw_priority: i64,
     pub(crate) interface_name: Option<String>,

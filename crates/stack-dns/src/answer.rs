@@ -1,9 +1,9 @@
 //! One question, one answer (RFC 1035, RFC 6891). Nothing here reads a clock, a socket or a file.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{A, PTR};
+use hickory_proto::rr::rdata::{A, AAAA, PTR};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use stack_model::Zone;
 
@@ -80,13 +80,19 @@ fn records(zone: &Zone, question: &Query, turn: usize) -> Option<Vec<Record>> {
             _ => Vec::new(),
         });
     }
-    let addresses = zone.hosts.get(&name)?;
-    if !matches!(question.query_type(), RecordType::A | RecordType::ANY) {
-        return Some(Vec::new());
-    }
+    let kind = question.query_type();
+    let asked = |address: &&IpAddr| match address {
+        IpAddr::V4(_) => matches!(kind, RecordType::A | RecordType::ANY),
+        IpAddr::V6(_) => matches!(kind, RecordType::AAAA | RecordType::ANY),
+    };
+    let addresses: Vec<&IpAddr> = zone.hosts.get(&name)?.iter().filter(asked).collect();
     let first = turn.checked_rem(addresses.len()).unwrap_or(0);
     let turned = addresses.iter().cycle().skip(first).take(addresses.len());
-    Some(turned.map(|address| record(question, RData::A(A(*address)))).collect())
+    let data = |address: &IpAddr| match address {
+        IpAddr::V4(address) => RData::A(A(*address)),
+        IpAddr::V6(address) => RData::AAAA(AAAA(*address)),
+    };
+    Some(turned.map(|address| record(question, data(address))).collect())
 }
 
 /// An address that no resolver outside can know, so that asking would only tell it the names of services: a name of one
@@ -117,18 +123,28 @@ fn text(name: &Name) -> Option<String> {
     Some(text)
 }
 
-/// `2.0.89.10.in-addr.arpa` is 10.89.0.2.
-fn reverse(name: &str) -> Option<Ipv4Addr> {
+/// `2.0.89.10.in-addr.arpa` is 10.89.0.2; below `ip6.arpa` each label is half a byte (RFC 3596).
+fn reverse(name: &str) -> Option<IpAddr> {
+    if let Some(digits) = name.strip_suffix(".ip6.arpa") {
+        let mut bits = 0_u128;
+        let mut count = 0;
+        for (place, label) in digits.split('.').enumerate() {
+            let digit = u128::from_str_radix(label, 16).ok().filter(|_| label.len() == 1 && place < 32)?;
+            bits |= digit << (4 * place);
+            count += 1;
+        }
+        return (count == 32).then(|| Ipv6Addr::from(bits).into());
+    }
     let mut octets = [0; 4];
     let mut labels = name.strip_suffix(".in-addr.arpa")?.split('.');
     for octet in octets.iter_mut().rev() {
         *octet = labels.next()?.parse().ok()?;
     }
-    labels.next().is_none().then(|| Ipv4Addr::from(octets))
+    labels.next().is_none().then(|| Ipv4Addr::from(octets).into())
 }
 
 /// The name that says most about an address: one that has no other address, is no identifier, and is long.
-fn pointer(zone: &Zone, address: Ipv4Addr) -> Option<Name> {
+fn pointer(zone: &Zone, address: IpAddr) -> Option<Name> {
     let identifier = |name: &str| name.len() == 12 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     let candidates = zone.hosts.iter().filter(|(_, addresses)| addresses.contains(&address));
     let best = candidates

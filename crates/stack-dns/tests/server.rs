@@ -24,7 +24,8 @@ fn sockets() -> (Sockets, SocketAddr) {
 }
 
 fn names(id: &str, hosts: &[(&str, u8)], forward: bool) -> Names {
-    let hosts = hosts.iter().map(|(name, last)| ((*name).to_owned(), vec![Ipv4Addr::new(10, 89, 0, *last)])).collect();
+    let hosts =
+        hosts.iter().map(|(name, last)| ((*name).to_owned(), vec![Ipv4Addr::new(10, 89, 0, *last).into()])).collect();
     // Each container is on a network of its own.
     let network = NetworkName::new(id);
     let view = View { networks: vec![network.clone()], forward, servers: Vec::new(), links: stack_model::Hosts::new() };
@@ -82,7 +83,7 @@ async fn replicas_take_turns_although_clients_ask_in_pairs() {
     let (sockets, address) = sockets();
     server.serve("one".into(), sockets).unwrap();
     let mut two = names("one", &[("api", 2)], false);
-    two.networks.get_mut("one").unwrap().get_mut("api").unwrap().push(Ipv4Addr::new(10, 89, 0, 3));
+    two.networks.get_mut("one").unwrap().get_mut("api").unwrap().push(Ipv4Addr::new(10, 89, 0, 3).into());
     server.publish(two);
     let mut seen = Vec::new();
     for _ in 0..4 {

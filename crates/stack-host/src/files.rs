@@ -85,7 +85,9 @@ fn hosts(container: &Container, leader: &Container) -> String {
     let full = domainname.as_ref().map_or_else(String::new, |domain| format!("{hostname}.{domain} "));
     // Writing to a String cannot fail.
     for endpoint in &leader.endpoints {
-        let _ = writeln!(text, "{}\t{full}{hostname}", endpoint.address.addr());
+        for address in endpoint.addresses() {
+            let _ = writeln!(text, "{address}\t{full}{hostname}");
+        }
     }
     let others = leader.process.extra_hosts.iter().filter(|other| !extra_hosts.contains(other));
     for (name, address) in extra_hosts.iter().chain(others) {

@@ -47,6 +47,7 @@ pub(crate) fn find(layout: &Layout, project: &ProjectName, around: &Surroundings
                     id: container.id.clone(),
                     bridge: endpoint.bridge.clone(),
                     address: endpoint.address.addr(),
+                    address6: endpoint.address6.map(|address| address.addr()),
                     names: endpoint.names.clone(),
                     runs,
                 });

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::{ContainerId, IfName, NetworkName, Protocol};
@@ -32,6 +32,9 @@ pub struct NetworkRules {
     pub bridge: IfName,
     /// Its subnet.
     pub subnet: Ipv4Net,
+    /// Its subnet of IPv6.
+    #[serde(default)]
+    pub subnet6: Option<Ipv6Net>,
     /// No way out.
     pub internal: bool,
     /// No masquerade.
@@ -55,7 +58,7 @@ pub struct PublishedPort {
 }
 
 /// Lower-case names without a final dot, to addresses in order.
-pub type Hosts = BTreeMap<String, Vec<Ipv4Addr>>;
+pub type Hosts = BTreeMap<String, Vec<IpAddr>>;
 
 /// The names of a project. Each name stands once for each network it is on, however many containers see it there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

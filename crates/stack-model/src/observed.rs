@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -56,6 +56,9 @@ pub struct Bridge {
     pub bridge: IfName,
     /// Its address and prefix, if it has one.
     pub gateway: Option<Ipv4Net>,
+    /// The same of IPv6.
+    #[serde(default)]
+    pub gateway6: Option<Ipv6Net>,
     /// No way out.
     pub internal: bool,
 }
@@ -69,6 +72,9 @@ pub struct Neighbour {
     pub bridge: IfName,
     /// Its address.
     pub address: Ipv4Addr,
+    /// The same of IPv6.
+    #[serde(default)]
+    pub address6: Option<Ipv6Addr>,
     /// Its names on this network.
     pub names: BTreeSet<String>,
     /// It runs.
@@ -82,6 +88,9 @@ pub struct ObservedNetwork {
     pub bridge: IfName,
     /// Its address and prefix; `None` when it has lost it.
     pub gateway: Option<Ipv4Net>,
+    /// The same of IPv6.
+    #[serde(default)]
+    pub gateway6: Option<Ipv6Net>,
     /// It is up.
     pub up: bool,
     /// Real name, where the bridge says it.
@@ -226,8 +235,14 @@ pub struct Endpoint {
     pub interface: IfName,
     /// Address with the prefix of the subnet.
     pub address: Ipv4Net,
+    /// Address of IPv6 with the prefix of the subnet.
+    #[serde(default)]
+    pub address6: Option<Ipv6Net>,
     /// Default route, on at most one endpoint.
     pub gateway: Option<Ipv4Addr>,
+    /// Default route of IPv6, on at most one endpoint.
+    #[serde(default)]
+    pub gateway6: Option<Ipv6Addr>,
     /// Hardware address, derived from the IP address as docker does (`02:42:…`).
     pub mac: [u8; 6],
     /// Names on this network: service, container, short id, aliases.
@@ -367,5 +382,13 @@ impl ObservedContainer {
             State::Running { started, .. } => Some(now.since(started)),
             State::Creating | State::Created | State::Exited { .. } | State::Removing => None,
         }
+    }
+}
+
+impl Endpoint {
+    /// Its addresses, that of IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let first = IpAddr::V4(self.address.addr());
+        std::iter::once(first).chain(self.address6.map(|address| IpAddr::V6(address.addr())))
     }
 }

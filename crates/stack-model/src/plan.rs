@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -179,6 +179,9 @@ pub struct NetworkPlan {
     pub bridge: IfName,
     /// Address of the bridge, with the prefix of the subnet.
     pub gateway: Ipv4Net,
+    /// The same of IPv6, on a network that has it.
+    #[serde(default)]
+    pub gateway6: Option<Ipv6Net>,
     /// No way out.
     pub internal: bool,
     /// How its interfaces are.

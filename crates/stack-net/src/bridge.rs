@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
-use ipnet::Ipv4Net;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use ipnet::{Ipv4Net, Ipv6Net};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::BridgeStpState;
 use rtnetlink::{AddressMessageBuilder, Handle, LinkBridge, LinkMessageBuilder, LinkUnspec};
 use stack_model::{IfName, NetworkPlan};
@@ -49,8 +49,9 @@ pub(crate) async fn ensure(handle: &Handle, plan: &NetworkPlan, alias: &str) -> 
         done.map_err(|error| failed(bridge, "bring up", error))?;
         changed = true;
     }
-    changed |= sysctl::ensure_bridge_settings(bridge)?;
+    changed |= sysctl::ensure_bridge_settings(bridge, plan.gateway6.is_some())?;
     changed |= ensure_address(handle, bridge, link.index, plan.gateway).await?;
+    changed |= ensure_address6(handle, bridge, link.index, plan.gateway6).await?;
     Ok(changed)
 }
 
@@ -112,6 +113,36 @@ async fn ensure_address(handle: &Handle, bridge: &IfName, index: u32, gateway: I
         changed = true;
     }
     Ok(changed)
+}
+
+/// The same for IPv6; the address that the kernel makes for the link stays.
+async fn ensure_address6(
+    handle: &Handle,
+    bridge: &IfName,
+    index: u32,
+    gateway: Option<Ipv6Net>,
+) -> Result<bool, NetError> {
+    let present = observe::addresses6(handle).await?;
+    let mut changed = false;
+    for (_, net) in present.iter().filter(|(at, net)| *at == index && Some(*net) != gateway) {
+        let done = handle.address().del(address6_message(index, *net)).execute().await;
+        done.map_err(|error| failed(bridge, "take a foreign address from", error))?;
+        changed = true;
+    }
+    let Some(gateway) = gateway.filter(|gateway| !present.contains(&(index, *gateway))) else { return Ok(changed) };
+    let mut request = handle.address().add(index, IpAddr::V6(gateway.addr()), gateway.prefix_len()).replace();
+    *request.message_mut() = address6_message(index, gateway);
+    request.execute().await.map_err(|error| failed(bridge, "give an address to", error))?;
+    Ok(true)
+}
+
+/// An address that is used at once: nobody else can have it, so there is no need to ask around for a second
+/// (`IFA_F_NODAD`).
+pub(crate) fn address6_message(index: u32, net: Ipv6Net) -> AddressMessage {
+    let builder = AddressMessageBuilder::<std::net::Ipv6Addr>::new().index(index);
+    let mut message = builder.address(net.addr(), net.prefix_len()).build();
+    message.header.flags |= AddressHeaderFlags::Nodad;
+    message
 }
 
 /// An address with the broadcast address of its subnet.

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::TryStreamExt;
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage};
@@ -142,6 +142,26 @@ pub(crate) async fn addresses(handle: &Handle) -> Result<Vec<HostAddress>, NetEr
     Ok(found.iter().filter_map(address).collect())
 }
 
+/// All IPv6 addresses with the interfaces that they belong to, without those that the kernel makes for each link.
+pub(crate) async fn addresses6(handle: &Handle) -> Result<Vec<(u32, Ipv6Net)>, NetError> {
+    let mut request = handle.address().get();
+    request.message_mut().header.family = AddressFamily::Inet6;
+    let found: Vec<AddressMessage> = request
+        .execute()
+        .try_collect()
+        .await
+        .map_err(|error| NetError::Observe { what: "addresses", source: io_error(error) })?;
+    let address = |message: &AddressMessage| {
+        let address = message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(IpAddr::V6(found)) => Some(*found),
+            _ => None,
+        })?;
+        let net = Ipv6Net::new(address, message.header.prefix_len).ok()?;
+        (!address.is_unicast_link_local()).then_some((message.header.index, net))
+    };
+    Ok(found.iter().filter_map(address).collect())
+}
+
 fn address(message: &AddressMessage) -> Option<HostAddress> {
     let (mut local, mut peer) = (None, None);
     for attribute in &message.attributes {
@@ -188,6 +208,8 @@ fn route(message: &RouteMessage) -> Option<HostRoute> {
 pub(crate) async fn observe(handle: &Handle, instance: &str, prefix: &str) -> Result<NetObserved, NetError> {
     let links = links(handle).await?;
     let addresses = addresses(handle).await?;
+    let addresses6 = addresses6(handle).await?;
+    let gateway6 = |link: &Link| addresses6.iter().find(|(index, _)| *index == link.index).map(|(_, net)| *net);
     let routes = routes(handle).await?;
     let own: BTreeMap<u32, &Link> = links
         .iter()
@@ -198,7 +220,7 @@ pub(crate) async fn observe(handle: &Handle, instance: &str, prefix: &str) -> Re
         let gateway = addresses.iter().find(|address| address.index == link.index).map(|address| address.net);
         let name = real_name_of(&link.alias).map(str::to_owned);
         let (bridge, mtu) = (IfName::new(&*link.name), link.mtu);
-        let observed = ObservedNetwork { bridge, gateway, up: link.up, name, mtu };
+        let observed = ObservedNetwork { bridge, gateway, gateway6: gateway6(link), up: link.up, name, mtu };
         (NetworkName::new(&owner_of(&link.alias)[prefix.len()..]), observed)
     });
     let others =
@@ -217,6 +239,7 @@ pub(crate) async fn observe(handle: &Handle, instance: &str, prefix: &str) -> Re
         name: foreign_name(instance, link),
         bridge: IfName::new(&*link.name),
         gateway: addresses.iter().find(|address| address.index == link.index).map(|address| address.net),
+        gateway6: gateway6(link),
         internal: link.alias.contains(INTERNAL),
     });
     Ok(NetObserved {

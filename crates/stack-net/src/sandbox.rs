@@ -10,7 +10,7 @@
 //! are not deleted either (20 ms each): they go with the namespace.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use rtnetlink::{LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use stack_model::{Endpoint, IfName};
 
-use crate::bridge::address_message;
+use crate::bridge::{address_message, address6_message};
 use crate::error::NetError;
 use crate::observe::Link;
 use crate::sysctl;
@@ -71,6 +71,7 @@ pub(crate) fn create(home: BorrowedFd<'_>, endpoints: &[Endpoint]) -> Result<Own
     for endpoint in endpoints {
         create_pair(&mut outside, namespace.as_fd(), endpoint)?;
     }
+    allow_ipv6(namespace.as_fd(), home, endpoints)?;
     configure(&mut inside, endpoints)?;
     settle(&mut outside, endpoints)?;
     Ok(namespace)
@@ -104,9 +105,22 @@ pub(crate) fn attach(
             }
         }
     }
+    allow_ipv6(namespace.as_fd(), home, endpoints)?;
     configure(&mut inside, endpoints)?;
     settle(&mut outside, endpoints)?;
     Ok(changed)
+}
+
+/// Interfaces of networks of IPv4 alone have no IPv6. Settings are those of the calling thread's namespace.
+fn allow_ipv6(namespace: BorrowedFd<'_>, home: BorrowedFd<'_>, endpoints: &[Endpoint]) -> Result<(), NetError> {
+    let mut speaking = endpoints.iter().filter(|endpoint| endpoint.address6.is_some()).peekable();
+    if speaking.peek().is_none() {
+        return Ok(());
+    }
+    enter(namespace)?;
+    let allowed = speaking.try_for_each(|endpoint| sysctl::allow_ipv6(&endpoint.interface));
+    enter(home)?;
+    allowed
 }
 
 fn open() -> Result<Wire, NetError> {
@@ -252,7 +266,15 @@ fn configure(inside: &mut Wire, endpoints: &[Endpoint]) -> Result<(), NetError> 
             let address = address_message(link.index, Ipv4Net::new_assert(*local, LINK_LOCAL_PREFIX));
             messages.push(request(RouteNetlinkMessage::NewAddress(address), NLM_F_CREATE | NLM_F_REPLACE));
         }
+        if let Some(address) = endpoint.address6 {
+            let address = RouteNetlinkMessage::NewAddress(address6_message(link.index, address));
+            messages.push(request(address, NLM_F_CREATE | NLM_F_REPLACE));
+        }
         messages.push(up(link.index));
+        if let Some(gateway) = endpoint.gateway6 {
+            let route = RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).output_interface(link.index).build();
+            messages.push(request(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE | NLM_F_REPLACE));
+        }
         if let Some(gateway) = endpoint.gateway {
             let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(link.index).build();
             messages.push(request(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE | NLM_F_REPLACE));

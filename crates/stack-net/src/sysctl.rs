@@ -27,10 +27,15 @@ fn ensure_if_present(path: &str, value: &str) -> Result<bool, NetError> {
 
 /// Lets the host forward packets, and lets connections to 127.0.0.1 reach containers through a bridge: `route_localnet`
 /// allows loopback addresses on it, and the raw chain of the project's table drops everyone else's.
-pub(crate) fn ensure_bridge_settings(bridge: &IfName) -> Result<bool, NetError> {
+pub(crate) fn ensure_bridge_settings(bridge: &IfName, ipv6: bool) -> Result<bool, NetError> {
     let forward = ensure("/proc/sys/net/ipv4/ip_forward", "1")?;
     let localnet = ensure(&format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet"), "1")?;
-    // Networks are IPv4: without this the bridge spends a second on duplicate address detection.
+    if ipv6 {
+        let forward6 = ensure("/proc/sys/net/ipv6/conf/all/forwarding", "1")?;
+        let speaks = ensure(&format!("/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6"), "0")?;
+        return Ok(forward | localnet | forward6 | speaks);
+    }
+    // Without this the bridge of a network of IPv4 alone spends a second on duplicate address detection.
     let silent = ensure_silence(bridge)?;
     Ok(forward | localnet | silent)
 }
@@ -39,6 +44,16 @@ pub(crate) fn ensure_bridge_settings(bridge: &IfName) -> Result<bool, NetError> 
 /// of the bridge, which adds up to most of the work of starting a hundred containers.
 pub(crate) fn ensure_silence(interface: &IfName) -> Result<bool, NetError> {
     ensure_if_present(&format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1")
+}
+
+/// Lets one interface of the calling thread's namespace have IPv6. Its first packet need not wait until the kernel knows
+/// that nobody else has its link-local address: it follows from the hardware address, which is as unique.
+pub(crate) fn allow_ipv6(interface: &IfName) -> Result<(), NetError> {
+    let conf = format!("/proc/sys/net/ipv6/conf/{interface}");
+    for (name, value) in [("accept_dad", "0"), ("accept_ra", "0"), ("disable_ipv6", "0")] {
+        ensure(&format!("{conf}/{name}"), value)?;
+    }
+    Ok(())
 }
 
 fn write_if_present(path: &str, value: &str) -> Result<(), NetError> {

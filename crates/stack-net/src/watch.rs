@@ -15,8 +15,8 @@ const NOTICES_MAX: usize = 4;
 const REST: Duration = Duration::from_millis(10);
 /// Messages are not read, only received: what does not fit is cut off by the kernel.
 const RECEIVE_BYTES: usize = 64;
-/// `RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE` (rtnetlink(7)).
-const ROUTE_GROUPS: u32 = 0x1 | 0x10 | 0x40;
+/// `RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR` (rtnetlink(7)).
+const ROUTE_GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100;
 /// `1 << (NFNLGRP_NFTABLES - 1)` (linux/netfilter/nfnetlink.h).
 const NFTABLES_GROUPS: u32 = 1 << 6;
 

@@ -371,10 +371,14 @@ fn compare_network(old: &NetworkMode, new: &NetworkMode, changes: &mut Vec<Chang
     }
     for (name, attachment) in before {
         let Some(other) = after.get(name) else { continue };
-        let Attachment { aliases, ipv4, mac, gateway_priority, interface, priority, link_local } = attachment;
+        let Attachment { aliases, ipv4, mac, gateway_priority, interface, priority, link_local, ipv6 } = attachment;
         if *ipv4 != other.ipv4 {
             let values = [words::optional(ipv4.as_ref()), words::optional(other.ipv4.as_ref())];
             note(changes, &format!("networks.{name}.ipv4_address"), Effect::Replace, values);
+        }
+        if *ipv6 != other.ipv6 {
+            let values = [words::optional(ipv6.as_ref()), words::optional(other.ipv6.as_ref())];
+            note(changes, &format!("networks.{name}.ipv6_address"), Effect::Replace, values);
         }
         if *mac != other.mac {
             let values = [words::mac(*mac), words::mac(other.mac)];

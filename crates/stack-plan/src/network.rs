@@ -1,9 +1,9 @@
 //! A bridge and a subnet for every network: stable once chosen, clear of what the host uses.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use stack_model::{
     Bridge, Cause, Endpoint, Failure, Fault, IfName, LinkOptions, Network, NetworkMode, NetworkName, NetworkPlan,
     ObservedNetwork, short_hex,
@@ -47,11 +47,13 @@ impl Segment<'_> {
         if matches!(self.standing, Standing::Refused(_)) {
             return false;
         }
-        let NetworkPlan { network: _, name: _, bridge, gateway, internal, link, routed: _ } = &self.plan;
+        let NetworkPlan { network: _, name: _, bridge, gateway, gateway6, internal, link, routed: _ } = &self.plan;
         endpoint.address.trunc() != gateway.trunc()
             || endpoint.internal != *internal
             || endpoint.bridge != *bridge
             || endpoint.link != *link
+            || endpoint.address6.map(|address| address.trunc()) != gateway6.map(|gateway| gateway.trunc())
+            || endpoint.gateway6.is_some_and(|address| gateway6.map(|gateway| gateway.addr()) != Some(address))
             || endpoint.gateway.is_some_and(|address| address != gateway.addr())
     }
 }
@@ -112,12 +114,13 @@ fn joined<'a>(frame: Frame<'a>, name: &'a NetworkName, network: &'a Network, tra
     let found = found.or_else(|| bridges.iter().find(|bridge| bridge.bridge.as_str() == network.name));
     let place = format!("{}:{}", network.origin.file, network.origin.line);
     let failure = match found {
-        Some(Bridge { bridge, gateway: Some(gateway), internal, .. }) => {
+        Some(Bridge { bridge, gateway: Some(gateway), gateway6, internal, .. }) => {
             let plan = NetworkPlan {
                 network: name.clone(),
                 name: network.name.clone(),
                 bridge: bridge.clone(),
                 gateway: *gateway,
+                gateway6: *gateway6,
                 internal: *internal,
                 link: LinkOptions::default(),
                 routed: false,
@@ -140,7 +143,16 @@ fn joined<'a>(frame: Frame<'a>, name: &'a NetworkName, network: &'a Network, tra
     let gateway = trace.and_then(|trace| Ipv4Net::new(trace.gateway?, trace.subnet.prefix_len()).ok());
     let gateway = gateway.unwrap_or_default();
     let link = LinkOptions::default();
-    let plan = NetworkPlan { network: network_name, name: real, bridge, gateway, internal: false, link, routed: false };
+    let plan = NetworkPlan {
+        network: network_name,
+        name: real,
+        bridge,
+        gateway,
+        gateway6: None,
+        internal: false,
+        link,
+        routed: false,
+    };
     Segment { wanted: network, plan, standing: Standing::Refused(failure) }
 }
 
@@ -194,7 +206,7 @@ fn segment<'a>(
     let standing = match seen.and_then(|seen| seen.gateway) {
         // It is to be called otherwise.
         Some(_) if seen.is_some_and(|seen| seen.bridge != plan.bridge) => Standing::Outdated,
-        Some(address) if address == gateway && seen.is_some_and(|seen| seen.up) => named(seen, network),
+        Some(address) if address == gateway && seen.is_some_and(|seen| seen.up) => named(seen, network, plan.gateway6),
         // The containers agree with the file: it is the bridge that was changed, by someone else's hand.
         Some(address) if address != gateway && trace.is_none_or(|trace| trace.subnet != gateway.trunc()) => {
             refusal(frame, name, network, gateway, taken).map_or(Standing::Outdated, Standing::Refused)
@@ -208,7 +220,15 @@ fn segment<'a>(
 }
 
 /// Others find a network by its name, which the bridge says unless an earlier version has made it.
-fn named(seen: Option<&ObservedNetwork>, network: &Network) -> Standing {
+fn named(seen: Option<&ObservedNetwork>, network: &Network, gateway6: Option<Ipv6Net>) -> Standing {
+    if let Some(seen) = seen.filter(|seen| seen.gateway6 != gateway6) {
+        let word = |net: Option<Ipv6Net>| net.map_or_else(|| "none".to_owned(), |net| net.trunc().to_string());
+        if gateway6.is_some() && seen.gateway6.is_none() {
+            return Standing::Lacking(Cause::Drift("address of IPv6 is missing".to_owned()));
+        }
+        let (origin, field) = (network.origin.clone(), "enable_ipv6".to_owned());
+        return Standing::Lacking(Cause::Changed { origin, field, old: word(seen.gateway6), new: word(gateway6) });
+    }
     if let Some((seen, wanted)) = seen.and_then(|seen| seen.mtu).zip(network.link.mtu).filter(|(a, b)| a != b) {
         return Standing::Lacking(Cause::Drift(format!("its largest packet has {seen} bytes instead of {wanted}")));
     }
@@ -265,10 +285,47 @@ fn network_plan(frame: Frame<'_>, name: &NetworkName, trace: Option<Trace<'_>>, 
         name: network.name.clone(),
         bridge,
         gateway,
+        gateway6: gateway6(frame, name, network),
         internal: network.internal,
         link: network.link,
         routed: network.routed,
     }
+}
+
+/// The bridge's address of IPv6. Without a subnet of the file it is one of the private ones, which follows from the
+/// names: it is the same again, and as good as certainly nobody else's (RFC 4193).
+fn gateway6(frame: Frame<'_>, name: &NetworkName, network: &Network) -> Option<Ipv6Net> {
+    let wish = network.ipv6?;
+    let subnet = match wish.subnet {
+        Some(subnet) => subnet.trunc(),
+        None => {
+            let parts = [frame.desired.instance.as_str(), frame.desired.project.as_str(), name.as_str()];
+            let digits = u128::from_str_radix(&short_hex(&parts, UNIQUE_LOCAL_DIGITS), 16).unwrap_or_default();
+            Ipv6Net::new((UNIQUE_LOCAL | (digits << 64)).into(), UNIQUE_LOCAL_PREFIX).ok()?
+        }
+    };
+    let first = Ipv6Addr::from(u128::from(subnet.network()) | 1);
+    Ipv6Net::new(wish.gateway.unwrap_or(first), subnet.prefix_len()).ok()
+}
+
+/// `fd00::`, below which everybody picks at random.
+const UNIQUE_LOCAL: u128 = 0xfd << 120;
+/// Digits that are picked: 56 bits.
+const UNIQUE_LOCAL_DIGITS: usize = 14;
+const UNIQUE_LOCAL_PREFIX: u8 = 64;
+/// Marks addresses that follow from those of IPv4, beside those that people choose.
+const DERIVED: u128 = 0x242 << 32;
+
+/// The address of a container, unless the file fixes one: what its address of IPv4 is in the subnet, so that it is as
+/// much its own.
+pub(crate) fn address6(gateway6: Ipv6Net, fixed: Option<Ipv6Addr>, address: Ipv4Net) -> Option<Ipv6Net> {
+    let room = 128 - u32::from(gateway6.prefix_len());
+    let number = match room {
+        48.. => DERIVED | u128::from(u32::from(address.addr())),
+        _ => u128::from(u32::from(address.addr()) - u32::from(address.network())),
+    };
+    let derived = || Ipv6Addr::from(u128::from(gateway6.network()) | number);
+    Ipv6Net::new(fixed.unwrap_or_else(derived), gateway6.prefix_len()).ok()
 }
 
 /// The lowest subnet of the pool that is clear of everything known, with room for half as many containers again.
@@ -316,6 +373,15 @@ fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_ipv6_follow_from_those_of_ipv4() {
+        let derive = |gateway: &str, address: &str| {
+            address6(gateway.parse().unwrap(), None, address.parse().unwrap()).unwrap().to_string()
+        };
+        assert_eq!(derive("fd00:1::1/64", "10.89.0.5/26"), "fd00:1::242:a59:5/64");
+        assert_eq!(derive("fd00:1::1/112", "10.89.0.69/26"), "fd00:1::5/112");
+    }
 
     #[test]
     fn a_subnet_has_room_to_grow() {

@@ -12,7 +12,7 @@ use stack_model::{
 use crate::RECORD_SCHEMA;
 use crate::allot::{Addresses, Ports, Slot};
 use crate::draft::Frame;
-use crate::network::{Segment, Standing};
+use crate::network::{Segment, Standing, address6};
 use crate::survey::{Fresh, Leader, Replica, Survey, Verdict, lacking_image};
 
 /// Where programs are looked for when neither the file nor the image says so; the value is docker's.
@@ -378,7 +378,7 @@ fn endpoints<'a>(
         return Err(Until::Failed(Failure::new(Fault::User, text)));
     }
     let (mut endpoints, mut holders): Attached = (Vec::with_capacity(attachments.len()), Vec::new());
-    let way_out = way_out(attachments, segments);
+    let (way_out, way_out6) = (way_out(attachments, segments, |_| true), way_out(attachments, segments, has_ipv6));
     let ordered = in_order(attachments);
     for (place, (network, attachment)) in ordered.iter().copied().enumerate() {
         let Some(segment) = segments.get(network) else {
@@ -400,6 +400,7 @@ fn endpoints<'a>(
         let granted = granted.map_err(Until::Failed)?;
         holders.extend(granted.holder);
         let leads_out = way_out == Some(network);
+        let address6 = segment.plan.gateway6.and_then(|it| address6(it, attachment.ipv6, granted.address));
         let [a, b, c, d] = granted.address.addr().octets();
         endpoints.push(Endpoint {
             network: network.clone(),
@@ -407,6 +408,8 @@ fn endpoints<'a>(
             host_interface: host_interface(id, place),
             interface: interface(&ordered, attachment, place),
             address: granted.address,
+            address6,
+            gateway6: (way_out6 == Some(network)).then(|| segment.plan.gateway6.map(|it| it.addr())).flatten(),
             gateway: leads_out.then(|| segment.plan.gateway.addr()),
             mac: attachment.mac.unwrap_or([0x02, 0x42, a, b, c, d]),
             names: names(replica.slot.0.as_str(), name, id, attachment),
@@ -419,10 +422,19 @@ fn endpoints<'a>(
 }
 
 /// The network that leads out: of those that do, the first one with the highest priority.
-fn way_out<'n>(attachments: &'n BTreeMap<NetworkName, Attachment>, segments: &Segments<'_>) -> Option<&'n NetworkName> {
-    let leading = attachments.iter().filter(|(name, _)| segments.get(name).is_some_and(|it| !it.plan.internal));
+fn way_out<'n>(
+    attachments: &'n BTreeMap<NetworkName, Attachment>,
+    segments: &Segments<'_>,
+    may: impl Fn(&Segment<'_>) -> bool,
+) -> Option<&'n NetworkName> {
+    let leads = |segment: &Segment<'_>| !segment.plan.internal && may(segment);
+    let leading = attachments.iter().filter(|(name, _)| segments.get(name).is_some_and(leads));
     // Of equal ones `max_by_key` takes the last.
     leading.rev().max_by_key(|(_, attachment)| attachment.gateway_priority).map(|(name, _)| name)
+}
+
+fn has_ipv6(segment: &Segment<'_>) -> bool {
+    segment.plan.gateway6.is_some()
 }
 
 /// The networks in the order of their interfaces: those with a higher priority first, then by name.

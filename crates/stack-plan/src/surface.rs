@@ -1,6 +1,7 @@
 //! What the project shows to its network as a whole, rendered from all containers that run or are about to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use stack_model::{
     Action, Cause, Container, Effect, Hosts, Key, Names, NetworkName, NetworkRules, PublishedPort, Ruleset, State, View,
@@ -84,7 +85,8 @@ impl<'a> Surface<'_, 'a> {
                 let plan = &segment.plan;
                 let (bridge, subnet) = (plan.bridge.clone(), plan.gateway.trunc());
                 let (internal, routed) = (plan.internal, plan.routed && !plan.internal);
-                rules.networks.insert((*name).clone(), NetworkRules { bridge, subnet, internal, routed });
+                let subnet6 = plan.gateway6.map(|gateway| gateway.trunc());
+                rules.networks.insert((*name).clone(), NetworkRules { bridge, subnet, subnet6, internal, routed });
             }
         }
         let seen = self.frame.observed.ruleset.as_ref();
@@ -141,7 +143,9 @@ impl Surface<'_, '_> {
             let near = self.frame.observed.host.neighbours.iter().filter(|it| it.runs && it.bridge == *bridge);
             for neighbour in near {
                 for name in &neighbour.names {
-                    hosts.entry(name.to_ascii_lowercase()).or_default().push(neighbour.address);
+                    let known = hosts.entry(name.to_ascii_lowercase()).or_default();
+                    known.push(neighbour.address.into());
+                    known.extend(neighbour.address6.map(IpAddr::V6));
                 }
             }
         }
@@ -194,7 +198,7 @@ fn by_network(containers: &[&Container]) -> BTreeMap<NetworkName, Hosts> {
             let hosts = by_network.entry(endpoint.network.clone()).or_default();
             let names: BTreeSet<String> = endpoint.names.iter().map(|name| name.to_ascii_lowercase()).collect();
             for name in names {
-                hosts.entry(name).or_default().push(endpoint.address.addr());
+                hosts.entry(name).or_default().extend(endpoint.addresses());
             }
         }
     }
@@ -216,7 +220,8 @@ fn links(container: &Container, all: &[&Container]) -> Hosts {
     let is_shared = |network: &NetworkName| container.endpoints.iter().any(|endpoint| endpoint.network == *network);
     for (alias, service) in &container.spec.links {
         let others = all.iter().filter(|other| other.service == *service).flat_map(|other| &other.endpoints);
-        let addresses = others.filter(|endpoint| is_shared(&endpoint.network)).map(|it| it.address.addr());
+        let addresses =
+            others.filter(|endpoint| is_shared(&endpoint.network)).flat_map(stack_model::Endpoint::addresses);
         hosts.insert(alias.to_ascii_lowercase(), addresses.collect());
     }
     hosts

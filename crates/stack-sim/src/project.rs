@@ -188,6 +188,7 @@ fn network(name: &str) -> Network {
         ip_range: None,
         reserved: BTreeMap::new(),
         bridge: None,
+        ipv6: None,
         link: LinkOptions::default(),
         routed: false,
         labels: BTreeMap::new(),

@@ -10,6 +10,7 @@ mod external;
 mod files;
 mod hooks;
 mod images;
+mod ipv6;
 mod keys;
 mod policies;
 mod run;

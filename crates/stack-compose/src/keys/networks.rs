@@ -65,6 +65,15 @@ fn attachment(entry: &Entry, cx: &mut Cx<'_>) -> Attachment {
             }
         }
     }
+    if let Some(address) = fields.get("ipv6_address").and_then(|entry| cx.text(&entry.value, "`ipv6_address`")) {
+        match address.value.parse() {
+            Ok(parsed) => attachment.ipv6_address = Some(address.map(|_| parsed)),
+            Err(_) => {
+                let message = format!("`{}` is not an IPv6 address", address.value);
+                cx.push(Problem::error(Code::InvalidValue, address.span, message).help("write one such as `fd00::2`"));
+            }
+        }
+    }
     if let Some(entry) = fields.get("mac_address").filter(|entry| !entry.value.is_null()) {
         attachment.mac_address = mac_address(&entry.value, cx);
     }
@@ -126,7 +135,12 @@ fn check(service: &Service, project: &Project, report: &mut Report) {
             report.push(problem.nearest(attachment.span, near));
             continue;
         };
-        let Some(address) = &attachment.ipv4_address else { continue };
+        if let Some(address) = &attachment.ipv6_address {
+            check_address6(service, name, (address.value, address.span), network, report);
+        }
+        let fixed = attachment.ipv4_address.as_ref();
+        // Which addresses somebody else's network has shows when it is there.
+        let Some(address) = fixed.filter(|_| !network.external) else { continue };
         check_address(service, name, (address.value, address.span), network, report);
     }
 }
@@ -157,6 +171,34 @@ fn check_address(
     report.push(problem.when_run());
 }
 
+fn check_address6(
+    service: &Service,
+    name: &str,
+    (address, span): (std::net::Ipv6Addr, crate::text::Span),
+    network: &crate::project::Network,
+    report: &mut Report,
+) {
+    let problem = match &network.subnet6 {
+        _ if network.external => return,
+        None => Problem::error(
+            Code::MissingKey,
+            span,
+            format!("a fixed IPv6 address on `{name}` needs a subnet of its own"),
+        )
+        .help(format!("add `enable_ipv6: true` and `ipam: {{config: [{{subnet: …}}]}}` to the network `{name}`")),
+        Some(subnet) if !subnet.value.contains(&address) => {
+            let message = format!("the address {address} is not in the subnet {} of `{name}`", subnet.value);
+            Problem::error(Code::InvalidValue, span, message).also(subnet.span, "the subnet")
+        }
+        Some(_) if service.replicas().value > 1 => {
+            let message = format!("one fixed address for {} containers", service.replicas().value);
+            Problem::error(Code::ConflictingKeys, span, message).help("remove the address, or ask for one container")
+        }
+        Some(_) => return,
+    };
+    report.push(problem.when_run());
+}
+
 /// Runs before `network_mode`'s: that one replaces what stands here.
 fn lower(from: &Lowering<'_>, to: &mut model::Service) {
     if from.service.network_mode.is_some() {
@@ -168,7 +210,8 @@ fn lower(from: &Lowering<'_>, to: &mut model::Service) {
         let (mac, interface) = (attachment.mac_address, attachment.interface_name.clone());
         let (gateway_priority, priority) = (attachment.gw_priority, attachment.priority);
         let link_local = attachment.link_local.clone();
-        let lowered = model::Attachment { aliases, ipv4, mac, gateway_priority, interface, priority, link_local };
+        let ipv6 = attachment.ipv6_address.as_ref().map(|address| address.value);
+        let lowered = model::Attachment { aliases, ipv4, ipv6, mac, gateway_priority, interface, priority, link_local };
         (NetworkName::new(name), lowered)
     });
     let mut attachments: std::collections::BTreeMap<_, _> = attachments.collect();
@@ -210,6 +253,39 @@ mod tests {
         assert_eq!(networks[0], ("m".to_owned(), Attachment::default()));
         assert_eq!(networks[1].1.aliases.iter().collect::<Vec<_>>(), ["x", "y"]);
         assert_eq!(networks[1].1.ipv4.map(|address| address.to_string()).as_deref(), Some("10.1.0.9"));
+    }
+
+    #[test]
+    fn addresses_of_ipv6_are_lowered_and_checked() {
+        let text = |address: &str, network: &str| {
+            format!(
+                "services:\n  a: {{image: i, networks: {{n: {{ipv6_address: '{address}'}}}}}}\nnetworks: {{n: {{{network}}}}}\n"
+            )
+        };
+        let six =
+            "enable_ipv6: true, ipam: {config: [{subnet: 10.1.0.0/24}, {subnet: 'fd00:1::/64', gateway: 'fd00:1::9'}]}";
+        let desired = Files::new(&text("fd00:1::2", six)).desired();
+        let network = &desired.networks["n"];
+        let wish = network.ipv6.unwrap();
+        assert_eq!(wish.subnet.unwrap().to_string(), "fd00:1::/64");
+        assert_eq!(wish.gateway.unwrap().to_string(), "fd00:1::9");
+        assert_eq!(network.subnet.unwrap().to_string(), "10.1.0.0/24");
+        assert_eq!(attached(&desired.services["a"])[0].1.ipv6.unwrap().to_string(), "fd00:1::2");
+        assert_eq!(
+            project_errors(&text("fd00:2::2", six)),
+            ["2:46 the address fd00:2::2 is not in the subnet fd00:1::/64 of `n`"]
+        );
+        assert_eq!(
+            project_errors(&text("fd00:1::2", "")),
+            [
+                "2:46 a fixed IPv6 address on `n` needs a subnet of its own; add `enable_ipv6: true` and `ipam: {config: \
+              [{subnet: …}]}` to the network `n`"
+            ]
+        );
+        assert_eq!(
+            project_errors(&text("fd00:1::g", six)),
+            ["2:46 `fd00:1::g` is not an IPv6 address; write one such as `fd00::2`"]
+        );
     }
 
     #[test]

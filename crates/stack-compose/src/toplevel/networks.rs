@@ -69,6 +69,7 @@ fn network(key: &str, entry: &Entry, project: &ProjectName, cx: &mut Cx<'_>) -> 
     if let Some(name) = real_name(fields, cx) {
         network.name = name;
     }
+    network.ipv6 = fields.get("enable_ipv6").and_then(|entry| cx.boolean(&entry.value, "`enable_ipv6`")) == Some(true);
     network.internal = fields.get("internal").and_then(|entry| cx.boolean(&entry.value, "`internal`"));
     if let Some(driver) = fields.get("driver").and_then(|entry| cx.text(&entry.value, "`driver`")) {
         if driver.value != "bridge" && !driver.value.is_empty() {
@@ -149,11 +150,18 @@ fn parse_ipam(node: &Node, network: &mut Network, cx: &mut Cx<'_>) {
     let Some(fields) = node.as_mapping() else { return };
     let Some(config) = fields.get("config").filter(|entry| !entry.value.is_null()) else { return };
     let items = cx.list(&config.value, "`config`").unwrap_or_default();
-    if let Some(second) = items.get(1) {
+    let is_six = |item: &&Node| {
+        let subnet = item.get("subnet").and_then(Node::as_text);
+        subnet.is_some_and(|subnet| subnet.parse::<ipnet::Ipv6Net>().is_ok())
+    };
+    let (six, four): (Vec<&Node>, Vec<&Node>) = items.iter().partition(is_six);
+    for second in [six.get(1), four.get(1)].into_iter().flatten() {
         cx.push(not_yet(second.span, "a second subnet of a network"));
     }
-    let Some(item) = items.first() else { return };
-    let Some(fields) = item.as_mapping() else { return };
+    if let Some(fields) = six.first().and_then(|item| item.as_mapping()) {
+        parse_ipam6(fields, network, cx);
+    }
+    let Some(fields) = four.first().and_then(|item| item.as_mapping()) else { return };
     let mut text = |key: &str| {
         let entry = fields.get(key).filter(|entry| !entry.value.is_null())?;
         cx.text(&entry.value, &format!("`{key}`"))
@@ -190,14 +198,54 @@ fn parse_ipam(node: &Node, network: &mut Network, cx: &mut Cx<'_>) {
     }
 }
 
+/// The same for IPv6. Without `enable_ipv6` docker does not heed it.
+fn parse_ipam6(fields: &Mapping, network: &mut Network, cx: &mut Cx<'_>) {
+    for key in ["ip_range", "aux_addresses"] {
+        if let Some(entry) = fields.get(key).filter(|entry| !entry.value.is_null()) {
+            cx.push(not_yet(entry.key, &format!("`{key}` of an IPv6 subnet")));
+        }
+    }
+    let mut text = |key: &str| {
+        let entry = fields.get(key).filter(|entry| !entry.value.is_null())?;
+        cx.text(&entry.value, &format!("`{key}`"))
+    };
+    let (subnet, gateway) = (text("subnet"), text("gateway"));
+    let Some((span, net)) = subnet.and_then(|subnet| Some((subnet.span, subnet.value.parse::<ipnet::Ipv6Net>().ok()?)))
+    else {
+        return;
+    };
+    if !network.ipv6 {
+        let problem =
+            Problem::warning(Code::NoEffect, span, "an IPv6 subnet has no effect without `enable_ipv6: true`");
+        return cx.push(problem.when_run());
+    }
+    if net.prefix_len() > LONGEST_PREFIX6 {
+        let message = format!("a subnet of /{} has no room for containers", net.prefix_len());
+        let problem = Problem::error(Code::InvalidValue, span, message);
+        return cx.push(problem.help(format!("use at most /{LONGEST_PREFIX6}")));
+    }
+    network.subnet6 = Some(Spanned::new(net.trunc(), span));
+    let Some(gateway) = gateway else { return };
+    match gateway.value.parse() {
+        Ok(address) if net.contains(&address) => network.gateway6 = Some(address),
+        Ok(address) => {
+            let message = format!("the gateway {address} is not in the subnet {net}");
+            cx.push(Problem::error(Code::InvalidValue, gateway.span, message).also(span, "the subnet"));
+        }
+        Err(_) => {
+            let message = format!("`{}` is not an IPv6 address", gateway.value);
+            cx.push(Problem::error(Code::InvalidValue, gateway.span, message));
+        }
+    }
+}
+
+/// As many addresses as the largest network of IPv4 has.
+const LONGEST_PREFIX6: u8 = 112;
+
 /// Addresses of a network, its gateway and its broadcast address.
 const LONGEST_PREFIX: u8 = 29;
 
 fn parse_subnet(subnet: &Spanned<String>, cx: &mut Cx<'_>) -> Option<Spanned<ipnet::Ipv4Net>> {
-    if subnet.value.parse::<ipnet::Ipv6Net>().is_ok() {
-        cx.push(not_yet(subnet.span, "an IPv6 subnet"));
-        return None;
-    }
     let problem = match subnet.value.parse::<ipnet::Ipv4Net>() {
         Err(_) => Problem::error(Code::InvalidValue, subnet.span, format!("`{}` is not a subnet", subnet.value))
             .help("write an address and a prefix length: `10.1.0.0/24`"),

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn zone(forward: bool) -> Zone {
-    let addresses = |last: std::ops::RangeInclusive<u8>| last.map(|n| Ipv4Addr::new(10, 89, 0, n)).collect();
+    let addresses = |last: std::ops::RangeInclusive<u8>| last.map(|n| IpAddr::from([10, 89, 0, n])).collect();
     let hosts = [
         ("api".to_owned(), addresses(2..=4)),
         ("shop-api-1".to_owned(), addresses(2..=2)),
@@ -139,4 +139,22 @@ proptest! {
         packet.truncate(length.saturating_sub(cut));
         answer(&zone(false), &packet, Transport::Udp, 0);
     }
+}
+
+#[test]
+fn addresses_of_ipv6_are_asked_for_by_their_own_type() {
+    let mut zone = zone(true);
+    let six: IpAddr = "fd00:1::242:a59:2".parse().unwrap();
+    zone.hosts.get_mut("db").unwrap().push(six);
+    let asked = |name: &str, kind| ask(&zone, &query(name, kind), 0, Transport::Udp).answers;
+    let datas = |records: Vec<Record>| records.into_iter().map(|record| record.data).collect::<Vec<_>>();
+    assert_eq!(datas(asked("db.", RecordType::A)), [RData::A(A::new(10, 89, 0, 9))]);
+    let IpAddr::V6(plain) = six else { unreachable!() };
+    assert_eq!(datas(asked("db.", RecordType::AAAA)), [RData::AAAA(AAAA(plain))]);
+    assert_eq!(asked("db.", RecordType::ANY).len(), 2);
+    assert_eq!(asked("api.", RecordType::AAAA).len(), 0, "it is known and has none");
+    let digits: Vec<String> =
+        plain.octets().iter().rev().flat_map(|byte| [byte & 15, byte >> 4]).map(|d| format!("{d:x}")).collect();
+    let pointer = asked(&format!("{}.ip6.arpa.", digits.join(".")), RecordType::PTR);
+    assert_eq!(datas(pointer), [RData::PTR(PTR(Name::from_ascii("db.").unwrap()))]);
 }

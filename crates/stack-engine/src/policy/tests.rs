@@ -47,6 +47,7 @@ fn base() -> Desired {
         ip_range: None,
         reserved: BTreeMap::new(),
         bridge: None,
+        ipv6: None,
         link: LinkOptions::default(),
         routed: false,
         labels: BTreeMap::new(),

@@ -11,13 +11,13 @@ use crate::host::Shared;
 
 pub(super) async fn ensure(shared: &Shared, plan: NetworkPlan) -> Result<Changed, Failure> {
     let (network, bridge, gateway) = (plan.network.clone(), plan.bridge.clone(), plan.gateway);
-    let (name, mtu) = (Some(plan.name.clone()), plan.link.mtu);
+    let (name, mtu, gateway6) = (Some(plan.name.clone()), plan.link.mtu, plan.gateway6);
     let done = blocking(shared, move |kit| {
         let alias = stack_net::full_alias(&kit.instance, &kit.project, &plan);
         kit.net.ensure_network(&plan, &alias).map(changed).map_err(failed)
     })
     .await?;
-    let observed = ObservedNetwork { bridge, gateway: Some(gateway), up: true, name, mtu };
+    let observed = ObservedNetwork { bridge, gateway: Some(gateway), gateway6, up: true, name, mtu };
     shared.world.borrow_mut().networks.insert(network, observed);
     Ok(done)
 }

@@ -1,7 +1,7 @@
 //! What one container of a service is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -406,6 +406,9 @@ pub struct Attachment {
     pub aliases: BTreeSet<String>,
     /// A fixed address.
     pub ipv4: Option<Ipv4Addr>,
+    /// A fixed address of IPv6.
+    #[serde(default)]
+    pub ipv6: Option<Ipv6Addr>,
     /// A fixed hardware address.
     #[serde(default)]
     pub mac: Option<[u8; 6]>,

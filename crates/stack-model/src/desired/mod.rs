@@ -6,9 +6,9 @@ mod container;
 mod service;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::{IfName, Millis, NetworkName, Origin, ProjectName, ServiceName, VolumeName};
@@ -57,6 +57,9 @@ pub struct Network {
     pub subnet: Option<Ipv4Net>,
     /// A gateway that the file asks for.
     pub gateway: Option<Ipv4Addr>,
+    /// IPv6 as well; without a word of the file the plan picks a unique local subnet (RFC 4193).
+    #[serde(default)]
+    pub ipv6: Option<Ipv6Wish>,
     /// Part of the subnet that addresses are taken from; fixed ones may lie outside.
     #[serde(default)]
     pub ip_range: Option<Ipv4Net>,
@@ -76,6 +79,15 @@ pub struct Network {
     pub labels: BTreeMap<String, String>,
     /// Where it is declared.
     pub origin: Origin,
+}
+
+/// What a file says about the IPv6 of a network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ipv6Wish {
+    /// A subnet.
+    pub subnet: Option<Ipv6Net>,
+    /// Address of the bridge in it.
+    pub gateway: Option<Ipv6Addr>,
 }
 
 /// How the interfaces of a network are.

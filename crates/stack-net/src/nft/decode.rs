@@ -33,7 +33,12 @@ fn network(comment: &str) -> Option<(NetworkName, NetworkRules)> {
         ROUTED => (false, true),
         _ => return None,
     };
-    let rules = NetworkRules { bridge: IfName::new(bridge), subnet: subnet.parse().ok()?, internal, routed };
+    let (subnet, subnet6) = match subnet.split_once(',') {
+        Some((subnet, six)) => (subnet, Some(six.parse().ok()?)),
+        None => (subnet, None),
+    };
+    let subnet = subnet.parse().ok()?;
+    let rules = NetworkRules { bridge: IfName::new(bridge), subnet, subnet6, internal, routed };
     Some((NetworkName::new(name), rules))
 }
 
@@ -68,6 +73,7 @@ mod tests {
         let network = |bridge: &str, subnet: &str, internal| NetworkRules {
             bridge: IfName::new(bridge),
             subnet: subnet.parse().unwrap(),
+            subnet6: (bridge != "stk-a").then(|| "fd00:1::/64".parse().unwrap()),
             internal,
             routed: bridge == "stk-c",
         };

@@ -6,7 +6,7 @@
 
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use netlink_packet_core::{DefaultNla, Emitable};
 use netlink_packet_netfilter::nftables::{
     Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute, Lookup, Meta, MetaKey,
@@ -16,12 +16,15 @@ use stack_model::{IfName, Protocol};
 
 const IFNAME_BYTES: usize = 16;
 const NFPROTO_IPV4: u8 = 2;
+const NFPROTO_IPV6: u8 = 10;
 const RTN_LOCAL: u32 = 2;
 
 const PAYLOAD_NETWORK: u32 = 1;
 const PAYLOAD_TRANSPORT: u32 = 2;
 const IPV4_SOURCE: u32 = 12;
 const IPV4_DESTINATION: u32 = 16;
+const IPV6_SOURCE: u32 = 8;
+const IPV6_DESTINATION: u32 = 24;
 const PORT_DESTINATION: u32 = 2;
 
 /// Bits of `ct state` (`NF_CT_STATE_BIT`): established and related.
@@ -41,6 +44,11 @@ impl Expression {
     /// `meta nfproto ipv4`: must precede every look at an IPv4 header in a table of family `inet`.
     pub(super) fn ipv4(self) -> Self {
         self.meta(MetaKey::Nfproto).compare(Operator::Equal, vec![NFPROTO_IPV4])
+    }
+
+    /// `meta nfproto ipv6`.
+    pub(super) fn ipv6(self) -> Self {
+        self.meta(MetaKey::Nfproto).compare(Operator::Equal, vec![NFPROTO_IPV6])
     }
 
     /// `iifname "…"`.
@@ -71,6 +79,16 @@ impl Expression {
     /// `ip daddr …`.
     pub(super) fn sent_to(self, net: Ipv4Net) -> Self {
         self.address(IPV4_DESTINATION, net)
+    }
+
+    /// `ip6 saddr …`.
+    pub(super) fn sent_from6(self, net: Ipv6Net) -> Self {
+        self.address6(IPV6_SOURCE, net)
+    }
+
+    /// `ip6 daddr …`.
+    pub(super) fn sent_to6(self, net: Ipv6Net) -> Self {
+        self.address6(IPV6_DESTINATION, net)
     }
 
     /// `fib daddr type local`: the packet is for an address of this host.
@@ -138,6 +156,11 @@ impl Expression {
 
     fn address(mut self, offset: u32, net: Ipv4Net) -> Self {
         self.0.push(load(PAYLOAD_NETWORK, offset, 4, Register::Reg1));
+        self.masked(net.netmask().octets().to_vec()).compare(Operator::Equal, net.network().octets().to_vec())
+    }
+
+    fn address6(mut self, offset: u32, net: Ipv6Net) -> Self {
+        self.0.push(load(PAYLOAD_NETWORK, offset, 16, Register::Reg1));
         self.masked(net.netmask().octets().to_vec()).compare(Operator::Equal, net.network().octets().to_vec())
     }
 

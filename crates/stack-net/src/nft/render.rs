@@ -120,19 +120,25 @@ fn raw(ruleset: &Ruleset) -> Vec<Rule> {
         expressions: Expression::new().ipv4().not_arriving_on(&network.bridge).sent_to(network.subnet).drop(),
         comment: Some(comment(name, network)),
     }));
+    let six = ruleset.networks.values().filter_map(|network| {
+        let expression = Expression::new().ipv6().not_arriving_on(&network.bridge);
+        Some(rule(expression.sent_to6(network.subnet6?).drop()))
+    });
+    rules.extend(six);
     rules
 }
 
 /// What [`super::decode`] reads a network back from.
 fn comment(name: &NetworkName, network: &NetworkRules) -> String {
-    let NetworkRules { bridge, subnet, internal, routed } = network;
+    let NetworkRules { bridge, subnet, subnet6, internal, routed } = network;
+    let subnet6 = subnet6.map_or_else(String::new, |subnet| format!(",{subnet}"));
     let access = match (internal, routed) {
         // Nothing leaves it, so nothing is masqueraded either.
         (true, _) => INTERNAL,
         (false, true) => ROUTED,
         (false, false) => OPEN,
     };
-    format!("{bridge} {subnet} {access} {name}")
+    format!("{bridge} {subnet}{subnet6} {access} {name}")
 }
 
 /// Word for a network without a way out.
@@ -145,7 +151,10 @@ pub(super) const OPEN: &str = "open";
 fn postrouting(networks: &[&NetworkRules]) -> Vec<Rule> {
     let mut rules = Vec::new();
     for network in networks {
-        let NetworkRules { bridge, subnet, internal, routed } = network;
+        let NetworkRules { bridge, subnet, subnet6, internal, routed } = network;
+        if let Some(subnet6) = subnet6.filter(|_| !internal && !routed) {
+            rules.push(rule(Expression::new().ipv6().sent_from6(subnet6).not_leaving_by(bridge).masquerade()));
+        }
         if !internal && !routed {
             rules.push(rule(Expression::new().ipv4().sent_from(*subnet).not_leaving_by(bridge).masquerade()));
         }
@@ -182,7 +191,7 @@ mod tests {
     fn a_routed_network_is_not_masqueraded() {
         let rules = |routed| {
             let (bridge, subnet) = (IfName::new("stk-a"), "10.89.0.0/26".parse().unwrap());
-            postrouting(&[&NetworkRules { bridge, subnet, internal: false, routed }]).len()
+            postrouting(&[&NetworkRules { bridge, subnet, subnet6: None, internal: false, routed }]).len()
         };
         assert_eq!((rules(false), rules(true)), (3, 2));
     }

@@ -104,6 +104,7 @@ pub(crate) fn plan(name: &str, gateway: &str, internal: bool) -> NetworkPlan {
         name: format!("shop_{name}"),
         bridge: IfName::new(format!("stk-{name}")),
         gateway: gateway.parse().unwrap(),
+        gateway6: None,
         internal,
         link: LinkOptions::default(),
         routed: false,
@@ -121,6 +122,8 @@ pub(crate) fn endpoint(plan: &NetworkPlan, last: u8) -> Endpoint {
         interface: "eth0".into(),
         address: ipnet::Ipv4Net::new(address, plan.gateway.prefix_len()).unwrap(),
         gateway: Some(plan.gateway.addr()),
+        address6: None,
+        gateway6: None,
         mac: [2, 0x42, a, b, c, last],
         names: BTreeSet::new(),
         internal: plan.internal,
@@ -136,6 +139,7 @@ pub(crate) fn rules(plans: &[&NetworkPlan], ports: &[PublishedPort]) -> Ruleset 
             let rules = NetworkRules {
                 bridge: plan.bridge.clone(),
                 subnet: plan.gateway.trunc(),
+                subnet6: None,
                 internal: plan.internal,
                 routed: plan.routed,
             };

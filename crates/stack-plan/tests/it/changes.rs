@@ -110,6 +110,9 @@ const FIELDS: &[(&str, &str, Effect, Edit)] = &[
     ("network", "networks.default.ipv4_address", Effect::Replace, |spec| {
         attachment(spec).ipv4 = Some([10, 89, 0, 9].into());
     }),
+    ("network", "networks.default.ipv6_address", Effect::Replace, |spec| {
+        attachment(spec).ipv6 = Some("fd00::9".parse().unwrap());
+    }),
     ("network", "networks.default.mac_address", Effect::Replace, |spec| {
         attachment(spec).mac = Some([2, 0, 0, 0, 0, 1]);
     }),

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use ipnet::Ipv4Net;
 use stack_model::{
-    Action, Attachment, Bridge, ContainerId, Desired, HostPort, Names, Neighbour, NetworkMode, NetworkName,
+    Action, Attachment, Bridge, ContainerId, Desired, HostPort, Ipv6Wish, Names, Neighbour, NetworkMode, NetworkName,
     ObservedNetwork, Plan, Ruleset,
 };
 
@@ -384,12 +384,12 @@ fn guest() -> Desired {
 
 fn meeting() -> Bridge {
     let gateway = Some("10.70.0.1/24".parse().unwrap());
-    Bridge { name: "meeting".to_owned(), bridge: "stk-other".into(), gateway, internal: false }
+    Bridge { name: "meeting".to_owned(), bridge: "stk-other".into(), gateway, gateway6: None, internal: false }
 }
 
 fn neighbour(address: &str, id: &str) -> Neighbour {
     let (bridge, names) = ("stk-other".into(), [id.to_owned()].into());
-    Neighbour { id: ContainerId::new(id), bridge, address: address.parse().unwrap(), names, runs: true }
+    Neighbour { id: ContainerId::new(id), bridge, address: address.parse().unwrap(), address6: None, names, runs: true }
 }
 
 #[test]
@@ -403,8 +403,14 @@ fn an_external_network_must_be_there_and_is_never_touched() {
     let plan = world.plan(&desired).to_string();
     assert!(plan.contains("10.70.0.2") && !plan.contains("bridge"), "{plan}");
     // The machine of these tests knows no foreign bridges.
-    let seen =
-        ObservedNetwork { bridge: "stk-other".into(), gateway: meeting().gateway, up: true, name: None, mtu: None };
+    let seen = ObservedNetwork {
+        bridge: "stk-other".into(),
+        gateway: meeting().gateway,
+        gateway6: None,
+        up: true,
+        name: None,
+        mtu: None,
+    };
     world.observed.networks.insert("default".into(), seen);
     let ops = world.plan(&desired).ops;
     assert!(ops.iter().any(|op| matches!(op.action, Action::RemoveNetwork { .. })), "one that was its own goes");
@@ -422,8 +428,8 @@ fn addresses_of_neighbours_are_taken_and_their_names_are_known() {
         _ => None,
     });
     let names = names.unwrap();
-    assert_eq!(names["aaaa"], ["10.70.0.2".parse::<std::net::Ipv4Addr>().unwrap()]);
-    assert_eq!(names["web"], ["10.70.0.4".parse::<std::net::Ipv4Addr>().unwrap()]);
+    assert_eq!(names["aaaa"], ["10.70.0.2".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(names["web"], ["10.70.0.4".parse::<std::net::IpAddr>().unwrap()]);
     let rules = plan.ops.iter().find(|op| matches!(op.action, Action::ApplyRuleset(_)));
     assert!(rules.is_none(), "{rules:?}");
     // Both have given the same address: the greater identifier gives in.
@@ -435,4 +441,28 @@ fn addresses_of_neighbours_are_taken_and_their_names_are_known() {
         let plan = world.plan(&desired).to_string();
         assert_eq!(plan.contains("10.70.0.2"), gives_in, "{plan}");
     }
+}
+
+#[test]
+fn ipv6_comes_and_goes_with_the_file() {
+    let plain = shop([("web", service())]);
+    let mut six = plain.clone();
+    six.networks.get_mut("default").unwrap().ipv6 = Some(Ipv6Wish::default());
+    let mut world = World::with(&six);
+    let endpoint = world.container("web", 1).container.endpoints[0].clone();
+    let (address, gateway) = (endpoint.address6.unwrap(), world.observed.networks["default"].gateway6.unwrap());
+    assert!(gateway.contains(&address.addr()) && endpoint.gateway6 == Some(gateway.addr()));
+    assert_eq!(gateway.addr().octets()[0], 0xfd);
+    let rules = world.observed.ruleset.as_ref().unwrap();
+    assert_eq!(rules.networks["default"].subnet6, Some(gateway.trunc()));
+    let names = &world.observed.names.as_ref().unwrap().networks["default"];
+    assert!(names["web"].contains(&address.addr().into()));
+    world.observed.networks.get_mut("default").unwrap().gateway6 = None;
+    let plan = world.step(&six).to_string();
+    assert!(plan.contains("drift: address of IPv6 is missing"), "{plan}");
+    assert!(world.plan(&six).is_converged());
+    world.settle(&plain);
+    assert!(world.plan(&plain).is_converged());
+    assert_eq!(world.container("web", 1).container.endpoints[0].address6, None);
+    assert_eq!(world.observed.networks["default"].gateway6, None);
 }

@@ -57,6 +57,7 @@ pub(crate) fn network(name: &str) -> Network {
         ip_range: None,
         reserved: BTreeMap::new(),
         bridge: None,
+        ipv6: None,
         link: LinkOptions::default(),
         routed: false,
         labels: BTreeMap::new(),

@@ -137,6 +137,7 @@ impl World {
                 let network = ObservedNetwork {
                     bridge: plan.bridge.clone(),
                     gateway: Some(plan.gateway),
+                    gateway6: plan.gateway6,
                     up: true,
                     name: Some(plan.name.clone()),
                     mtu: plan.link.mtu,

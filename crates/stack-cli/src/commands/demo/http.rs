@@ -1,7 +1,7 @@
 //! As much of HTTP/1.1 as a page and a counter need. One thread a connection, one request a connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -74,9 +74,17 @@ pub(super) fn get(url: &str) -> io::Result<String> {
     let refuse = |why: &str| io::Error::other(format!("{url}: {why}"));
     let rest = url.strip_prefix("http://").ok_or_else(|| refuse("not an http address"))?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
+    // The colons of an address of IPv6 stand between brackets.
+    let bracketed = authority.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let (host, port) = match bracketed {
+        Some((host, port)) => (host, port.strip_prefix(':').unwrap_or("80")),
+        None => authority.split_once(':').unwrap_or((authority, "80")),
+    };
     let port: u16 = port.parse().map_err(|_| refuse("not a port"))?;
-    let address = dns::look_up(host).map_err(|error| refuse(&error.to_string()))?;
+    let address = match host.parse::<Ipv6Addr>() {
+        Ok(address) => IpAddr::V6(address),
+        Err(_) => dns::look_up(host).map_err(|error| refuse(&error.to_string()))?.into(),
+    };
     let mut stream = TcpStream::connect_timeout(&SocketAddr::from((address, port)), TIMEOUT)
         .map_err(|error| refuse(&error.to_string()))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
