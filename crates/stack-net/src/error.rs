@@ -191,6 +191,7 @@ impl fmt::Display for PortWords {
         let protocol = match self.0 {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
         };
         match self.1 {
             IpAddr::V4(address) => write!(f, "{address}:{}/{protocol}", self.2),

@@ -84,7 +84,8 @@ impl<'a> Arrive<'_, 'a> {
                         self.arrivals.networks.insert(name, None);
                     }
                     let until = Until::Failed(failure.clone());
-                    self.draft.block(Key::Network((*name).clone()), "ensure", Effect::New, until);
+                    let step = if segment.wanted.external { "join" } else { "ensure" };
+                    self.draft.block(Key::Network((*name).clone()), step, Effect::New, until);
                 }
             }
         }

@@ -158,6 +158,7 @@ pub(crate) fn protocol_suffix(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "",
         Protocol::Udp => "/udp",
+        Protocol::Sctp => "/sctp",
     }
 }
 

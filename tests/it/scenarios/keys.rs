@@ -109,3 +109,18 @@ fn volumes_of_another_service_are_shared() {
     let kept = world.stack(&["exec", "-T", "a", "cat", "/anon/y"]).ok().stdout;
     assert_eq!(kept, "anonymous\n");
 }
+
+#[test]
+fn a_port_of_sctp_is_forwarded() {
+    let world = World::new("sctp");
+    let service = "services:\n  web:\n    image: stack.local/self\n    command: [demo, sleep]\n";
+    world.write("compose.yaml", &format!("{service}    ports: ['48083:9/sctp', '48083:9']\n"));
+    world.stack(&["up", "-d"]).ok();
+    assert!(world.stack(&["ps"]).ok().stdout.contains("48083->9/sctp"));
+    assert_eq!(world.stack(&["port", "--protocol", "sctp", "web", "9"]).ok().stdout, "0.0.0.0:48083\n");
+    // What the kernel holds is read back before anything is called finished.
+    #[expect(clippy::disallowed_methods, reason = "a second opinion on the kernel")]
+    let rules = Command::new("nft").args(["list", "ruleset"]).output().expect("nft");
+    let rules = String::from_utf8_lossy(&rules.stdout).into_owned();
+    assert!(rules.contains("sctp . 48083 : ") || rules.contains("132 . 48083 : "), "{rules}");
+}

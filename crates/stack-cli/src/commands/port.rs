@@ -11,8 +11,8 @@ use crate::output;
 /// Options of `port`.
 #[derive(Debug, Args)]
 pub(crate) struct PortArgs {
-    /// tcp or udp
-    #[arg(long, value_name = "PROTOCOL", default_value = "tcp", value_parser = ["tcp", "udp"])]
+    /// tcp, udp or sctp
+    #[arg(long, value_name = "PROTOCOL", default_value = "tcp", value_parser = ["tcp", "udp", "sctp"])]
     protocol: String,
     /// Of this container of the service
     #[arg(long, value_name = "NUMBER")]
@@ -27,7 +27,11 @@ pub(crate) struct PortArgs {
 pub(crate) fn run(context: &Context, args: &PortArgs) -> Result<u8, CliError> {
     let (number, protocol) = args.port.split_once('/').unwrap_or((&args.port, &args.protocol));
     let number: u16 = number.parse().map_err(|_| CliError::user(format!("`{number}` is not a port")))?;
-    let wanted = if protocol == "udp" { Protocol::Udp } else { Protocol::Tcp };
+    let wanted = match protocol {
+        "udp" => Protocol::Udp,
+        "sctp" => Protocol::Sctp,
+        _ => Protocol::Tcp,
+    };
     let (_, container) = targets::running(context, &args.service, args.index)?;
     let mut ports = container.container.ports.iter().filter(|port| port.target == number && port.protocol == wanted);
     let Some(port) = ports.next() else {

@@ -43,6 +43,7 @@ pub(crate) fn step(op: &OpReport) -> Step {
         "start" => ("starting", "started"),
         "stop" => ("stopping", "asked to stop"),
         "kill" => ("killing", "killed"),
+        "run" => ("beginning its hooks", "has begun its hooks"),
         "pause" => ("pausing", "paused"),
         "unpause" => ("unpausing", "unpaused"),
         "remove" => ("removing", "removed"),
@@ -67,7 +68,8 @@ pub(crate) fn reason(op: &OpReport) -> Option<&str> {
 
 /// `cannot start: …`, unless the message says so itself.
 pub(crate) fn complaint(step: &str, message: &str) -> String {
-    if step.is_empty() || message.starts_with("cannot ") {
+    // A hook is named like its step.
+    if step.is_empty() || message.starts_with("cannot ") || step == "post_start" {
         return message.to_owned();
     }
     let verb = if step == "ensure" { "create" } else { step };
@@ -121,5 +123,6 @@ mod tests {
             "cannot start: mount /data: permission denied"
         );
         assert_eq!(complaint("start", "cannot execute /x"), "cannot execute /x");
+        assert_eq!(complaint("post_start", "post_start `a` exited with code 1"), "post_start `a` exited with code 1");
     }
 }

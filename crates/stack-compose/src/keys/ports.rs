@@ -9,7 +9,6 @@ use stack_model::{self as model, HostPort, PortSpec, Protocol};
 use super::ServiceKey;
 use super::key::Lowering;
 use crate::context::Cx;
-use crate::decode::not_yet;
 use crate::report::{Code, Problem};
 use crate::service::{Port, Service};
 use crate::shape::Merge;
@@ -32,7 +31,7 @@ const PORT: Shape = Shape::Object(
         Field::new("host_ip", "Address of the host; all by default.", &Shape::Leaf(ShapeLeaf::Like(&ADDRESS))),
         Field::new("target", "Port of the container.", &COUNT),
         Field::new("published", "Port of the host, or a range; any free one by default.", &TEXT_OR_NUMBER),
-        Field::new("protocol", "`tcp` or `udp`.", &TEXT),
+        Field::new("protocol", "`tcp`, `udp` or `sctp`.", &TEXT),
         Field::new("app_protocol", "Protocol of the application, such as `http`.", &TEXT),
     ])
     .required(&["target"]),
@@ -181,7 +180,7 @@ fn check_ends(item: &Node, text: &str, parts: &Short, cx: &mut Cx<'_>) -> bool {
     if !matches!(protocol.to_ascii_lowercase().as_str(), "" | "tcp" | "udp" | "sctp") {
         let span = item.part(parts.protocol.clone());
         let problem = Problem::error(Code::InvalidValue, span, format!("`{protocol}` is not a protocol"));
-        cx.push(problem.help("write `tcp` or `udp`"));
+        cx.push(problem.help("write `tcp`, `udp` or `sctp`"));
         return false;
     }
     true
@@ -254,13 +253,10 @@ fn parse_port(node: &Node, cx: &mut Cx<'_>) -> Option<Port> {
         Some((word, span)) => match word.as_str() {
             "tcp" => Protocol::Tcp,
             "udp" => Protocol::Udp,
-            "sctp" => {
-                cx.push(not_yet(span, "the protocol `sctp`"));
-                return None;
-            }
+            "sctp" => Protocol::Sctp,
             other => {
                 let message = format!("`{other}` is not a protocol");
-                cx.push(Problem::error(Code::InvalidValue, span, message).help("write `tcp` or `udp`"));
+                cx.push(Problem::error(Code::InvalidValue, span, message).help("write `tcp`, `udp` or `sctp`"));
                 return None;
             }
         },
@@ -407,7 +403,7 @@ mod tests {
             ["4:26 unknown key `publish` in an item of `ports`; did you mean `published`?"]
         );
         assert_eq!(errors("ports: [{published: 80}]"), ["4:13 an item of `ports` needs `target`; add `target: …`"]);
-        assert_eq!(errors("ports: ['80:80/sctp']"), ["4:20 the protocol `sctp` is not supported yet"]);
+        assert_eq!(ports("['80:80/sctp']"), ["80<-80/Sctp"]);
     }
 
     #[test]

@@ -93,6 +93,7 @@ mod tests {
             ports: BTreeSet::from([
                 port(Protocol::Tcp, None, 8080),
                 port(Protocol::Udp, None, 53),
+                port(Protocol::Sctp, None, 36412),
                 port(Protocol::Tcp, Some("127.0.0.1"), 81),
                 port(Protocol::Tcp, Some("::1"), 82),
             ]),

@@ -255,12 +255,13 @@ pub(super) fn protocol_number(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => 6,
         Protocol::Udp => 17,
+        Protocol::Sctp => 132,
     }
 }
 
 /// The protocol with this number.
 pub(super) fn protocol_of(number: u8) -> Option<Protocol> {
-    [Protocol::Tcp, Protocol::Udp].into_iter().find(|protocol| protocol_number(*protocol) == number)
+    [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|protocol| protocol_number(*protocol) == number)
 }
 
 /// A whole loopback net, `127.0.0.0/8`.

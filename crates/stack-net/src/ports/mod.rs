@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use nix::libc::{EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT};
+use nix::libc::{EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EPROTONOSUPPORT};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, listen, socket_with, sockopt};
 use stack_model::{Protocol, PublishedPort};
 use tokio::sync::Semaphore;
@@ -138,6 +138,8 @@ fn open(slot: Slot) -> Result<Vec<(IpAddr, OwnedFd)>, NetError> {
         match bound(slot.protocol, SocketAddr::new(address, slot.host_port)) {
             Ok(socket) => sockets.push((address, socket)),
             Err(error) if address == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && lacks_ipv6(&error) => {}
+            // Without SCTP of its own the kernel forwards it all the same, and nobody else can listen on the port.
+            Err(error) if slot.protocol == Protocol::Sctp && error.raw_os_error() == Some(EPROTONOSUPPORT) => {}
             Err(error) => return Err(failed(slot, address, error)),
         }
     }
@@ -153,6 +155,7 @@ fn bound(protocol: Protocol, address: SocketAddr) -> io::Result<OwnedFd> {
     let (kind, number) = match protocol {
         Protocol::Tcp => (SocketType::STREAM, ipproto::TCP),
         Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
+        Protocol::Sctp => (SocketType::STREAM, ipproto::SCTP),
     };
     let socket = socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, Some(number))?;
     if address.is_ipv6() {
@@ -164,7 +167,7 @@ fn bound(protocol: Protocol, address: SocketAddr) -> io::Result<OwnedFd> {
         sockopt::set_socket_reuseaddr(&socket, true)?;
     }
     bind(&socket, &address)?;
-    if protocol == Protocol::Tcp {
+    if matches!(protocol, Protocol::Tcp | Protocol::Sctp) {
         listen(&socket, BACKLOG)?;
     }
     Ok(socket)

@@ -72,6 +72,7 @@ fn request(protocol: Protocol, family: u8) -> Vec<u8> {
     let number = match protocol {
         Protocol::Tcp => 6,
         Protocol::Udp => 17,
+        Protocol::Sctp => 132,
     };
     let mut bytes = ((HEADER_BYTES + REQUEST_BYTES) as u32).to_ne_bytes().to_vec();
     bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());

@@ -59,6 +59,8 @@ pub(super) fn spawn(
         // The kernel forwards IPv4 datagrams. Relaying the few that come before it does would only make replies come
         // from two places.
         Protocol::Udp if address.is_ipv4() => Ok(tokio::spawn(hold(socket))),
+        // An association may have several addresses at each end, which is nothing to copy bytes between.
+        Protocol::Sctp => Ok(tokio::spawn(hold(socket))),
         Protocol::Udp => {
             let socket = UdpSocket::from_std(std::net::UdpSocket::from(socket))?;
             Ok(tokio::spawn(datagrams(Arc::new(socket), target, relayed)))
