@@ -370,7 +370,7 @@ mod tests {
     fn the_caret_stands_inside_the_short_form() {
         assert_eq!(errors("ports: ['8080:web']"), ["4:19 `web` is not a port"]);
         assert_eq!(errors("ports: ['8080:99999/tcp']"), ["4:19 `99999` is not a port"]);
-        assert_eq!(errors("ports: ['80:80/tpc']"), ["4:20 `tpc` is not a protocol; write `tcp` or `udp`"]);
+        assert_eq!(errors("ports: ['80:80/tpc']"), ["4:20 `tpc` is not a protocol; write `tcp`, `udp` or `sctp`"]);
         assert_eq!(
             errors("ports: ['localhost:80:80']"),
             ["4:14 `localhost` is not an IP address; write an address of the host, such as `127.0.0.1`; IPv6 goes \
