@@ -96,6 +96,12 @@ pub enum Refusal {
     /// An entry type that image layers do not have.
     #[error("its type is not supported in image layers")]
     Type,
+    /// Content behind a header of a kind that has none.
+    #[error("it has content, which only files have")]
+    Content,
+    /// A header that readers understand differently.
+    #[error("its header says the same thing twice")]
+    Ambiguous,
     /// A number in the header is out of range.
     #[error("a number in its header is out of range")]
     Number,

@@ -1,9 +1,10 @@
 //! The facts of a header, range-checked.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 
 use rustix::fs::Timespec;
-use tar::Entry;
+use tar::{Entry, EntryType};
 
 use super::Refusal;
 
@@ -31,10 +32,16 @@ const PAX_SPARSE: &str = "GNU.sparse.";
 pub(super) fn read_facts<R: Read>(entry: &mut Entry<'_, R>) -> Result<Facts, Refusal> {
     let mut modified = None;
     let mut attributes = Vec::new();
+    let mut seen = BTreeSet::new();
+    let name = entry.path_bytes().into_owned();
     let extensions = entry.pax_extensions().map_err(|_| Refusal::Number)?;
     for extension in extensions.into_iter().flatten() {
         let extension = extension.map_err(|_| Refusal::Number)?;
         let Ok(key) = extension.key() else { continue };
+        // Of two values some readers take the first and some the last; so with a long name of GNU tar beside this one.
+        if !seen.insert(key.to_owned()) || key == "path" && extension.value_bytes() != name {
+            return Err(Refusal::Ambiguous);
+        }
         if key.starts_with(PAX_SPARSE) {
             return Err(Refusal::Sparse);
         }
@@ -53,6 +60,10 @@ pub(super) fn read_facts<R: Read>(entry: &mut Entry<'_, R>) -> Result<Facts, Ref
     }
     let size = entry.size();
     let header = entry.header();
+    // Some readers pass over the content of a link, some take it for the next entry.
+    if size > 0 && !matches!(header.entry_type(), EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse) {
+        return Err(Refusal::Content);
+    }
     let number = |value: std::io::Result<u64>| value.map_err(|_| Refusal::Number);
     // All ones tells chown(2) to leave the owner alone.
     let owner =

@@ -111,7 +111,7 @@ fn unpack_entries<R: Read>(
         // tar reads extended headers into memory on its own; only what it may read meanwhile bounds that.
         meter.expect_header();
         let Some(entry) = entries.next() else { break };
-        let mut entry = entry.map_err(damaged(*count))?;
+        let mut entry = entry.map_err(|source| damaged(*count)(in_words(source)))?;
         meter.expect_content();
         *count += 1;
         if *count > limits.entries {
@@ -121,6 +121,16 @@ fn unpack_entries<R: Read>(
         io::copy(&mut entry, &mut io::sink()).map_err(damaged(*count))?;
     }
     Ok(())
+}
+
+/// tar repeats a header that it does not understand, whatever that holds.
+fn in_words(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    match ["numeric field was not a number", "archive header checksum mismatch"].iter().any(|part| text.contains(part))
+    {
+        true => io::Error::new(error.kind(), "what follows is no header of a tar"),
+        false => error,
+    }
 }
 
 /// Does what one entry says.

@@ -297,6 +297,46 @@ fn what_layers_do_not_have_is_refused() {
 }
 
 #[test]
+fn what_two_readers_understand_differently_is_refused() {
+    for kind in [EntryType::Symlink, EntryType::Link, EntryType::Directory, EntryType::Fifo] {
+        let mut header = Layer::header(kind, 512);
+        header.as_old_mut().linkname[..1].copy_from_slice(b"t");
+        refused(Layer::new().file("t", "x").raw(header, b"a", &[0; 512]), Refusal::Content);
+    }
+    refused(Layer::new().pax(&[("size", b"512")]).symlink("a", "t").file("b", "x"), Refusal::Content);
+    refused(Layer::new().pax(&[("path", b"a"), ("path", b"b")]).file("x", ""), Refusal::Ambiguous);
+    let mut long = Layer::header(EntryType::GNULongName, 9);
+    Layer::name(&mut long, b"././@LongLink");
+    let both = Layer::new().raw(long, b"", b"gnu-name\0").pax(&[("path", b"pax-name")]);
+    refused(both.file("x", ""), Refusal::Ambiguous);
+}
+
+/// Seconds of a directory's time.
+fn modified(place: &Place, path: &str) -> i64 {
+    fs::metadata(place.at(path)).unwrap().mtime()
+}
+
+#[test]
+fn filling_a_directory_does_not_change_its_time() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let at = |layer: Layer, path: &str, time: u64| {
+        let mut header = Layer::header(EntryType::Directory, 0);
+        header.set_mtime(time);
+        layer.raw(header, path.as_bytes(), b"")
+    };
+    let layer = at(at(at(Layer::new(), "a", 1000), "a/b", 2000), "late", 10);
+    // Between each other, through directories that no entry made, and with the directory's own entry last.
+    let layer =
+        layer.file("a/1", "x").file("a/b/1", "x").file("a/made/deep/1", "x").file("a/2", "x").file("late/1", "x");
+    let layer = at(at(layer, "late", 3000).file("late/2", "x").file("a/.wh.gone", ""), "./", 4000);
+    place.unpack(layer.file("top", "x")).unwrap();
+    assert_eq!(["a", "a/b", "late", ""].map(|path| modified(&place, path)), [1000, 2000, 3000, 4000]);
+}
+
+#[test]
 fn modes_owners_times_and_attributes_are_kept() {
     if !is_root() {
         return;
@@ -403,7 +443,12 @@ fn damage_is_said() {
         assert!(matches!(result, Err(UnpackError::Damaged { .. })), "{length}: {result:?}");
     }
     let result = Place::new().unpack_bytes(&[b'x'; 1024], &Limits::default());
-    assert!(matches!(result, Err(UnpackError::Damaged { entries: 0, .. })), "{result:?}");
+    match result {
+        Err(UnpackError::Damaged { entries: 0, source }) => {
+            assert_eq!(source.to_string(), "what follows is no header of a tar");
+        }
+        other => panic!("{other:?}"),
+    }
     let pax_size = Layer::new().pax(&[("size", b"99999999999999999999999")]).file("a", "x").bytes();
     assert!(Place::new().unpack_bytes(&pax_size, &Limits::default()).is_err());
     let pax_size = Layer::new().pax(&[("size", b"1000000")]).file("a", "x").bytes();

@@ -29,11 +29,19 @@ pub(super) struct Tree {
     root: OwnedFd,
     /// For messages only.
     below: Rc<Path>,
+    /// When the root was modified, as the layer says it or as it was.
+    root_modified: Timespec,
     /// The directory of the last entry: tars go through a directory entry by entry.
-    parent: Option<(Vec<u8>, OwnedFd)>,
-    /// Times of directories, set at the end: filling a directory changes them.
-    times: Vec<(Vec<u8>, Timespec)>,
+    parent: Option<Parent>,
     buffer: Vec<u8>,
+}
+
+/// A directory that is being filled. Filling it changes its time, which is put right when it is left: a list of all
+/// times until the end would be as long as a hostile layer wants.
+struct Parent {
+    path: Vec<u8>,
+    directory: OwnedFd,
+    modified: Timespec,
 }
 
 type Outcome = Result<(), UnpackError>;
@@ -44,7 +52,8 @@ impl Tree {
         let opened = rustix::fs::open(root, flags, Mode::empty());
         let below: Rc<Path> = root.into();
         let root = opened.map_err(|errno| write_error("open", b"", 0, &below)(errno.into()))?;
-        Ok(Self { root, below, parent: None, times: Vec::new(), buffer: vec![0; BUFFER] })
+        let root_modified = modified_of(&root).map_err(|errno| write_error("look at", b"", 0, &below)(errno.into()))?;
+        Ok(Self { root, below, root_modified, parent: None, buffer: vec![0; BUFFER] })
     }
 
     pub(super) fn directory(&mut self, path: &[u8], facts: &Facts) -> Outcome {
@@ -58,8 +67,12 @@ impl Tree {
         }
         let directory = self.open_directory(path)?;
         self.set_facts(directory.as_fd(), path, facts)?;
-        self.times.push((path.to_vec(), facts.modified));
-        Ok(())
+        if path.is_empty() {
+            self.root_modified = facts.modified;
+        } else if let Some(parent) = self.parent.as_mut().filter(|parent| parent.path == path) {
+            parent.modified = facts.modified;
+        }
+        self.set_time(directory.as_fd(), path, facts.modified)
     }
 
     /// Something has the name of a new directory: another directory is continued, anything else gives way. Where the
@@ -175,16 +188,22 @@ impl Tree {
         set.map_err(|errno| write_error("hide what is below", path, 0, &self.below)(errno.into()))
     }
 
-    /// Sets the times of all directories.
+    /// Puts right the times of the directories that were filled last.
     pub(super) fn finish(mut self) -> Outcome {
-        for (path, modified) in std::mem::take(&mut self.times) {
-            // A later entry may have replaced the directory by something else.
-            let Ok(directory) = self.open_directory(&path) else { continue };
-            let times = Timestamps { last_access: modified, last_modification: modified };
-            let set = futimens(&directory, &times);
-            set.map_err(|errno| write_error("set the time of", &path, 0, &self.below)(errno.into()))?;
+        self.leave()?;
+        self.set_time(self.root.as_fd(), b"", self.root_modified)
+    }
+
+    fn leave(&mut self) -> Outcome {
+        match self.parent.take() {
+            Some(parent) => self.set_time(parent.directory.as_fd(), &parent.path, parent.modified),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    fn set_time(&self, directory: BorrowedFd<'_>, path: &[u8], modified: Timespec) -> Outcome {
+        let set = set_modified(directory, modified);
+        set.map_err(|errno| write_error("set the time of", path, 0, &self.below)(errno.into()))
     }
 
     /// Makes something new; what had the name before gives way, for the last entry of a name counts.
@@ -251,11 +270,15 @@ impl Tree {
         if directory.is_empty() {
             return Ok(self.root.as_fd());
         }
-        if self.parent.as_ref().is_none_or(|(cached, _)| cached != directory) {
-            self.parent = Some((directory.to_vec(), self.open_parent(directory)?));
+        if self.parent.as_ref().is_none_or(|parent| parent.path != directory) {
+            let opened = self.open_parent(directory)?;
+            let modified = modified_of(&opened);
+            let fail = |errno: Errno| write_error("look at", directory, 0, &self.below)(errno.into());
+            let modified = modified.map_err(fail)?;
+            self.leave()?;
+            self.parent = Some(Parent { path: directory.to_vec(), directory: opened, modified });
         }
-        let (_, descriptor) = self.parent.as_ref().expect("it was set above");
-        Ok(descriptor.as_fd())
+        Ok(self.parent.as_ref().expect("it was set above").directory.as_fd())
     }
 
     /// Opens a directory for use in a path, and makes it with all above it where no entry did.
@@ -273,8 +296,10 @@ impl Tree {
             opened => return opened.map_err(fail),
         }
         let parent = self.open_parent(split(directory).0)?;
+        let modified = modified_of(&parent).map_err(fail)?;
         match mkdirat(&parent, name_of(directory), Mode::RWXU) {
             Ok(()) => {
+                set_modified(parent.as_fd(), modified).map_err(fail)?;
                 let made = self.open_beneath(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC);
                 let mode = Mode::from_raw_mode(0o755);
                 made.and_then(|made| fchmod(made, mode)).map_err(fail)?;
@@ -310,6 +335,17 @@ impl Tree {
 
 /// Tries of openat2(2) before its `EAGAIN` counts.
 const OPEN_TRIES_MAX: usize = 128;
+
+fn modified_of(directory: &OwnedFd) -> rustix::io::Result<Timespec> {
+    let status = rustix::fs::fstat(directory)?;
+    Ok(Timespec { tv_sec: status.st_mtime, tv_nsec: status.st_mtime_nsec.try_into().unwrap_or(0) })
+}
+
+/// utimensat(2); an empty path takes descriptors of any kind since Linux 5.8.
+fn set_modified(directory: BorrowedFd<'_>, modified: Timespec) -> rustix::io::Result<()> {
+    let times = Timestamps { last_access: modified, last_modification: modified };
+    utimensat(directory, "", &times, AtFlags::EMPTY_PATH)
+}
 
 fn name_of(path: &[u8]) -> CString {
     CString::new(split(path).1).expect("cleaned paths hold no NUL")
