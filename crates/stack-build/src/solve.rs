@@ -117,6 +117,13 @@ impl Builder {
     /// # Errors
     /// See [`BuildError`]. Steps that were done stay in the cache.
     pub fn build(&self, request: &Build, report: &(dyn Fn(BuildEvent) + Sync)) -> Result<Built, BuildError> {
+        let built = self.build_leased(request, report);
+        // Nobody holds a lease for this build any more.
+        self.store.discard_refused();
+        built
+    }
+
+    fn build_leased(&self, request: &Build, report: &(dyn Fn(BuildEvent) + Sync)) -> Result<Built, BuildError> {
         let request = &self.with_arguments(request);
         let epoch = self.epoch(request)?;
         for platform in &request.platforms {

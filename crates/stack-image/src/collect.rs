@@ -54,9 +54,9 @@ pub struct Collected {
 
 /// Names in the directories of blobs and layers.
 #[derive(Debug, Default)]
-struct Reachable {
-    blobs: BTreeSet<String>,
-    layers: BTreeSet<String>,
+pub(crate) struct Reachable {
+    pub(crate) blobs: BTreeSet<String>,
+    pub(crate) layers: BTreeSet<String>,
 }
 
 /// Keeps what is being added from being collected; released when dropped, or when the process dies.
@@ -135,7 +135,7 @@ impl Store {
     }
 
     /// Everything that a name or the caller leads to. A document that cannot be understood stops the collection.
-    fn reachable(&self, needed: &Needed) -> Result<Reachable, ImageError> {
+    pub(crate) fn reachable(&self, needed: &Needed) -> Result<Reachable, ImageError> {
         let mut reachable = Reachable::default();
         let mut open: Vec<Digest> = Vec::new();
         for descriptor in self.content.read_index()?.manifests {

@@ -14,6 +14,7 @@ use crate::fetch::{Cancel, LayerWork};
 use crate::layer;
 use crate::manifest::{Compression, Descriptor, DocumentError, Manifest, OCI_CONFIG, OCI_LAYER};
 use crate::reference::Reference;
+use crate::refused::Added;
 use crate::resolve::{check_config, keep_image};
 use crate::scratch::ScratchFile;
 use crate::self_image::BUILT_IN_REGISTRY;
@@ -161,6 +162,7 @@ fn unpacking(content: &Content, layer: &StoredLayer) -> LayerWork {
         diff_id: layer.diff_id.clone(),
         compression: Compression::None,
         cancel: Cancel::default(),
+        added: Added::default(),
     }
 }
 

@@ -52,6 +52,7 @@ impl Content {
         if !content.index_path().exists() {
             content.change_index(|_| false)?;
         }
+        drop(content.lease()?);
         content.write_whole(&content.images.join("oci-layout"), OCI_LAYOUT.as_bytes())?;
         Ok(content)
     }

@@ -149,7 +149,7 @@ pub enum ImageError {
         reason: String,
     },
     /// The built-in image is not in any registry.
-    #[error("image {0} is built in and cannot be pulled")]
+    #[error("image {0} is built in; no other can have its name")]
     BuiltIn(String),
     /// The store itself fails.
     #[error("cannot {action} {}", path.display())]
@@ -222,7 +222,7 @@ impl ImageError {
             }
             Self::TooManyRequests { .. } => "wait some minutes, or log in to the registry".to_owned(),
             Self::WrongPlatform { .. } => "use a tag that was built for this machine".to_owned(),
-            Self::Mismatch { .. } => "what the registry sends is damaged or forged; push the image again".to_owned(),
+            Self::Mismatch { .. } => "it is damaged or forged: push or save the image again".to_owned(),
             Self::LayerType { .. } => "push the image with gzip or zstd layers".to_owned(),
             Self::Archive { .. } => "make it with `docker save` or `skopeo copy … oci-archive:FILE`".to_owned(),
             Self::Unpack { source, .. } => return source.hint(),

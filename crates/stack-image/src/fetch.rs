@@ -20,11 +20,15 @@ use crate::error::ImageError;
 use crate::layer;
 use crate::lock::Lock;
 use crate::manifest::{Compression, Descriptor};
+use crate::refused::Added;
 use crate::scratch::{ScratchDirectory, ScratchFile};
 use crate::unpack::{Limits, UnpackError, unpack};
 
 /// Bytes read at once from a compressed layer.
 const BUFFER: usize = 256 << 10;
+/// Largest zstd window that a layer may ask for, as a power of two in bytes; several layers are unpacked at once. The
+/// levels below `--ultra -20` need less.
+const WINDOW_LOG_MAX: u32 = 25;
 /// Chunks of a download that may wait for the disk.
 const CHUNKS_WAITING_MAX: usize = 64;
 
@@ -52,6 +56,8 @@ pub(crate) struct LayerWork {
     pub(crate) diff_id: Digest,
     pub(crate) compression: Compression,
     pub(crate) cancel: Cancel,
+    /// Told of what is made.
+    pub(crate) added: Added,
 }
 
 /// What is missing of a layer. The lock keeps others from the same work.
@@ -97,7 +103,12 @@ impl LayerWork {
         }
         checked?;
         let scratch = result?;
-        layer::keep_layer(&self.content, &scratch, &self.diff_id)
+        self.keep_layer(&scratch)
+    }
+
+    fn keep_layer(&self, scratch: &ScratchDirectory) -> Result<(), ImageError> {
+        self.added.layer(&self.diff_id);
+        layer::keep_layer(&self.content, scratch, &self.diff_id)
     }
 
     /// Takes the bytes, keeps the blob, and unpacks it on the way.
@@ -119,9 +130,10 @@ impl LayerWork {
         }
         self.check_blob(inner, result.as_ref().err())?;
         let scratch = result?;
+        self.added.blob(&self.descriptor.digest);
         layer::keep_blob(&self.content, blob, &self.descriptor.digest)?;
         match scratch {
-            Some(scratch) => layer::keep_layer(&self.content, &scratch, &self.diff_id),
+            Some(scratch) => self.keep_layer(&scratch),
             None => Ok(()),
         }
     }
@@ -150,7 +162,10 @@ impl LayerWork {
             // Parallel compressors write one member after another (RFC 1952 2.2).
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(buffered)),
             Compression::Zstd => {
-                Box::new(zstd::stream::read::Decoder::with_buffer(buffered).map_err(|source| self.damaged(source))?)
+                let mut decoder =
+                    zstd::stream::read::Decoder::with_buffer(buffered).map_err(|source| self.damaged(source))?;
+                decoder.window_log_max(WINDOW_LOG_MAX).map_err(|source| self.damaged(source))?;
+                Box::new(decoder)
             }
         })
     }

@@ -31,6 +31,7 @@ mod platform;
 mod pull;
 mod push;
 mod reference;
+mod refused;
 mod registry;
 mod resolve;
 mod scratch;

@@ -26,6 +26,13 @@ impl Lock {
         Ok(Self { _file: open_locked(path, how)?, remove: None })
     }
 
+    /// Takes a lock alone if nobody has it.
+    pub(crate) fn try_alone(path: &Path) -> Option<Self> {
+        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path).ok()?;
+        flock_retrying(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+        Some(Self { _file: file, remove: None })
+    }
+
     /// Waits for the lock of a piece of work; its file is removed afterwards.
     ///
     /// # Errors

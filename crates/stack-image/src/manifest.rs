@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -10,6 +11,8 @@ use crate::platform::Platform;
 
 /// Largest manifest, index or configuration that is read into memory, in bytes.
 pub(crate) const DOCUMENT_MAX: u64 = 4 << 20;
+/// Largest blob that a document may speak of, in bytes: nothing larger is ever unpacked.
+const BLOB_MAX: u64 = 64 << 30;
 /// Most layers of an image. overlayfs itself stops at 500 (`OVL_MAX_STACK`).
 pub(crate) const LAYERS_MAX: usize = 500;
 
@@ -21,6 +24,7 @@ pub(crate) const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+
 pub(crate) const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 pub(crate) const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
@@ -114,25 +118,56 @@ pub(crate) enum DocumentError {
     Layers(usize),
     #[error("it is neither a manifest nor an index")]
     Kind,
+    #[error("it is an index inside an index")]
+    Nested,
+    #[error("it is no image: its configuration is of the type `{0}`")]
+    Artifact(String),
+    #[error("it says that blob {digest} has {size} bytes; at most {BLOB_MAX} are read")]
+    Size { digest: Digest, size: u64 },
+}
+
+/// What tells documents apart. Whoever writes a key twice, so that two readers take different values, is refused, too.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Outline {
+    schema_version: Option<u64>,
+    manifests: Option<IgnoredAny>,
+    layers: Option<IgnoredAny>,
 }
 
 pub(crate) fn parse_document(bytes: &[u8]) -> Result<Document, DocumentError> {
-    let value: Value = serde_json::from_slice(bytes)?;
-    match value.get("schemaVersion").and_then(Value::as_u64) {
+    let outline: Outline = serde_json::from_slice(bytes)?;
+    match outline.schema_version {
         Some(2) => {}
         other => return Err(DocumentError::Version(other.unwrap_or(0))),
     }
     // A document with both lists is one that two readers understand differently (CVE-2021-41190).
-    match (value.get("manifests").is_some(), value.get("layers").is_some()) {
-        (true, false) => Ok(Document::Index(serde_json::from_value(value)?)),
+    match (outline.manifests.is_some(), outline.layers.is_some()) {
+        (true, false) => {
+            let index: Index = serde_json::from_slice(bytes)?;
+            check_sizes(&index.manifests)?;
+            Ok(Document::Index(index))
+        }
         (false, true) => {
-            let manifest: Manifest = serde_json::from_value(value)?;
+            let manifest: Manifest = serde_json::from_slice(bytes)?;
             if manifest.layers.len() > LAYERS_MAX {
                 return Err(DocumentError::Layers(manifest.layers.len()));
             }
-            Ok(Document::Manifest(manifest))
+            check_sizes(manifest.layers.iter().chain([&manifest.config]))?;
+            match manifest.config.media_type.as_str() {
+                "" | OCI_CONFIG | DOCKER_CONFIG => Ok(Document::Manifest(manifest)),
+                other => Err(DocumentError::Artifact(other.chars().take(100).collect())),
+            }
         }
         _ => Err(DocumentError::Kind),
+    }
+}
+
+/// So that sums of sizes mean something.
+fn check_sizes<'d>(blobs: impl IntoIterator<Item = &'d Descriptor>) -> Result<(), DocumentError> {
+    match blobs.into_iter().find(|blob| blob.size > BLOB_MAX) {
+        Some(Descriptor { digest, size, .. }) => Err(DocumentError::Size { digest: digest.clone(), size: *size }),
+        None => Ok(()),
     }
 }
 
@@ -185,5 +220,20 @@ mod tests {
         assert!(matches!(parse_document(br#"{}"#), Err(DocumentError::Version(0))));
         assert!(matches!(parse_document(b"<html>"), Err(DocumentError::Json(_))));
         assert!(matches!(parse_document(br#"{"schemaVersion":2,"manifests":[]}"#), Ok(Document::Index(_))));
+        let twice = br#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#;
+        assert!(matches!(parse_document(twice), Err(DocumentError::Json(_))));
+    }
+
+    #[test]
+    fn what_is_no_image_is_said_to_be_none() {
+        let zeros = "0".repeat(64);
+        let manifest = |media_type: &str, size: u64| {
+            let blob = format!(r#"{{"mediaType":"{media_type}","digest":"sha256:{zeros}","size":{size}}}"#);
+            parse_document(format!(r#"{{"schemaVersion":2,"config":{blob},"layers":[]}}"#).as_bytes())
+        };
+        assert!(matches!(manifest(DOCKER_CONFIG, 7), Ok(Document::Manifest(_))));
+        assert!(matches!(manifest("", 7), Ok(Document::Manifest(_))));
+        assert!(matches!(manifest("application/vnd.cncf.helm.config.v1+json", 7), Err(DocumentError::Artifact(_))));
+        assert!(matches!(manifest(OCI_CONFIG, u64::MAX), Err(DocumentError::Size { size: u64::MAX, .. })));
     }
 }

@@ -17,6 +17,7 @@ use crate::error::{BadDocument, ImageError};
 use crate::fetch::{Cancel, Chunk, LayerWork, Need, chunks};
 use crate::manifest::{DOCUMENT_MAX, Descriptor, Document, DocumentError, Manifest, parse_document};
 use crate::reference::Reference;
+use crate::refused::Added;
 use crate::registry::{Registry, Tries};
 use crate::resolve::{check_config, choose, keep_image, plan_layers};
 use crate::self_image::BUILT_IN_REGISTRY;
@@ -59,16 +60,31 @@ impl Store {
             return Err(ImageError::BuiltIn(reference.to_string()));
         }
         progress(Progress { text: format!("asking {}", reference.registry()), done: 0, total: 0 });
+        let added = Added::new(&self.content);
+        let pulled = self.pull_leased(&reference, &added, progress).await;
+        if let Err(error) = &pulled {
+            self.note_refusal(error, added);
+        }
+        self.discard_refused();
+        pulled
+    }
+
+    async fn pull_leased(
+        &self,
+        reference: &Reference,
+        added: &Added,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<ImageFacts, ImageError> {
         let leasing = self.content.clone();
         let lease = tokio::task::spawn_blocking(move || leasing.lease()).await;
         let _lease = lease.map_err(|_| ImageError::Worker(reference.to_string()))??;
         let content = self.content.clone();
         let sweeping = tokio::task::spawn_blocking(move || content.sweep());
-        let registry = Registry::new(&reference).await;
+        let registry = Registry::new(reference).await;
         let pull = Pull { store: self, name: reference.to_string(), registry };
         let found = pull.resolve().await?;
         sweeping.await.map_err(|_| pull.worker_died())?;
-        let layers = plan_layers(&self.content, &pull.name, &found.manifest, &found.config)?;
+        let layers = plan_layers(&self.content, &pull.name, &found.manifest, &found.config, added)?;
         pull.fetch_layers(layers, &Report::new(&found.manifest, progress)).await?;
         pull.keep(found).await
     }
@@ -99,7 +115,7 @@ impl Pull<'_> {
                 let (bytes, digest) = self.registry.document(Some(&chosen)).await?;
                 match self.parse(&bytes, &digest)? {
                     Document::Manifest(manifest) => (manifest, bytes),
-                    Document::Index(_) => return Err(self.bad_manifest(&digest, DocumentError::Kind)),
+                    Document::Index(_) => return Err(self.bad_manifest(&digest, DocumentError::Nested)),
                 }
             }
         };
@@ -139,11 +155,14 @@ impl Pull<'_> {
         let (sent, ()) = futures_util::future::join(self.send(descriptor, sender, &|_| {}), take).await;
         sent?;
         let found = Digest::of(&bytes);
-        if found == descriptor.digest {
-            Ok(bytes)
-        } else {
-            Err(self.registry.mismatch(what, &descriptor.digest, found.as_str()))
+        if found != descriptor.digest {
+            return Err(self.registry.mismatch(what, &descriptor.digest, found.as_str()));
         }
+        if bytes.len() as u64 != size {
+            let (expected, found) = (format!("{size} bytes"), format!("{} bytes", bytes.len()));
+            return Err(ImageError::Mismatch { what, reference: self.name.clone(), expected, found });
+        }
+        Ok(bytes)
     }
 
     /// Fetches all layers. After the first failure the others end early, but are waited for: their threads clean up.

@@ -10,6 +10,7 @@ use crate::fetch::{Cancel, LayerWork};
 use crate::layer;
 use crate::manifest::{ASKED, Compression, Descriptor, Document, Index, Manifest, OCI_MANIFEST, parse_document};
 use crate::platform::Platform;
+use crate::refused::Added;
 
 /// The manifest of an index for this machine.
 pub(crate) fn choose<'i>(name: &str, index: &'i Index) -> Result<&'i Descriptor, ImageError> {
@@ -51,6 +52,7 @@ pub(crate) fn plan_layers(
     name: &str,
     manifest: &Manifest,
     config: &Parsed,
+    added: &Added,
 ) -> Result<Vec<LayerWork>, ImageError> {
     let counts = (manifest.layers.len(), config.diff_ids.len());
     if counts.0 != counts.1 {
@@ -71,6 +73,7 @@ pub(crate) fn plan_layers(
             diff_id: diff_id.clone(),
             compression,
             cancel: cancel.clone(),
+            added: added.clone(),
         })
     };
     manifest.layers.iter().zip(&config.diff_ids).map(pair).collect()

@@ -15,12 +15,15 @@ use crate::error::{BadConfig, BadDocument, ImageError};
 use crate::layer;
 use crate::manifest::{Descriptor, Document, DocumentError, Manifest, REF_NAME, parse_document};
 use crate::reference::Reference;
+use crate::refused::Added;
 
 /// The images of one installation. Several processes may use the same one at the same time.
 #[derive(Debug)]
 pub struct Store {
     pub(crate) content: Content,
     cache: Mutex<Cache>,
+    /// What images have added that were refused.
+    pub(crate) refused: Mutex<Vec<Added>>,
 }
 
 /// An image that has a name in the store.
@@ -45,11 +48,19 @@ struct Cache {
 }
 
 /// The index is replaced by rename, so a change gives it another inode.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stamp {
     inode: u64,
     modified_ns: i64,
     size: u64,
+}
+
+impl Stamp {
+    pub(crate) fn of(path: &Path) -> std::io::Result<Self> {
+        let metadata = fs::metadata(path)?;
+        let modified_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
+        Ok(Self { inode: metadata.ino(), modified_ns, size: metadata.len() })
+    }
 }
 
 impl Store {
@@ -58,7 +69,7 @@ impl Store {
     /// # Errors
     /// When a directory cannot be made.
     pub fn open(layout: &Layout) -> Result<Self, ImageError> {
-        Ok(Self { content: Content::open(layout)?, cache: Mutex::default() })
+        Ok(Self { content: Content::open(layout)?, cache: Mutex::default(), refused: Mutex::default() })
     }
 
     /// The image if it is here and every layer is unpacked. Costs one stat of the index and two per layer when the
@@ -89,9 +100,7 @@ impl Store {
 
     fn refresh(&self, cache: &mut Cache) -> Result<(), ImageError> {
         let path = self.content.index_path();
-        let metadata = fs::metadata(&path).map_err(ImageError::store("read", &path))?;
-        let modified_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
-        let stamp = Stamp { inode: metadata.ino(), modified_ns, size: metadata.len() };
+        let stamp = Stamp::of(&path).map_err(ImageError::store("read", &path))?;
         if cache.stamp.as_ref() == Some(&stamp) {
             return Ok(());
         }
@@ -173,9 +182,14 @@ impl Store {
     /// Takes the images out of a docker-archive or an OCI-layout tar, compressed or not.
     ///
     /// # Errors
-    /// When the file is malformed or holds nothing for this machine; then the store is unchanged but for content
-    /// without a name.
+    /// When the file is malformed or holds nothing for this machine; then the store is as it was before.
     pub fn load(&self, path: &Path) -> Result<Vec<ImageReference>, ImageError> {
-        crate::archive::load(self, path)
+        let added = Added::new(&self.content);
+        let loaded = crate::archive::load(self, path, &added);
+        if let Err(error) = &loaded {
+            self.note_refusal(error, added);
+        }
+        self.discard_refused();
+        loaded
     }
 }

@@ -1,6 +1,7 @@
 //! The members of an archive, found by name, read where they lie.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -12,10 +13,12 @@ use crate::content::Content;
 use crate::error::ImageError;
 use crate::manifest::Compression;
 use crate::scratch::ScratchFile;
-use crate::unpack::{Meter, Metered, clean};
+use crate::unpack::{Limits, Meter, Metered, clean, limit_passed, most_bytes, show};
 
 /// Most members: images have at most 500 layers, and old archives three members for each.
 const MEMBERS_MAX: usize = 100_000;
+/// Most bytes of their names and of the targets of links.
+const NAMES_MAX: usize = 32 << 20;
 /// Most bytes of an archive after decompression.
 const BYTES_MAX: u64 = 256 << 30;
 /// Links that lead to links.
@@ -88,12 +91,18 @@ fn decompress(
 ) -> Result<(ScratchFile, fs::File), ImageError> {
     let mut scratch = ScratchFile::new_in(&content.scratch())?;
     let target = scratch.path().to_owned();
-    let damaged = |error: io::Error| ImageError::Archive { path: path.to_owned(), reason: error.to_string() };
+    let compressed = file.metadata().map_err(ImageError::store("read", path))?.len();
+    let limits = Limits { bytes: BYTES_MAX, compressed, ..Limits::default() };
+    let meter = Meter::new(most_bytes(&limits));
+    let damaged = |error: io::Error| {
+        let reason = if meter.is_exceeded() { limit_passed(&limits, &meter).to_string() } else { error.to_string() };
+        ImageError::Archive { path: path.to_owned(), reason }
+    };
     let reader: Box<dyn Read> = match compression {
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(file).map_err(damaged)?),
         Compression::Gzip | Compression::None => Box::new(flate2::read::MultiGzDecoder::new(file)),
     };
-    let mut reader = reader.take(BYTES_MAX);
+    let mut reader = Metered::new(reader, &meter);
     let mut buffer = vec![0; 256 << 10];
     loop {
         let count = match reader.read(&mut buffer) {
@@ -117,6 +126,7 @@ fn read_table(file: &mut fs::File) -> Result<HashMap<Vec<u8>, Entry>, String> {
     let meter = Meter::new(u64::MAX);
     let mut archive = tar::Archive::new(Metered::new(file, &meter));
     let mut found = HashMap::new();
+    let mut names_bytes = 0;
     let mut entries = archive.entries_with_seek().map_err(damaged)?;
     loop {
         meter.expect_header();
@@ -140,9 +150,18 @@ fn read_table(file: &mut fs::File) -> Result<HashMap<Vec<u8>, Entry>, String> {
             }
             _ => continue,
         };
-        found.insert(name, member);
-        if found.len() > MEMBERS_MAX {
+        let target = if let Entry::Link(target) = &member { target.len() } else { 0 };
+        names_bytes += name.len() + target;
+        if names_bytes > NAMES_MAX {
+            return Err(format!("the names of its members have more than {NAMES_MAX} bytes"));
+        }
+        if found.len() == MEMBERS_MAX {
             return Err(format!("it has more than {MEMBERS_MAX} members"));
+        }
+        // Of two members some readers take the first and some the last.
+        match found.entry(name) {
+            Slot::Occupied(other) => return Err(format!("two members have the name `{}`", show(other.key()))),
+            Slot::Vacant(slot) => drop(slot.insert(member)),
         }
     }
     Ok(found)

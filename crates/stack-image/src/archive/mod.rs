@@ -18,10 +18,12 @@ use crate::digest::{Digest, HashingReader};
 use crate::error::{BadDocument, ImageError};
 use crate::fetch::{LayerWork, Need};
 use crate::manifest::{
-    Compression, DOCUMENT_MAX, Descriptor, Document, DocumentError, Index, Manifest, OCI_CONFIG, REF_NAME,
+    Compression, DOCUMENT_MAX, Descriptor, Document, DocumentError, Index, LAYERS_MAX, Manifest, OCI_CONFIG, REF_NAME,
     parse_document,
 };
+use crate::platform::Platform;
 use crate::reference::Reference;
+use crate::refused::Added;
 use crate::resolve::{check_config, choose, keep_image, plan_layers};
 use crate::self_image::BUILT_IN_REGISTRY;
 use crate::store::Store;
@@ -39,28 +41,58 @@ struct Saved {
     config: String,
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
-    layers: Vec<String>,
+    /// `null` where there is none: Go says so of an empty list.
+    layers: Option<Vec<String>>,
 }
 
-pub(crate) fn load(store: &Store, path: &Path) -> Result<Vec<ImageReference>, ImageError> {
+/// `oci-layout` (OCI image-spec `image-layout.md`).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LayoutMark {
+    image_layout_version: String,
+}
+
+/// An image whose layers are in the store.
+struct Unpacked {
+    names: Vec<Reference>,
+    manifest: Vec<u8>,
+    config: Vec<u8>,
+    platform: Platform,
+}
+
+pub(crate) fn load(store: &Store, path: &Path, added: &Added) -> Result<Vec<ImageReference>, ImageError> {
     let _lease = store.content.lease()?;
     store.content.sweep();
     let contents = Contents::read(path, &store.content)?;
-    let archive = Archive { store, path, contents };
+    let archive = Archive { store, path, contents, added };
     // `docker save` writes both tables; its own says the names in full.
-    if let Some(member) = archive.contents.find("manifest.json") {
-        archive.load_saved(member)
+    let images = if let Some(member) = archive.contents.find("manifest.json") {
+        archive.load_saved(member)?
     } else if let Some(member) = archive.contents.find("index.json") {
-        archive.load_layout(member)
+        archive.load_layout(member)?
     } else {
-        Err(archive.refuse("it holds neither manifest.json nor index.json"))
+        return Err(archive.refuse("it holds neither manifest.json nor index.json"));
+    };
+    if images.is_empty() {
+        return Err(archive.refuse("it holds no image"));
     }
+    // Names come last: one image that is refused refuses the archive.
+    let mut loaded = Vec::new();
+    for image in images {
+        for name in image.names {
+            let name = name.to_string();
+            keep_image(&store.content, &name, &image.config, &image.manifest, image.platform.clone(), None)?;
+            loaded.push(ImageReference::new(name));
+        }
+    }
+    Ok(loaded)
 }
 
 struct Archive<'a> {
     store: &'a Store,
     path: &'a Path,
     contents: Contents,
+    added: &'a Added,
 }
 
 impl Archive<'_> {
@@ -89,11 +121,14 @@ impl Archive<'_> {
 
     fn verified(&self, descriptor: &Descriptor) -> Result<Vec<u8>, ImageError> {
         let bytes = self.document(self.blob(&descriptor.digest)?, descriptor.digest.as_str())?;
-        if Digest::of(&bytes) == descriptor.digest {
-            Ok(bytes)
-        } else {
-            Err(self.refuse(format!("blob {} is not what its name says", descriptor.digest)))
+        if Digest::of(&bytes) != descriptor.digest {
+            return Err(self.refuse(format!("blob {} is not what its name says", descriptor.digest)));
         }
+        if bytes.len() as u64 != descriptor.size {
+            let (digest, size) = (&descriptor.digest, descriptor.size);
+            return Err(self.refuse(format!("blob {digest} has {} bytes where {size} are promised", bytes.len())));
+        }
+        Ok(bytes)
     }
 
     fn name(&self, text: &str) -> Result<Reference, ImageError> {
@@ -105,7 +140,7 @@ impl Archive<'_> {
         Ok(reference)
     }
 
-    fn load_saved(&self, member: Member) -> Result<Vec<ImageReference>, ImageError> {
+    fn load_saved(&self, member: Member) -> Result<Vec<Unpacked>, ImageError> {
         let bytes = self.document(member, "manifest.json")?;
         let images: Vec<Saved> =
             serde_json::from_slice(&bytes).map_err(|error| self.refuse(format!("manifest.json: {error}")))?;
@@ -119,34 +154,44 @@ impl Archive<'_> {
             if names.is_empty() {
                 return Err(self.refuse("an image in it has no name; save it by its name, not by its id"));
             }
-            self.load_saved_image(image, &names)?;
-            loaded.extend(names.iter().map(|name| ImageReference::new(name.to_string())));
+            loaded.push(self.load_saved_image(image, names)?);
         }
-        if loaded.is_empty() { Err(self.refuse("it holds no image")) } else { Ok(loaded) }
+        Ok(loaded)
     }
 
-    fn load_saved_image(&self, image: &Saved, names: &[Reference]) -> Result<(), ImageError> {
+    fn load_saved_image(&self, image: &Saved, names: Vec<Reference>) -> Result<Unpacked, ImageError> {
         let config = self.document(self.member(&image.config)?, &image.config)?;
-        let layers = image.layers.iter().map(|name| self.describe(self.member(name)?));
-        let layers = layers.collect::<Result<Vec<_>, _>>()?;
+        let files = image.layers.as_deref().unwrap_or_default();
+        if files.len() > LAYERS_MAX {
+            return Err(self.refuse(format!("an image in it has more than {LAYERS_MAX} layers")));
+        }
+        let members = files.iter().map(|name| self.member(name)).collect::<Result<Vec<_>, _>>()?;
+        let layers = members.iter().map(|member| self.describe(*member)).collect::<Result<Vec<_>, _>>()?;
         let config_descriptor = Descriptor::new(OCI_CONFIG, Digest::of(&config), config.len() as u64);
         let manifest = Manifest::new(config_descriptor, layers);
         let bytes = serde_json::to_vec(&manifest).expect("a manifest is made of texts and numbers");
-        let members = image.layers.iter().map(|name| self.member(name)).collect::<Result<Vec<_>, _>>()?;
-        self.keep(names, &manifest, &bytes, &config, &members)
+        self.take(names, &manifest, bytes, config, &members)
     }
 
     /// Docker's table does not say digests: they are of what is there, and the diff ids check it in the end.
     fn describe(&self, member: Member) -> Result<Descriptor, ImageError> {
         let mut reader = HashingReader::new(self.contents.open(member));
-        let mut start = [0; 4];
-        let whole = reader.read_exact(&mut start).and_then(|()| std::io::copy(&mut reader, &mut std::io::sink()));
+        let mut start = Vec::new();
+        let whole = reader.by_ref().take(4).read_to_end(&mut start);
+        let whole = whole.and_then(|_| std::io::copy(&mut reader, &mut std::io::sink()));
         whole.map_err(ImageError::store("read", self.path))?;
         let (_, digest, size) = reader.finish();
         Ok(Descriptor::new(Compression::of_content(&start).media_type(), digest, size))
     }
 
-    fn load_layout(&self, member: Member) -> Result<Vec<ImageReference>, ImageError> {
+    fn load_layout(&self, member: Member) -> Result<Vec<Unpacked>, ImageError> {
+        let mark = self.document(self.member("oci-layout")?, "oci-layout")?;
+        let mark: LayoutMark =
+            serde_json::from_slice(&mark).map_err(|error| self.refuse(format!("oci-layout: {error}")))?;
+        if mark.image_layout_version != "1.0.0" {
+            let version = shown(&mark.image_layout_version);
+            return Err(self.refuse(format!("its layout has version {version}; version 1.0.0 is supported")));
+        }
         let bytes = self.document(member, "index.json")?;
         let index = match parse_document(&bytes) {
             Ok(Document::Index(index)) => index,
@@ -160,14 +205,12 @@ impl Archive<'_> {
         for descriptor in &index.manifests {
             let name = descriptor.annotations.get(CONTAINERD_NAME).or_else(|| descriptor.annotations.get(REF_NAME));
             let name = name.ok_or_else(|| self.refuse("an image in it has no name"))?;
-            let name = self.name(name)?;
-            self.load_layout_image(descriptor, &name)?;
-            loaded.push(ImageReference::new(name.to_string()));
+            loaded.push(self.load_layout_image(descriptor, self.name(name)?)?);
         }
-        if loaded.is_empty() { Err(self.refuse("it holds no image")) } else { Ok(loaded) }
+        Ok(loaded)
     }
 
-    fn load_layout_image(&self, descriptor: &Descriptor, name: &Reference) -> Result<(), ImageError> {
+    fn load_layout_image(&self, descriptor: &Descriptor, name: Reference) -> Result<Unpacked, ImageError> {
         let text = name.to_string();
         let bad = |error| ImageError::Manifest {
             reference: text.clone(),
@@ -181,7 +224,7 @@ impl Archive<'_> {
         };
         let config = self.verified(&manifest.config)?;
         let members = manifest.layers.iter().map(|layer| self.blob(&layer.digest)).collect::<Result<Vec<_>, _>>()?;
-        self.keep(std::slice::from_ref(name), &manifest, &bytes, &config, &members)
+        self.take(vec![name], &manifest, bytes, config, &members)
     }
 
     fn nested(
@@ -193,27 +236,24 @@ impl Archive<'_> {
         let bytes = self.verified(choose(name, index)?)?;
         match parse_document(&bytes).map_err(bad)? {
             Document::Manifest(manifest) => Ok((manifest, bytes)),
-            Document::Index(_) => Err(bad(DocumentError::Kind)),
+            Document::Index(_) => Err(bad(DocumentError::Nested)),
         }
     }
 
-    fn keep(
+    /// Checks an image and brings its layers into the store.
+    fn take(
         &self,
-        names: &[Reference],
+        names: Vec<Reference>,
         manifest: &Manifest,
-        manifest_bytes: &[u8],
-        config: &[u8],
+        manifest_bytes: Vec<u8>,
+        config: Vec<u8>,
         members: &[Member],
-    ) -> Result<(), ImageError> {
-        let Some(first) = names.first().map(ToString::to_string) else { return Ok(()) };
-        let parsed = check_config(&first, &manifest.config.digest, config)?;
-        let layers = plan_layers(&self.store.content, &first, manifest, &parsed)?;
+    ) -> Result<Unpacked, ImageError> {
+        let shown = names.first().map_or_else(|| manifest.config.digest.to_string(), ToString::to_string);
+        let parsed = check_config(&shown, &manifest.config.digest, &config)?;
+        let layers = plan_layers(&self.store.content, &shown, manifest, &parsed, self.added)?;
         self.unpack_all(&layers, members)?;
-        for name in names {
-            let (content, platform) = (&self.store.content, parsed.platform.clone());
-            keep_image(content, &name.to_string(), config, manifest_bytes, platform, None)?;
-        }
-        Ok(())
+        Ok(Unpacked { names, manifest: manifest_bytes, config, platform: parsed.platform })
     }
 
     /// Unpacks side by side, as many layers as there are processors; the first failure ends the others.

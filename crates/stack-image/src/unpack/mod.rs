@@ -22,7 +22,8 @@ pub(crate) use header::is_allowed_attribute;
 use header::read_facts;
 pub(crate) use meter::{Meter, Metered};
 pub(crate) use path::clean;
-use path::{Mark, mark, show};
+pub(crate) use path::show;
+use path::{Mark, mark};
 use tree::Tree;
 
 /// What a layer may cost.
@@ -61,7 +62,7 @@ pub struct Unpacked {
 /// # Errors
 /// At the first entry that is refused or cannot be written. The directory then holds a part of the layer.
 pub fn unpack(reader: impl Read, root: &Path, limits: &Limits) -> Result<Unpacked, UnpackError> {
-    let meter = Meter::new(ceiling(limits));
+    let meter = Meter::new(most_bytes(limits));
     let mut archive = Archive::new(Metered::new(reader, &meter));
     let mut tree = Tree::open(root)?;
     let mut count = 0;
@@ -74,25 +75,27 @@ pub fn unpack(reader: impl Read, root: &Path, limits: &Limits) -> Result<Unpacke
     }
     // Whatever tar made of it: when a limit was passed, that is the reason.
     if meter.is_exceeded() {
-        return Err(exceeded(limits, &meter));
+        return Err(limit_passed(limits, &meter));
     }
     result?;
     tree.finish()?;
     Ok(Unpacked { entries: count, bytes: meter.total() })
 }
 
-fn ceiling(limits: &Limits) -> u64 {
+/// The limit that counts: no more than the ratio allows, where the compressed size is known.
+pub(crate) fn most_bytes(limits: &Limits) -> u64 {
     match limits.compressed {
         0 => limits.bytes,
         compressed => limits.bytes.min(compressed.saturating_mul(RATIO_MAX).max(RATIO_FREE_BYTES)),
     }
 }
 
-fn exceeded(limits: &Limits, meter: &Meter) -> UnpackError {
+/// The limit that a meter has passed, in words.
+pub(crate) fn limit_passed(limits: &Limits, meter: &Meter) -> UnpackError {
     match meter.is_header_exceeded() {
         true => UnpackError::Limit { what: "bytes in the headers of one entry", max: meter::HEADER_MAX },
-        false if ceiling(limits) < limits.bytes => {
-            UnpackError::Ratio { compressed: limits.compressed, max: ceiling(limits) }
+        false if most_bytes(limits) < limits.bytes => {
+            UnpackError::Ratio { compressed: limits.compressed, max: most_bytes(limits) }
         }
         false => UnpackError::Limit { what: "bytes", max: limits.bytes },
     }

@@ -91,7 +91,7 @@ pub(super) fn mark(path: &[u8]) -> Result<Mark<'_>, Refusal> {
 const SHOWN_MAX: usize = 200;
 
 /// A name as a terminal may show it: no control characters, not endless.
-pub(super) fn show(raw: &[u8]) -> String {
+pub(crate) fn show(raw: &[u8]) -> String {
     let text = String::from_utf8_lossy(&raw[..raw.len().min(SHOWN_MAX)]);
     let mut shown: String = text
         .chars()

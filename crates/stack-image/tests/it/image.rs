@@ -96,6 +96,13 @@ impl Image {
         Self::new(tars, layers, "amd64")
     }
 
+    /// Of uncompressed layers.
+    pub(crate) fn of_tars(tars: Vec<Vec<u8>>) -> Self {
+        let layer = |tar: &Vec<u8>| Blob::new(tar.clone(), "application/vnd.oci.image.layer.v1.tar");
+        let layers = tars.iter().map(layer).collect();
+        Self::new(tars, layers, "amd64")
+    }
+
     pub(crate) fn small(architecture: &str) -> Self {
         let tars = vec![tar(&[("hello", b"world")])];
         let layers = vec![Blob::new(gzip(&tars[0]), "application/vnd.oci.image.layer.v1.tar+gzip")];

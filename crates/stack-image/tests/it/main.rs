@@ -62,6 +62,7 @@ impl Place {
     fn assert_nothing_made(&self) {
         self.assert_clean();
         assert_eq!(self.layers(), Vec::<String>::new());
+        assert_eq!(self.blobs(), 0);
         assert!(self.store.list().unwrap().is_empty());
     }
 }

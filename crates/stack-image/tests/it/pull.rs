@@ -222,8 +222,7 @@ fn an_evil_layer_ends_the_pull_and_leaves_nothing() {
     let text = stack_model::Failure::from_error(error.fault(), &error).to_string();
     assert!(text.contains("`../secret` is refused: its path leaves the layer"), "{text}");
     assert_eq!(error.fault(), Fault::User);
-    place.assert_clean();
-    assert!(place.store.list().unwrap().is_empty());
+    place.assert_nothing_made();
 }
 
 #[test]
