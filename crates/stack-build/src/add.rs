@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use stack_image::StoredLayer;
-use stack_image::unpack::{Limits, unpack};
+use stack_image::unpack::{Limits, unpack_confined};
 
 use crate::copy::{Chmod, Marks, Target};
 use crate::error::{BuildError, Wrong};
@@ -433,7 +433,7 @@ fn is_archive(file: &Path) -> bool {
     check().unwrap_or(false)
 }
 
-fn decompress(file: &Path) -> std::io::Result<Box<dyn Read>> {
+fn decompress(file: &Path) -> std::io::Result<Box<dyn Read + Send>> {
     let mut opened = fs::File::open(file)?;
     let mut start = [0; 6];
     let count = opened.read(&mut start)?;
@@ -452,7 +452,7 @@ fn unpack_archive(file: &Path, directory: &Path) -> Result<(), BuildError> {
     let size = fs::metadata(file).map_err(BuildError::io("look at", file))?.len();
     let limits = Limits { compressed: size, ..Limits::default() };
     let reader = decompress(file).map_err(BuildError::io("read", file))?;
-    unpack(reader, directory, &limits)
+    unpack_confined(reader, directory, &limits)
         .map(drop)
         .map_err(|error| BuildError::io("unpack", file)(std::io::Error::other(error)))
 }

@@ -22,7 +22,7 @@ use crate::lock::Lock;
 use crate::manifest::{Compression, Descriptor};
 use crate::refused::Added;
 use crate::scratch::{ScratchDirectory, ScratchFile};
-use crate::unpack::{Limits, UnpackError, unpack};
+use crate::unpack::{Limits, UnpackError, unpack_confined};
 
 /// Bytes read at once from a compressed layer.
 const BUFFER: usize = 256 << 10;
@@ -112,7 +112,7 @@ impl LayerWork {
     }
 
     /// Takes the bytes, keeps the blob, and unpacks it on the way.
-    pub(crate) fn receive(&self, source: impl Read, unpack: bool) -> Result<(), ImageError> {
+    pub(crate) fn receive(&self, source: impl Read + Send, unpack: bool) -> Result<(), ImageError> {
         let mut blob = ScratchFile::new_in(&self.content.scratch())?;
         let path = blob.path().to_owned();
         let source = Cancelling { inner: source, cancel: self.cancel.clone() };
@@ -139,12 +139,12 @@ impl LayerWork {
     }
 
     /// Unpacks into a private directory and checks the diff id; reads the blob to its end.
-    fn unpack_checked(&self, blob: &mut impl Read) -> Result<ScratchDirectory, ImageError> {
+    fn unpack_checked(&self, blob: &mut (impl Read + Send)) -> Result<ScratchDirectory, ImageError> {
         let scratch = ScratchDirectory::new_in(&self.content.layer_scratch())?;
         let root = layer::make_root(&scratch)?;
         let limits = Limits { compressed: self.descriptor.size, ..Limits::default() };
         let mut plain = HashingReader::new(self.decompress(blob)?);
-        let result = unpack(&mut plain, &root, &limits);
+        let result = unpack_confined(&mut plain, &root, &limits);
         let (_, found, _) = plain.finish();
         // The digest of the blob needs all of it. What cannot be read is found out there.
         drop(io::copy(blob, &mut io::sink()));
@@ -155,7 +155,7 @@ impl LayerWork {
         Ok(scratch)
     }
 
-    fn decompress<'r>(&self, blob: &'r mut impl Read) -> Result<Box<dyn Read + 'r>, ImageError> {
+    fn decompress<'r>(&self, blob: &'r mut (impl Read + Send)) -> Result<Box<dyn Read + Send + 'r>, ImageError> {
         let buffered = BufReader::with_capacity(BUFFER, blob);
         Ok(match self.compression {
             Compression::None => Box::new(buffered),

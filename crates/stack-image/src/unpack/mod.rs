@@ -6,6 +6,7 @@
 //! against what image layers need; what does not pass is refused with its name, and the caller throws the directory
 //! away. Whiteouts (OCI image-spec `layer.md`) become what overlayfs understands.
 
+mod confine;
 mod error;
 mod header;
 mod meter;
@@ -17,6 +18,7 @@ use std::path::Path;
 
 use tar::{Archive, Entry, EntryType};
 
+pub use confine::unpack_confined;
 pub use error::{Refusal, UnpackError};
 pub(crate) use header::is_allowed_attribute;
 use header::read_facts;

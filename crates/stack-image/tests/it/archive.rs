@@ -120,9 +120,7 @@ fn nothing_of_an_archive_stays_when_a_part_of_it_is_refused() {
         return;
     }
     // A layer that is fine, below one that is not.
-    let mut evil = tar(&[("abcdefgh", b"x")]);
-    evil[..8].copy_from_slice(b"../../up");
-    let image = Image::of_tars(vec![tar(&[("fine", b"x")]), evil]);
+    let image = Image::of_tars(vec![tar(&[("fine", b"x")]), vec![b'x'; 1024]]);
     refuses(&docker_archive(&image, &json!(["a:1"])), "is no header of a tar");
     // An image that is fine, before one that is not.
     let small = Image::small("amd64");
