@@ -3,12 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
-use oci_client::errors::OciDistributionError;
 use stack_model::Fault;
 
 use crate::config::ConfigError;
 use crate::manifest::DocumentError;
 use crate::reference::InvalidReference;
+use crate::trouble::Trouble;
 use crate::unpack::UnpackError;
 
 /// An image that cannot be found, fetched, read or unpacked.
@@ -55,6 +55,8 @@ pub enum ImageError {
         reference: String,
         /// Host and port.
         registry: String,
+        /// When it wants to be asked again.
+        after: Option<std::time::Duration>,
     },
     /// The registry answers, but not with the image.
     #[error("registry {registry} cannot give image {reference}")]
@@ -64,7 +66,7 @@ pub enum ImageError {
         /// Host and port.
         registry: String,
         /// What it said.
-        source: Box<OciDistributionError>,
+        source: Box<RegistryTrouble>,
     },
     /// The image is for other machines.
     #[error("image {reference} is not for {wanted}; it is for {available}")]
@@ -177,6 +179,11 @@ pub enum ImageError {
 #[error(transparent)]
 pub struct BadDocument(pub(crate) DocumentError);
 
+/// Why a registry could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct RegistryTrouble(pub(crate) Trouble);
+
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
@@ -219,6 +226,9 @@ impl ImageError {
                     "log in with `docker login {registry}` or `skopeo login {registry}`, or check the name: \
                          registries answer so for images that do not exist, too"
                 )
+            }
+            Self::TooManyRequests { after: Some(after), .. } => {
+                format!("it wants to be asked again in {} seconds; or log in to the registry", after.as_secs())
             }
             Self::TooManyRequests { .. } => "wait some minutes, or log in to the registry".to_owned(),
             Self::WrongPlatform { .. } => "use a tag that was built for this machine".to_owned(),

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use oci_client::RegistryOperation;
-use oci_client::secrets::RegistryAuth;
 use serde_json::{Map, Value, json};
 
+use crate::credential::{Credential, credential_key};
 use crate::error::ImageError;
 use crate::reference::Reference;
-use crate::registry::{Registry, credential_key};
+use crate::registry::Registry;
 
 /// Docker's file: `DOCKER_CONFIG` or `~/.docker`.
 fn path() -> Result<PathBuf, ImageError> {
@@ -30,7 +30,8 @@ fn path() -> Result<PathBuf, ImageError> {
 /// The registry refuses them or does not answer, or the file cannot be written.
 pub async fn login(registry: &str, user: &str, password: &str) -> Result<PathBuf, ImageError> {
     let reference = Reference::parse(&format!("{registry}/{ANY_REPOSITORY}"))?;
-    let registry = Registry::with(&reference, RegistryAuth::Basic(user.to_owned(), password.to_owned())).await;
+    let registry =
+        Registry::with(&reference, Credential::Password { user: user.to_owned(), password: password.to_owned() })?;
     registry.authorize(RegistryOperation::Pull).await?;
     registry.check_credential().await?;
     let file = path()?;
@@ -82,7 +83,7 @@ fn change(path: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(
 }
 
 /// RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {

@@ -17,6 +17,6 @@ pub async fn pin(image: &ImageReference) -> Result<String, ImageError> {
         return Ok(reference.to_string());
     }
     // The digest of the whole index where there is one: it is the same image on every platform.
-    let (_, digest) = Registry::new(&reference).await.document(None).await?;
+    let (_, digest) = Registry::new(&reference).await?.document(None).await?;
     Ok(format!("{reference}@{digest}"))
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use oci_client::client::BlobResponse;
 use stack_model::{ImageFacts, ImageReference, Now};
 use tokio::sync::mpsc;
 
@@ -18,8 +17,9 @@ use crate::fetch::{Cancel, Chunk, LayerWork, Need, chunks};
 use crate::manifest::{DOCUMENT_MAX, Descriptor, Document, DocumentError, Manifest, parse_document};
 use crate::reference::Reference;
 use crate::refused::Added;
-use crate::registry::{Registry, Tries};
+use crate::registry::Registry;
 use crate::resolve::{check_config, choose, keep_image, plan_layers};
+use crate::retry::Tries;
 use crate::self_image::BUILT_IN_REGISTRY;
 use crate::store::Store;
 
@@ -80,7 +80,7 @@ impl Store {
         let _lease = lease.map_err(|_| ImageError::Worker(reference.to_string()))??;
         let content = self.content.clone();
         let sweeping = tokio::task::spawn_blocking(move || content.sweep());
-        let registry = Registry::new(reference).await;
+        let registry = Registry::new(reference).await?;
         let pull = Pull { store: self, name: reference.to_string(), registry };
         let found = pull.resolve().await?;
         sweeping.await.map_err(|_| pull.worker_died())?;
@@ -225,21 +225,21 @@ impl Pull<'_> {
     ) -> Result<(), ImageError> {
         let (mut offset, mut tries, mut resumes) = (0, Tries::default(), 0);
         while offset < descriptor.size {
-            let (mut stream, mut skip) = match self.registry.blob(&descriptor.digest, offset).await {
-                Ok(BlobResponse::Partial(stream)) => (stream.stream, 0),
-                // The registry does not know ranges: what is here already comes once more.
-                Ok(BlobResponse::Full(stream)) => (stream.stream, offset),
+            let (mut answer, mut skip) = match self.registry.blob(&descriptor.digest, offset).await {
+                // Where the registry does not know ranges, what is here already comes once more.
+                Ok((answer, start)) => (answer, offset - start),
                 Err(error) => {
                     tries.pause_after(error).await?;
                     continue;
                 }
             };
             let mut broke = None;
-            while let Some(next) = stream.next().await {
-                let chunk = match next {
-                    Ok(chunk) => chunk,
+            loop {
+                let chunk = match answer.chunk().await {
+                    Ok(Some(chunk)) => chunk,
+                    Ok(None) => break,
                     Err(error) => {
-                        broke = Some(self.registry.broken(&error));
+                        broke = Some(self.registry.broke(error));
                         break;
                     }
                 };

@@ -1,7 +1,7 @@
 //! Pushing: blobs the registry lacks, then the manifest, which makes them an image.
 
 use futures_util::stream;
-use oci_client::RegistryOperation;
+use oci_client::Client;
 use oci_client::errors::OciDistributionError;
 use stack_model::ImageReference;
 use tokio::io::AsyncReadExt;
@@ -11,7 +11,8 @@ use crate::error::ImageError;
 use crate::manifest::{Descriptor, OCI_MANIFEST};
 use crate::pull::Progress;
 use crate::reference::Reference;
-use crate::registry::{Registry, Tries};
+use crate::registry::Registry;
+use crate::retry::Tries;
 use crate::self_image::BUILT_IN_REGISTRY;
 use crate::store::Store;
 
@@ -38,15 +39,16 @@ impl Store {
         let Some(descriptor) = index.named(&name).cloned() else { return Err(ImageError::NotHere(name)) };
         let manifest = self.read_manifest(&name, &descriptor.digest)?;
         let bytes = self.content.read_document(&descriptor.digest)?;
-        let registry = Registry::new(&reference).await;
-        registry.authorize(RegistryOperation::Push).await?;
+        let registry = Registry::new(&reference).await?;
+        let pushing = Pushing { client: registry.client(), registry: &registry };
+        pushing.client.store_auth_if_needed(registry.host(), &registry.push_credential().await?).await;
         let blobs: Vec<&Descriptor> = manifest.layers.iter().chain([&manifest.config]).collect();
         let total = blobs.iter().map(|blob| blob.size).sum();
         let mut done = 0;
         for (number, blob) in blobs.iter().enumerate() {
             let text = format!("{number} of {} blobs", blobs.len());
             progress(Progress { text, done, total });
-            self.push_blob(&registry, blob).await?;
+            self.push_blob(&pushing, blob).await?;
             done += blob.size;
         }
         let media_type = match (manifest.media_type.as_str(), descriptor.media_type.as_str()) {
@@ -54,12 +56,12 @@ impl Store {
             ("", named) => named,
             (own, _) => own,
         };
-        registry.push_manifest(bytes, media_type).await?;
+        pushing.push_manifest(bytes, media_type).await?;
         progress(Progress { text: format!("{0} of {0} blobs", blobs.len()), done: total, total });
         Ok(())
     }
 
-    async fn push_blob(&self, registry: &Registry, blob: &Descriptor) -> Result<(), ImageError> {
+    async fn push_blob(&self, registry: &Pushing<'_>, blob: &Descriptor) -> Result<(), ImageError> {
         let mut tries = Tries::default();
         loop {
             let pushed = async {
@@ -78,21 +80,16 @@ impl Store {
     }
 }
 
-impl Registry {
-    /// Gets a token for what is to be done, where the registry wants one.
-    pub(crate) async fn authorize(&self, operation: RegistryOperation) -> Result<(), ImageError> {
-        let mut tries = Tries::default();
-        loop {
-            match self.client().auth(&self.target(), self.credential(), operation).await {
-                Ok(_) => return Ok(()),
-                Err(error) => tries.pause_after(self.explain(error)).await?,
-            }
-        }
-    }
+/// The two ways to speak to a registry.
+struct Pushing<'r> {
+    client: Client,
+    registry: &'r Registry,
+}
 
+impl Pushing<'_> {
     async fn has_blob(&self, digest: &Digest) -> Result<bool, ImageError> {
-        let found = self.client().blob_exists(&self.target(), digest.as_str()).await;
-        found.map_err(|error| self.explain(error))
+        let found = self.client.blob_exists(&self.registry.target(), digest.as_str()).await;
+        found.map_err(|error| self.registry.explain(error))
     }
 
     async fn push_blob(&self, digest: &Digest, size: u64, file: tokio::fs::File) -> Result<(), ImageError> {
@@ -104,13 +101,13 @@ impl Registry {
                 Err(error) => Some((Err(OciDistributionError::IoError(error)), file)),
             }
         });
-        let sent = self.client().push_blob_stream(&self.target(), chunks, digest.as_str(), Some(size)).await;
-        sent.map(drop).map_err(|error| self.explain(error))
+        let sent = self.client.push_blob_stream(&self.registry.target(), chunks, digest.as_str(), Some(size)).await;
+        sent.map(drop).map_err(|error| self.registry.explain(error))
     }
 
     async fn push_manifest(&self, bytes: Vec<u8>, media_type: &str) -> Result<(), ImageError> {
         let media_type = media_type.parse().expect("it came out of a manifest that was read as one");
-        let sent = self.client().push_manifest_raw(&self.target(), bytes, media_type).await;
-        sent.map(drop).map_err(|error| self.explain(error))
+        let sent = self.client.push_manifest_raw(&self.registry.target(), bytes, media_type).await;
+        sent.map(drop).map_err(|error| self.registry.explain(error))
     }
 }

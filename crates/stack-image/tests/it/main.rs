@@ -5,6 +5,7 @@
 mod archive;
 mod disk;
 mod image;
+mod polite;
 mod pull;
 mod registry;
 mod self_image;

@@ -1,7 +1,7 @@
 //! A registry of a few lines that can be told to misbehave.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +13,7 @@ pub(crate) struct Request {
     pub(crate) path: String,
     pub(crate) range: Option<u64>,
     pub(crate) authorization: Option<String>,
+    pub(crate) body: String,
     /// How often the path was asked for before.
     pub(crate) earlier: usize,
 }
@@ -86,6 +87,11 @@ impl Registry {
         stack_model::ImageReference::new(format!("{}/{name}", self.address))
     }
 
+    /// What was asked for with this in its path.
+    pub(crate) fn asked(&self, part: &str) -> Vec<Request> {
+        self.asked.lock().unwrap().iter().filter(|request| request.path.contains(part)).cloned().collect()
+    }
+
     /// How often something with this in its path was asked for.
     pub(crate) fn count(&self, part: &str) -> usize {
         self.asked.lock().unwrap().iter().filter(|request| request.path.contains(part)).count()
@@ -106,7 +112,7 @@ fn converse(
             return Ok(());
         }
         let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-        let (mut range, mut authorization) = (None, None);
+        let (mut range, mut authorization, mut length) = (None, None, 0);
         loop {
             let mut header = String::new();
             reader.read_line(&mut header)?;
@@ -114,13 +120,17 @@ fn converse(
             match name.to_ascii_lowercase().as_str() {
                 "range" => range = value.trim_start_matches("bytes=").trim_end_matches('-').parse().ok(),
                 "authorization" => authorization = Some(value.to_owned()),
+                "content-length" => length = value.parse().unwrap_or(0),
                 _ => {}
             }
         }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        let body = String::from_utf8_lossy(&body).into_owned();
         let request = {
             let mut asked = asked.lock().unwrap();
             let earlier = asked.iter().filter(|other| other.path == path).count();
-            let request = Request { path, range, authorization, earlier };
+            let request = Request { path, range, authorization, body, earlier };
             asked.push(request.clone());
             request
         };

@@ -37,7 +37,7 @@ enum Wants {
 
 /// Other programs are what these tests compare with.
 #[expect(clippy::disallowed_methods, reason = "the product starts none, its tests do")]
-fn program(name: impl AsRef<std::ffi::OsStr>) -> Command {
+pub(crate) fn program(name: impl AsRef<std::ffi::OsStr>) -> Command {
     Command::new(name)
 }
 
