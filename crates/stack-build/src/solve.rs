@@ -228,7 +228,7 @@ fn read(request: &Build, here: &Path) -> Result<(Text, Ignore), BuildError> {
         Dockerfile::Inline(text) => (Text { name: "dockerfile_inline".to_owned(), text: text.clone() }, None),
         Dockerfile::File(file) => {
             let path = context.join(file);
-            let text = fs::read(&path).map_err(|error| match error.kind() {
+            let text = read_bounded(&path).map_err(|error| match error.kind() {
                 std::io::ErrorKind::NotFound => BuildError::Request {
                     message: format!("there is no Dockerfile {}", path.display()),
                     hint: Some(
@@ -246,8 +246,20 @@ fn read(request: &Build, here: &Path) -> Result<(Text, Ignore), BuildError> {
         }
     };
     let files = own_ignore.into_iter().chain([context.join(".dockerignore")]);
-    let ignore = files.into_iter().find_map(|path| fs::read_to_string(path).ok());
-    Ok((text, ignore.map(|text| Ignore::parse(&text)).unwrap_or_default()))
+    let ignore = files.into_iter().find_map(|path| read_bounded(&path).ok());
+    Ok((text, ignore.map(|text| Ignore::parse(&String::from_utf8_lossy(&text))).unwrap_or_default()))
+}
+
+/// Largest Dockerfile and `.dockerignore`, in bytes.
+const TEXT_MAX: u64 = 16 << 20;
+
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(fs::File::open(path)?, TEXT_MAX + 1), &mut bytes)?;
+    match bytes.len() as u64 > TEXT_MAX {
+        true => Err(std::io::Error::other(format!("it is larger than {TEXT_MAX} bytes"))),
+        false => Ok(bytes),
+    }
 }
 
 /// How far a stage is.

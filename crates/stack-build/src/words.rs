@@ -5,6 +5,10 @@ use crate::glob::Pattern;
 /// Where values of variables come from.
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
+/// Most bytes of an expanded word: variables of variables grow without end. The kernel takes eight times less for one
+/// argument (`MAX_ARG_STRLEN`, binfmts.h), but here-documents may hold more.
+const EXPANDED_MAX: usize = 1 << 20;
+
 /// Why a word cannot be expanded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WordError {
@@ -77,6 +81,9 @@ impl<'a> Expander<'a> {
             if ends(c) {
                 break;
             }
+            if result.len() > EXPANDED_MAX {
+                return self.fail(0, format!("it has more than {EXPANDED_MAX} bytes when its variables are expanded"));
+            }
             match c {
                 '\'' if !self.is_document => result.push_str(&self.single_quotes()?),
                 '"' if !self.is_document => result.push_str(&self.double_quotes()?),
@@ -109,6 +116,10 @@ impl<'a> Expander<'a> {
         self.position += 1;
         let mut result = String::new();
         loop {
+            if result.len() > EXPANDED_MAX {
+                return self
+                    .fail(start, format!("it has more than {EXPANDED_MAX} bytes when its variables are expanded"));
+            }
             match self.peek() {
                 None => return self.fail(start, "the double quote is not closed"),
                 Some('"') => {
@@ -269,6 +280,22 @@ mod tests {
     fn value(name: &str) -> Option<String> {
         let known = [("A", "one"), ("EMPTY", ""), ("P", "/usr/local/bin"), ("L", "80 443"), ("F", "a.tar.gz")];
         known.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    }
+
+    #[test]
+    fn variables_of_variables_do_not_grow_without_end() {
+        let mut value = "x".repeat(1000);
+        let mut failure = None;
+        for _ in 0..64 {
+            match expand("\"$A$A$A$A\"", '\\', &|_| Some(value.clone())) {
+                Ok(next) => value = next,
+                Err(error) => {
+                    failure = Some(error.message);
+                    break;
+                }
+            }
+        }
+        assert!(failure.expect("it ends").contains("1048576 bytes"));
     }
 
     #[test]

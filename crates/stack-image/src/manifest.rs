@@ -75,6 +75,16 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// It is of an image, and not of something else that registries keep, too.
+    pub(crate) fn check_kind(&self) -> Result<(), DocumentError> {
+        match self.config.media_type.as_str() {
+            "" | OCI_CONFIG | DOCKER_CONFIG => Ok(()),
+            other => Err(DocumentError::Artifact(other.chars().take(100).collect())),
+        }
+    }
+}
+
 /// Images for several platforms, and the table of contents of a layout.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -154,10 +164,7 @@ pub(crate) fn parse_document(bytes: &[u8]) -> Result<Document, DocumentError> {
                 return Err(DocumentError::Layers(manifest.layers.len()));
             }
             check_sizes(manifest.layers.iter().chain([&manifest.config]))?;
-            match manifest.config.media_type.as_str() {
-                "" | OCI_CONFIG | DOCKER_CONFIG => Ok(Document::Manifest(manifest)),
-                other => Err(DocumentError::Artifact(other.chars().take(100).collect())),
-            }
+            Ok(Document::Manifest(manifest))
         }
         _ => Err(DocumentError::Kind),
     }
@@ -229,10 +236,14 @@ mod tests {
         let zeros = "0".repeat(64);
         let manifest = |media_type: &str, size: u64| {
             let blob = format!(r#"{{"mediaType":"{media_type}","digest":"sha256:{zeros}","size":{size}}}"#);
-            parse_document(format!(r#"{{"schemaVersion":2,"config":{blob},"layers":[]}}"#).as_bytes())
+            match parse_document(format!(r#"{{"schemaVersion":2,"config":{blob},"layers":[]}}"#).as_bytes()) {
+                Ok(Document::Manifest(manifest)) => manifest.check_kind(),
+                Ok(Document::Index(_)) => Err(DocumentError::Kind),
+                Err(error) => Err(error),
+            }
         };
-        assert!(matches!(manifest(DOCKER_CONFIG, 7), Ok(Document::Manifest(_))));
-        assert!(matches!(manifest("", 7), Ok(Document::Manifest(_))));
+        assert!(matches!(manifest(DOCKER_CONFIG, 7), Ok(())));
+        assert!(matches!(manifest("", 7), Ok(())));
         assert!(matches!(manifest("application/vnd.cncf.helm.config.v1+json", 7), Err(DocumentError::Artifact(_))));
         assert!(matches!(manifest(OCI_CONFIG, u64::MAX), Err(DocumentError::Size { size: u64::MAX, .. })));
     }

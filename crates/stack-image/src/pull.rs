@@ -119,6 +119,8 @@ impl Pull<'_> {
                 }
             }
         };
+        let digest = Digest::of(&manifest_bytes);
+        manifest.check_kind().map_err(|error| self.bad_manifest(&digest, error))?;
         let config_bytes = self.config(&manifest.config).await?;
         let config = check_config(&self.name, &manifest.config.digest, &config_bytes)?;
         Ok(Found { manifest, manifest_bytes, config_bytes, config })

@@ -105,7 +105,7 @@ pub(crate) fn keep_image(
 
 /// Brings new layers to the disk without anyone waiting. Where it does not get to it, the notes stay, and the layers
 /// are made again after a power failure only.
-fn settle_later(content: &Content) {
+pub(crate) fn settle_later(content: &Content) {
     let content = content.clone();
     let thread = std::thread::Builder::new().name("settle".to_owned());
     drop(thread.spawn(move || drop(layer::settle(&content))));

@@ -12,10 +12,12 @@ use crate::config::parse_config;
 use crate::content::Content;
 use crate::digest::Digest;
 use crate::error::{BadConfig, BadDocument, ImageError};
+use crate::fetch::Need;
 use crate::layer;
 use crate::manifest::{Descriptor, Document, DocumentError, Manifest, REF_NAME, parse_document};
 use crate::reference::Reference;
 use crate::refused::Added;
+use crate::resolve::{check_config, choose, plan_layers, settle_later};
 
 /// The images of one installation. Several processes may use the same one at the same time.
 #[derive(Debug)]
@@ -55,6 +57,11 @@ pub(crate) struct Stamp {
     size: u64,
 }
 
+fn bad_manifest(name: &str, digest: &Digest) -> impl FnOnce(DocumentError) -> ImageError {
+    let (reference, digest) = (name.to_owned(), digest.to_string());
+    |error| ImageError::Manifest { reference, digest, source: BadDocument(error) }
+}
+
 impl Stamp {
     pub(crate) fn of(path: &Path) -> std::io::Result<Self> {
         let metadata = fs::metadata(path)?;
@@ -72,7 +79,7 @@ impl Store {
         Ok(Self { content: Content::open(layout)?, cache: Mutex::default(), refused: Mutex::default() })
     }
 
-    /// The image if it is here and every layer is unpacked. Costs one stat of the index and two per layer when the
+    /// The image if all of it is here; layers that are not unpacked are unpacked first. Costs one stat of the index and two per layer when the
     /// index has not changed since the last call.
     ///
     /// # Errors
@@ -86,11 +93,38 @@ impl Store {
             Some(facts) => facts.clone(),
             None => {
                 let facts = self.read_facts(&name, &digest)?;
-                cache.facts.insert(digest, facts.clone());
+                cache.facts.insert(digest.clone(), facts.clone());
                 facts
             }
         };
-        Ok(self.is_unpacked(&facts).then_some(facts))
+        drop(cache);
+        let is_here = self.is_unpacked(&facts) || self.unpack_here(&name, &digest)?;
+        Ok(is_here.then_some(facts))
+    }
+
+    /// Unpacks what another tool has brought, or what a power failure may have damaged, from its blobs; `false` when
+    /// some are missing.
+    fn unpack_here(&self, name: &str, digest: &Digest) -> Result<bool, ImageError> {
+        let manifest = self.read_manifest(name, digest)?;
+        if !manifest.layers.iter().all(|layer| self.content.has_blob(&layer.digest, layer.size)) {
+            return Ok(false);
+        }
+        let _lease = self.content.lease()?;
+        let bytes = self.content.read_document(&manifest.config.digest)?;
+        let config = check_config(name, &manifest.config.digest, &bytes)?;
+        for layer in plan_layers(&self.content, name, &manifest, &config, &Added::default())? {
+            match layer.begin()? {
+                Need::Nothing => {}
+                Need::Receive { .. } => return Ok(false),
+                Need::Unpack(_lock) => match layer.unpack_stored() {
+                    // The blob was damaged and is gone: it has to be fetched.
+                    Err(ImageError::Mismatch { .. }) => return Ok(false),
+                    unpacked => unpacked?,
+                },
+            }
+        }
+        settle_later(&self.content);
+        Ok(true)
     }
 
     fn is_unpacked(&self, facts: &ImageFacts) -> bool {
@@ -120,15 +154,22 @@ impl Store {
     }
 
     pub(crate) fn read_manifest(&self, name: &str, digest: &Digest) -> Result<Manifest, ImageError> {
-        let bytes = self.content.read_document(digest)?;
-        let refuse = |error| ImageError::Manifest {
-            reference: name.to_owned(),
-            digest: digest.to_string(),
-            source: BadDocument(error),
+        let manifest = self.read_any_manifest(name, digest)?;
+        manifest.check_kind().map_err(bad_manifest(name, digest))?;
+        Ok(manifest)
+    }
+
+    /// Also of what is no image. Where another tool has brought an index, the part for this machine.
+    fn read_any_manifest(&self, name: &str, digest: &Digest) -> Result<Manifest, ImageError> {
+        let parse =
+            |digest: &Digest| parse_document(&self.content.read_document(digest)?).map_err(bad_manifest(name, digest));
+        let chosen = match parse(digest)? {
+            Document::Manifest(manifest) => return Ok(manifest),
+            Document::Index(index) => choose(name, &index)?.digest.clone(),
         };
-        match parse_document(&bytes).map_err(refuse)? {
+        match parse(&chosen)? {
             Document::Manifest(manifest) => Ok(manifest),
-            Document::Index(_) => Err(refuse(DocumentError::Kind)),
+            Document::Index(_) => Err(bad_manifest(name, &chosen)(DocumentError::Nested)),
         }
     }
 
@@ -157,7 +198,14 @@ impl Store {
         let mut images = Vec::new();
         for descriptor in &index.manifests {
             let Some(name) = descriptor.annotations.get(REF_NAME) else { continue };
-            let manifest = self.read_manifest(name, &descriptor.digest)?;
+            let manifest = match self.read_any_manifest(name, &descriptor.digest) {
+                // Another tool's, for other machines only.
+                Err(ImageError::WrongPlatform { .. }) => continue,
+                manifest => manifest?,
+            };
+            if manifest.check_kind().is_err() {
+                continue;
+            }
             let facts = self.read_facts(name, &descriptor.digest)?;
             images.push(StoredImage {
                 reference: ImageReference::new(name.clone()),

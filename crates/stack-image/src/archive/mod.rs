@@ -222,6 +222,7 @@ impl Archive<'_> {
             Document::Manifest(manifest) => (manifest, bytes),
             Document::Index(index) => self.nested(&text, &index, &bad)?,
         };
+        manifest.check_kind().map_err(bad)?;
         let config = self.verified(&manifest.config)?;
         let members = manifest.layers.iter().map(|layer| self.blob(&layer.digest)).collect::<Result<Vec<_>, _>>()?;
         self.take(vec![name], &manifest, bytes, config, &members)

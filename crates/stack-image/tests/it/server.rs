@@ -156,6 +156,19 @@ fn what_is_pushed_is_read_by_others_and_comes_back() {
         &format!("oci:{images}:{name}"),
         &format!("dir:{}", directory.path().join("copy").display()),
     ]);
+    let added = server.name("brought/by/another:1");
+    for what in ["", "@index"] {
+        let tools = Place::new();
+        let images = tools.directory.path().join("images").display().to_string();
+        let all: &[&str] = if what.is_empty() { &[] } else { &["--all"] };
+        let words =
+            ["copy", "-q", "--src-tls-verify=false", &format!("docker://{name}"), &format!("oci:{images}:{added}")];
+        skopeo(&words.iter().copied().chain(all.iter().copied()).collect::<Vec<_>>());
+        assert_eq!(tools.store.list().unwrap()[0].reference, added);
+        assert_eq!(tools.store.collect(&Needed::default()).unwrap().blobs, 0);
+        assert_eq!(tools.store.find(&added).unwrap().unwrap().layers, facts.layers);
+        tools.assert_clean();
+    }
     let missing = server.name("team/none:1");
     assert!(matches!(wait(place.store.push(&missing, &|_| {})), Err(ImageError::NotHere(_))));
     assert!(matches!(wait(other.store.pull(&missing, &|_| {})), Err(ImageError::NotFound { .. })));
