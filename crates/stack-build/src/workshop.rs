@@ -19,7 +19,7 @@ use rustix::mount::{
     fsmount, fsopen, move_mount, unmount,
 };
 use stack_cgroup::Hierarchy;
-use stack_image::{Store, StoredLayer};
+use stack_image::{Store, StoredLayer, sweep_locks};
 use stack_model::{Layout, ProjectName};
 
 use crate::error::BuildError;
@@ -180,14 +180,19 @@ impl Drop for Workshop<'_> {
 /// A directory cannot be removed.
 pub fn sweep(layout: &Layout, hierarchy: &Hierarchy) -> Result<(), BuildError> {
     let work = home(layout).join("work");
+    let mut any = false;
     for entry in fs::read_dir(&work).into_iter().flatten().flatten() {
         let directory = entry.path();
         let Ok(lock) = fs::File::open(&directory) else { continue };
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             continue;
         }
+        any = true;
         let project = ProjectName::new(entry.file_name().to_string_lossy());
         clear(&layout_of(layout, &directory), hierarchy, &project, &directory)?;
+    }
+    if any {
+        sweep_locks(&home(layout).join("cache"), |name| name.ends_with(".lock"));
     }
     Ok(())
 }

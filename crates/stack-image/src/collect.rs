@@ -73,12 +73,14 @@ impl Content {
 }
 
 impl Store {
-    /// Keeps what is added from now on from being collected.
+    /// Keeps what is added from now on from being collected, and removes what dead processes have left half-made.
     ///
     /// # Errors
     /// The lock cannot be taken.
     pub fn lease(&self) -> Result<Lease, ImageError> {
-        self.content.lease()
+        let lease = self.content.lease()?;
+        self.content.sweep();
+        Ok(lease)
     }
 
     /// How much the store takes.

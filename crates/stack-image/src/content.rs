@@ -18,7 +18,7 @@ use stack_model::Layout;
 
 use crate::digest::Digest;
 use crate::error::ImageError;
-use crate::lock::Lock;
+use crate::lock::{Lock, sweep_locks};
 use crate::manifest::{DOCUMENT_MAX, Descriptor, Index, REF_NAME};
 use crate::scratch::{ScratchFile, sweep};
 
@@ -105,6 +105,7 @@ impl Content {
     pub(crate) fn sweep(&self) {
         sweep(&self.scratch());
         sweep(&self.layer_scratch());
+        sweep_locks(&self.locks(), |name| name != "index" && name != "lease");
     }
 
     /// Waits until no other process or thread works on the same content.

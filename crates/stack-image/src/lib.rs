@@ -47,7 +47,7 @@ pub use collect::{Collected, Lease, Needed, Usage, disk_usage};
 pub use commit::{ImageDocuments, StoredLayer};
 pub use config::parse_signal;
 pub use error::ImageError;
-pub use lock::Lock;
+pub use lock::{Lock, sweep_locks};
 pub use login::{login, logout};
 pub use pin::pin;
 pub use platform::platform;

@@ -48,6 +48,21 @@ impl Lock {
     }
 }
 
+/// Removes the files of locks of work that died with its process; `is_of_work` tells them by their names.
+pub fn sweep_locks(directory: &Path, is_of_work: impl Fn(&str) -> bool) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if !entry.file_name().to_str().is_some_and(&is_of_work) {
+            continue;
+        }
+        // Whoever waits for it meanwhile finds out that it is gone, and makes another.
+        if let Some(lock) = Lock::try_alone(&entry.path())
+            && is_same_file(&lock._file, &entry.path())
+        {
+            drop(fs::remove_file(entry.path()));
+        }
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         if let Some(path) = &self.remove {

@@ -1,6 +1,12 @@
 //! Anything may be killed at any time.
 
-use stack_tests::{World, eventually, tells_of_ends};
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Instant;
+
+use stack_tests::{World, binary, docker_archive, eventually, tells_of_ends};
 
 use super::SLEEPER;
 
@@ -79,7 +85,7 @@ fn what_ends_while_nobody_looks_is_not_forgotten() {
     world.stack(&["up", "-d", "web"]).ok();
     let log = world.stack(&["logs", "--no-log-prefix", "job"]).ok().stdout;
     assert_eq!(log, "first\nfarewell\n");
-    let there = |pid: &&u64| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    let there = |pid: &&u64| Path::new(&format!("/proc/{pid}")).exists();
     eventually("no spawner is left over", || gone.iter().find(there).map_or(Ok(()), |pid| Err(pid.to_string())));
     assert_eq!(keepers().len(), 1);
 }
@@ -177,4 +183,81 @@ fn everything_may_be_killed_at_once() {
     world.stack(&["up", "-d"]).ok();
     let after = world.runs(&["massacre-web-1", "massacre-web-2", "massacre-web-3"]);
     assert!(after.iter().all(|(name, pid)| before[name] != *pid), "{before:?} {after:?}");
+}
+
+/// Blocks of a tree as du(1) counts them, each inode once.
+fn on_disk(path: &Path, seen: &mut BTreeSet<u64>) -> u64 {
+    let metadata = fs_err::symlink_metadata(path).expect("it is there");
+    if !seen.insert(metadata.ino()) {
+        return 0;
+    }
+    let inside = if metadata.is_dir() {
+        fs_err::read_dir(path).expect("a directory").flatten().map(|entry| on_disk(&entry.path(), seen)).sum()
+    } else {
+        0
+    };
+    metadata.blocks() * 512 + inside
+}
+
+/// What is half-made: all of it goes with the next command that adds or removes something.
+fn half_made(world: &World) -> Vec<PathBuf> {
+    let root = world.layout().root;
+    let places = ["images/.tmp", "images/.locks", "layers/.tmp", "build/work"].map(|place| root.join(place));
+    let entries = places.iter().flat_map(|place| fs_err::read_dir(place).into_iter().flatten().flatten());
+    let paths = entries.map(|entry| entry.path());
+    paths.filter(|path| !path.ends_with("index") && !path.ends_with("lease")).collect()
+}
+
+/// Kills a command in the middle, at several moments; then the same command has to go through.
+fn killed_anywhere(world: &World, arguments: &[&str], prepare: &dyn Fn()) {
+    const MOMENTS: u32 = 8;
+    prepare();
+    let begin = Instant::now();
+    world.stack(arguments).ok();
+    let whole = begin.elapsed();
+    for moment in 0..MOMENTS {
+        prepare();
+        let begin = Instant::now();
+        let mut child =
+            world.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        while begin.elapsed() < whole * moment / MOMENTS && child.try_wait().expect("a child").is_none() {
+            std::thread::yield_now();
+        }
+        child.kill().expect("it can be killed");
+        child.wait().expect("it has ended");
+        world.stack(arguments).ok();
+        assert_eq!(half_made(world), Vec::<PathBuf>::new(), "{arguments:?} at {moment}");
+        let df = world.stack(&["system", "df", "--format", "json"]).ok().stdout;
+        let df: serde_json::Value = serde_json::from_str(&df).expect("JSON");
+        assert_eq!(df["total"], on_disk(&world.layout().root, &mut BTreeSet::new()), "{arguments:?} at {moment}");
+        assert_eq!(df["unused"], 0, "{arguments:?} at {moment}");
+    }
+}
+
+#[test]
+fn images_survive_whatever_is_killed_when() {
+    let world = World::new("anywhere");
+    docker_archive(&world.project_dir().join("image.tar"), "made/here:1", &binary(), 1 << 20);
+    let wipe = || {
+        for place in ["images", "layers", "build"] {
+            drop(fs_err::remove_dir_all(world.layout().root.join(place)));
+        }
+    };
+    killed_anywhere(&world, &["load", "image.tar"], &wipe);
+    world.write("compose.yaml", "services:\n  web:\n    image: 127.0.0.1:5000/test/busybox:1\n");
+    killed_anywhere(&world, &["pull"], &wipe);
+    let dockerfile = "FROM made/here:1\nRUN [\"/stack\", \"version\"]\nWORKDIR /made\nCOPY Dockerfile /made/\n";
+    world.write("Dockerfile", dockerfile);
+    world.write("compose.yaml", "services:\n  web:\n    image: built:1\n    build: .\n");
+    let load = || {
+        wipe();
+        world.stack(&["load", "image.tar"]).ok();
+    };
+    killed_anywhere(&world, &["build"], &load);
+    let unnamed = || {
+        load();
+        world.stack(&["build"]).ok();
+        world.stack(&["rmi", "made/here:1", "built:1"]).ok();
+    };
+    killed_anywhere(&world, &["prune", "--build-cache"], &unnamed);
 }
