@@ -75,6 +75,7 @@ impl StageRun<'_> {
         );
         let quick = self.quick_key(raw, &flags, &words, owner)?;
         if let Some(quick) = &quick
+            && !self.is_fresh()
             && self.solver.cache.find(quick).is_some()
         {
             return self.layer(&[quick], &described, |_| Ok(None));

@@ -64,7 +64,7 @@ pub struct Mistake {
 impl BuildError {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io { action, path, source: stack_image::bare(source) }
     }
 
     pub(crate) fn request(message: impl Into<String>) -> Self {

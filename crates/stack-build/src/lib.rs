@@ -16,6 +16,7 @@
 //! of a build that died are removed by the next one.
 
 mod add;
+mod agent;
 mod cache;
 mod config;
 mod copy;

@@ -12,7 +12,7 @@ use stack_cgroup::Hierarchy;
 use stack_image::StoredLayer;
 use stack_model::{
     BuildNetwork, Bytes, Container, ContainerId, ContainerSpec, Exit, ImageId, Limits, Millis, NetworkMode, Now,
-    Process, ResolvedMount, ResolvedSource, ServiceName,
+    Process, ResolvedMount, ResolvedSource, ServiceName, Ulimit,
 };
 use stack_runtime::{GeneratedFile, RuntimeError, Spawner, StartSpec};
 
@@ -36,6 +36,7 @@ pub(crate) struct Command {
     pub(crate) mounts: Vec<ResolvedMount>,
     pub(crate) extra_hosts: Vec<(String, String)>,
     pub(crate) shm_size: Option<u64>,
+    pub(crate) ulimits: BTreeMap<String, Ulimit>,
 }
 
 /// What came of it.
@@ -147,6 +148,7 @@ impl Runner<'_> {
         });
         let mut spec: ContainerSpec = serde_json::from_value(spec).expect("every field without a default is there");
         spec.limits = Limits::default();
+        spec.ulimits.clone_from(&command.ulimits);
         if command.network != BuildNetwork::Host {
             spec.network = NetworkMode::Attached(BTreeMap::new());
         }

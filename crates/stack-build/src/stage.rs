@@ -55,6 +55,11 @@ pub(crate) struct StageRun<'s> {
 }
 
 impl<'s> StageRun<'s> {
+    /// Nothing of this stage is taken from the cache.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.solver.request.no_cache_filter.contains(&self.step.name)
+    }
+
     pub(crate) fn run(solver: &'s Solver<'s>, number: usize) -> Result<Snapshot, BuildError> {
         let stage = &solver.graph.stages[number];
         let total = stage.steps.len() + 1;

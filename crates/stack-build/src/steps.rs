@@ -11,6 +11,7 @@ use stack_image::pack::{Changes, pack};
 use stack_image::{Lock, StoredLayer};
 use stack_model::{BuildNetwork, Bytes, Fault, ResolvedMount, ResolvedSource, SecretSource};
 
+use crate::agent::Agent;
 use crate::cache::{KeyMaker, Made};
 use crate::copy::{Marks, Target};
 use crate::error::{BuildError, Wrong};
@@ -56,6 +57,7 @@ struct Kept {
     views: Vec<View>,
     locks: Vec<Lock>,
     files: Vec<fs::File>,
+    agents: Vec<Agent>,
 }
 
 impl<'s> StageRun<'s> {
@@ -69,11 +71,13 @@ impl<'s> StageRun<'s> {
         let key = keys[0];
         let cache = self.solver.cache;
         self.solver.steps.fetch_add(1, Ordering::Relaxed);
-        let mut found = keys.iter().find_map(|key| cache.find(key));
+        let is_fresh = self.is_fresh();
+        let find = |key: &str| if is_fresh { None } else { cache.find(key) };
+        let mut found = keys.iter().find_map(|key| find(key));
         let lock = if found.is_none() { Some(cache.lock(key)?) } else { None };
         if lock.is_some() {
             // Whoever had the lock may have made it.
-            found = cache.find(key);
+            found = find(key);
         }
         let cached = found.is_some();
         let made = match found {
@@ -335,6 +339,7 @@ impl<'s> StageRun<'s> {
             mounts: Vec::new(),
             extra_hosts: request.extra_hosts.clone(),
             shm_size: request.shm_size,
+            ulimits: request.ulimits.clone(),
         };
         for (number, mount) in mounts.iter().enumerate() {
             self.prepare(number, mount, &mut command, &mut kept)?;
@@ -449,13 +454,19 @@ impl<'s> StageRun<'s> {
                     command.mounts.push(bind(&target(format!("/run/secrets/{id}")), path, true));
                 }
             }
-            Kind::Ssh { id, required, .. } => {
+            Kind::Ssh { id, required, owner } => {
                 let Some(socket) = self.solver.request.ssh.get(id) else {
                     return self.not_given(*required, mount, "ssh agent", id);
                 };
                 let target = target(format!("/run/buildkit/ssh_agent.{number}"));
                 command.env.push(("SSH_AUTH_SOCK".to_owned(), target.clone()));
-                command.mounts.push(bind(&target, socket.clone(), false));
+                let place = self.solver.workshop.layout.project_run(&self.solver.workshop.project);
+                fs::create_dir_all(&place).map_err(BuildError::io("make", &place))?;
+                let place = place.join(format!("agent-{}", self.solver.workshop.number()));
+                let agent =
+                    Agent::forward(socket, &place, *owner).map_err(BuildError::io("forward the agent", socket))?;
+                command.mounts.push(bind(&target, place, false));
+                kept.agents.push(agent);
             }
         }
         Ok(())

@@ -134,6 +134,7 @@ pub(crate) struct Build {
     pub(crate) tags: Vec<String>,
     pub(crate) labels: IndexMap<String, String>,
     pub(crate) no_cache: bool,
+    pub(crate) no_cache_filter: Vec<String>,
     pub(crate) pull: bool,
     pub(crate) cache_from: Vec<String>,
     pub(crate) platforms: Vec<String>,
@@ -144,6 +145,7 @@ pub(crate) struct Build {
     pub(crate) network: model::BuildNetwork,
     pub(crate) extra_hosts: Vec<(String, String)>,
     pub(crate) shm_size: Option<u64>,
+    pub(crate) ulimits: BTreeMap<String, Ulimit>,
     pub(crate) additional_contexts: IndexMap<String, BuildContext>,
 }
 

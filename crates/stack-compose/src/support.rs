@@ -65,16 +65,14 @@ pub(crate) const NOT_DONE: &[Row] = &[
     refused("secrets.*.template_driver"),
     warned("services.*.annotations", "no other runtime reads them"),
     warned("services.*.build.cache_to", CACHE),
-    refused_unless("services.*.build.entitlements", is_empty),
+    refused_unless("services.*.build.entitlements", only_network),
     warned("services.*.build.isolation", WINDOWS),
-    refused_unless("services.*.build.no_cache_filter", is_empty),
     refused_unless("services.*.build.privileged", is_false),
     warned("services.*.build.provenance", ATTESTED),
     warned("services.*.build.sbom", ATTESTED),
     warned("services.*.build.secrets.*.gid", MOUNTED),
     warned("services.*.build.secrets.*.mode", MOUNTED),
     warned("services.*.build.secrets.*.uid", MOUNTED),
-    refused_unless("services.*.build.ulimits", is_empty),
     refused("services.*.cgroup_parent"),
     warned("services.*.cpu_count", WINDOWS),
     warned("services.*.cpu_percent", WINDOWS),
@@ -126,6 +124,14 @@ fn is_zero(node: &Node) -> bool {
 
 fn is_word(node: &Node, words: &[&str]) -> bool {
     scalar(node).is_some_and(|(_, text)| words.contains(&text))
+}
+
+/// Every build has the host's network for who asks for it; further rights it never has.
+fn only_network(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Sequence(items) => items.iter().all(|item| item.as_text() == Some("network.host")),
+        Kind::Scalar(_) | Kind::Mapping(_) => is_empty(node),
+    }
 }
 
 fn is_empty(node: &Node) -> bool {
@@ -266,6 +272,7 @@ mod tests {
         "services.*.build.labels",
         "services.*.build.network",
         "services.*.build.no_cache",
+        "services.*.build.no_cache_filter",
         "services.*.build.platforms",
         "services.*.build.pull",
         "services.*.build.secrets.*.source",
@@ -274,6 +281,8 @@ mod tests {
         "services.*.build.ssh",
         "services.*.build.tags",
         "services.*.build.target",
+        "services.*.build.ulimits.*.hard",
+        "services.*.build.ulimits.*.soft",
         "services.*.configs.*.gid",
         "services.*.configs.*.mode",
         "services.*.configs.*.source",

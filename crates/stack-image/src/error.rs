@@ -192,7 +192,7 @@ pub struct BadConfig(pub(crate) ConfigError);
 impl ImageError {
     pub(crate) fn store(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Store { action, path, source }
+        move |source| Self::Store { action, path, source: bare(source) }
     }
 
     /// What kind of thing failed.
@@ -244,6 +244,12 @@ impl ImageError {
         };
         Some(text)
     }
+}
+
+/// The error of the kernel without the path that `fs_err` puts in front of it: the path is said already.
+pub fn bare(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|outer| outer.source()).and_then(|inner| inner.downcast_ref::<io::Error>());
+    inner.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
 }
 
 pub(crate) fn fault_of(error: &io::Error) -> Fault {

@@ -46,7 +46,7 @@ pub mod unpack;
 pub use collect::{Collected, Lease, Needed, Usage, disk_usage};
 pub use commit::{ImageDocuments, StoredLayer};
 pub use config::parse_signal;
-pub use error::ImageError;
+pub use error::{ImageError, bare};
 pub use lock::{Lock, sweep_locks};
 pub use login::{login, logout};
 pub use pin::pin;

@@ -1,7 +1,7 @@
 use std::os::unix::net::UnixListener;
 
 use fs_err as fs;
-use stack_model::{Build, SecretSource};
+use stack_model::{Build, SecretSource, Ulimit};
 
 use crate::bed::Bed;
 
@@ -116,16 +116,18 @@ fn holders(directory: &std::path::Path, bytes: &[u8]) -> Vec<String> {
 }
 
 pub(crate) fn networks(bed: &Bed) {
-    let text = "FROM base\nRUN --network=none ip -o link > /none\nRUN --network=host cat /proc/net/dev > /host\nRUN grep named /etc/hosts > /hosts\n";
+    let text = "FROM base\nRUN --network=none ip -o link > /none\nRUN --network=host cat /proc/net/dev > /host\nRUN grep named /etc/hosts > /hosts\nRUN ulimit -n > /files\n";
     let request = Build {
         extra_hosts: vec![("named".to_owned(), "192.0.2.1".to_owned())],
         shm_size: Some(1 << 20),
+        ulimits: [("nofile".to_owned(), Ulimit { soft: 77, hard: 99 })].into(),
         ..bed.request(text, &[])
     };
     let image = bed.build(&request);
     assert!(image.read("none").contains("lo:") && image.read("none").lines().count() == 1, "{}", image.read("none"));
     assert_eq!(image.read("hosts"), "192.0.2.1\tnamed\n");
     assert!(image.has("host"));
+    assert_eq!(image.read("files"), "77\n");
 }
 
 /// Programs of steps reach the outside, and nothing that only listens on this machine's loopback.

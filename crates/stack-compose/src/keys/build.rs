@@ -8,7 +8,7 @@ use super::Lowering;
 use super::ServiceKey;
 use super::extra_hosts::HOSTS;
 use super::forms::{before_equals, key_values, labels_of};
-use super::ulimits::ULIMITS;
+use super::ulimits::{ULIMITS, limits};
 use crate::context::Cx;
 use crate::paths::is_elsewhere;
 use crate::report::{Code, Problem};
@@ -117,6 +117,8 @@ fn parse_field(key: &str, node: &Node, build: &mut Build, cx: &mut Cx<'_>) {
         "tags" => build.tags = plain(texts(cx)),
         "labels" => build.labels = labels_of(node, "`labels` of `build`", cx),
         "no_cache" => build.no_cache = cx.boolean(node, &what).unwrap_or_default(),
+        "no_cache_filter" if node.as_text().is_some() => build.no_cache_filter = text(cx).into_iter().collect(),
+        "no_cache_filter" => build.no_cache_filter = plain(texts(cx)),
         "pull" => build.pull = cx.boolean(node, &what).unwrap_or_default(),
         "cache_from" => {
             build.cache_from = texts(cx).iter().filter_map(|text| cached_image(&text.value)).collect();
@@ -127,6 +129,7 @@ fn parse_field(key: &str, node: &Node, build: &mut Build, cx: &mut Cx<'_>) {
         "network" => build.network = network(node, cx),
         "extra_hosts" => build.extra_hosts = texts(cx).iter().filter_map(|host| named_host(host, cx)).collect(),
         "shm_size" => build.shm_size = cx.bytes(node, &what).map(|size| size.value).filter(|size| *size > 0),
+        "ulimits" => build.ulimits = limits(node, cx),
         "additional_contexts" => {
             for (name, entry) in node.as_mapping().into_iter().flatten() {
                 let context = cx.text(&entry.value, &format!("`{name}` of `additional_contexts`"));
@@ -250,6 +253,7 @@ fn lower(build: &Build, from: &Lowering<'_>) -> model::Build {
         tags: std::iter::once(image).chain(build.tags.iter().cloned()).collect(),
         labels: build.labels.clone().into_iter().collect(),
         no_cache: build.no_cache,
+        no_cache_filter: build.no_cache_filter.clone(),
         pull: build.pull,
         cache_from: build.cache_from.clone(),
         platforms: build.platforms.clone(),
@@ -258,13 +262,14 @@ fn lower(build: &Build, from: &Lowering<'_>) -> model::Build {
         network: build.network,
         extra_hosts: build.extra_hosts.clone(),
         shm_size: build.shm_size,
+        ulimits: build.ulimits.clone(),
         contexts: contexts.collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use stack_model::{Build, BuildNetwork, Dockerfile, NamedContext, SecretSource};
+    use stack_model::{Build, BuildNetwork, Dockerfile, NamedContext, SecretSource, Ulimit};
 
     use crate::testing::{Files, project_errors};
 
@@ -304,6 +309,9 @@ mod tests {
       network: none
       extra_hosts: ['db:10.0.0.1', 'six=[::1]', 'up=host-gateway']
       shm_size: 64m
+      no_cache_filter: [first, last]
+      ulimits: {nofile: 99, core: {soft: 0, hard: -1}}
+      entitlements: [network.host]
       additional_contexts: {dir: ../d, image: 'docker-image://i:1', b: 'service:b'}
   b:
     build: {dockerfile_inline: 'FROM scratch'}
@@ -328,6 +336,9 @@ secrets:
         assert_eq!(build.secrets, [("plain".into(), file()), ("token".into(), file())].into());
         assert_eq!(build.ssh, [("default".into(), "/agent".into()), ("other".into(), "/p/sockets/x".into())].into());
         assert_eq!((build.network, build.shm_size), (BuildNetwork::None, Some(64 << 20)));
+        assert_eq!(build.no_cache_filter, texts(&["first", "last"]));
+        let limit = |soft, hard| Ulimit { soft, hard };
+        assert_eq!(build.ulimits, [("nofile".into(), limit(99, 99)), ("core".into(), limit(0, -1))].into());
         let hosts = [("db", "10.0.0.1"), ("six", "::1"), ("up", "host-gateway")];
         assert_eq!(build.extra_hosts, hosts.map(|(name, address)| (name.to_owned(), address.to_owned())));
         let contexts = [

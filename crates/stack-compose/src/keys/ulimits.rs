@@ -1,5 +1,7 @@
 //! `ulimits`: resource limits of processes, a number or soft and hard.
 
+use std::collections::BTreeMap;
+
 use stack_model::Ulimit;
 
 use super::ServiceKey;
@@ -36,6 +38,12 @@ const NAMES: [&str; 15] = [
 ];
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
+    service.ulimits = limits(node, cx);
+}
+
+/// Also of `build`.
+pub(super) fn limits(node: &Node, cx: &mut Cx<'_>) -> BTreeMap<String, Ulimit> {
+    let mut limits = BTreeMap::new();
     for (name, entry) in node.as_mapping().into_iter().flatten() {
         if !NAMES.contains(&&**name) {
             let problem = Problem::error(Code::InvalidValue, entry.key, format!("there is no limit `{name}`"));
@@ -60,8 +68,9 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
             cx.push(problem.help("raise `hard`, or lower `soft`").when_run());
             continue;
         }
-        service.ulimits.insert(name.to_string(), Ulimit { soft, hard });
+        limits.insert(name.to_string(), Ulimit { soft, hard });
     }
+    limits
 }
 
 pub(super) const ULIMITS: Shape = Shape::Map(MapOf {

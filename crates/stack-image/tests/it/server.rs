@@ -143,6 +143,8 @@ fn what_is_pushed_is_read_by_others_and_comes_back() {
     wait(place.store.push(&name, &|_| {})).unwrap();
     // Once more sends nothing and is no error.
     wait(place.store.push(&name, &|_| {})).unwrap();
+    let raw = skopeo(&["inspect", "--tls-verify=false", "--raw", &format!("docker://{name}")]);
+    assert!(raw.contains("layer.v1.tar+gzip") && !raw.contains("layer.v1.tar\""), "a plain layer was sent: {raw}");
     let shown = skopeo(&["inspect", "--tls-verify=false", "--config", &format!("docker://{name}")]);
     assert!(shown.contains(facts.layers[2].as_str()), "{shown}");
     let other = Place::new();

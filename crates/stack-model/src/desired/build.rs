@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Ulimit;
+
 /// One build. Paths are absolute.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -23,6 +25,8 @@ pub struct Build {
     pub labels: BTreeMap<String, String>,
     /// Do every step, whatever the cache holds.
     pub no_cache: bool,
+    /// Stages of which every step is done, whatever the cache holds.
+    pub no_cache_filter: Vec<String>,
     /// Ask the registry for newer base images.
     pub pull: bool,
     /// Images of the store whose layers may serve as cached steps; the cache of this machine is always used.
@@ -39,6 +43,8 @@ pub struct Build {
     pub extra_hosts: Vec<(String, String)>,
     /// Size of `/dev/shm` in bytes.
     pub shm_size: Option<u64>,
+    /// Limits of getrlimit(2) of RUN, by the name of prlimit(1): `nofile`.
+    pub ulimits: BTreeMap<String, Ulimit>,
     /// Further contexts by name: they stand before stages and images in FROM and `--from`.
     pub contexts: BTreeMap<String, NamedContext>,
 }

@@ -31,6 +31,7 @@ pub(super) fn request(context: &Context, args: &BuildArgs, directory: &str) -> R
         tags: args.tag.clone(),
         labels: args.label.iter().cloned().collect(),
         no_cache: args.no_cache,
+        no_cache_filter: args.no_cache_filter.clone(),
         pull: args.pull,
         cache_from: args.cache_from.clone(),
         platforms: args.platform.clone(),
@@ -43,6 +44,7 @@ pub(super) fn request(context: &Context, args: &BuildArgs, directory: &str) -> R
         },
         extra_hosts: args.add_host.clone(),
         shm_size: args.shm_size,
+        ulimits: BTreeMap::new(),
         contexts: args.build_context.iter().map(|(name, value)| (name.clone(), named(here, value))).collect(),
     })
 }

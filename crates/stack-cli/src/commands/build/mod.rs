@@ -47,6 +47,9 @@ pub(crate) struct BuildArgs {
     /// Do every step, whatever was made before
     #[arg(long)]
     no_cache: bool,
+    /// A stage of which every step is done, whatever was made before
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    no_cache_filter: Vec<String>,
     /// Ask the registry for newer base images
     #[arg(long)]
     pull: bool,
@@ -192,6 +195,7 @@ impl BuildArgs {
             ("--tag", !self.tag.is_empty()),
             ("--target", self.target.is_some()),
             ("--label", !self.label.is_empty()),
+            ("--no-cache-filter", !self.no_cache_filter.is_empty()),
             ("--cache-from", !self.cache_from.is_empty()),
             ("--platform", !self.platform.is_empty()),
             ("--secret", !self.secret.is_empty()),
