@@ -25,7 +25,7 @@ pub(crate) struct Marks {
     pub(crate) owner: Option<(u32, u32)>,
     /// `--chmod`.
     pub(crate) mode: Option<Chmod>,
-    /// The source is an image: owners and attributes are kept.
+    /// The source is an image: owners are kept.
     pub(crate) keep: bool,
 }
 
@@ -299,11 +299,9 @@ impl Target {
         fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
             .and_then(|()| fchmod(file, Mode::from_raw_mode(mode_of(&entry.metadata, marks))))
             .map_err(self.failed("set the owner of", path))?;
-        if marks.keep {
-            for (name, value) in attributes(&entry.source) {
-                fsetxattr(file, name.as_str(), &value, XattrFlags::empty())
-                    .map_err(self.failed("set an attribute of", path))?;
-            }
+        for (name, value) in attributes(&entry.source) {
+            fsetxattr(file, name.as_str(), &value, XattrFlags::empty())
+                .map_err(self.failed("set an attribute of", path))?;
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ pub(crate) struct Tree<'t> {
     pub(crate) root: PathBuf,
     /// What it leaves out.
     pub(crate) ignore: Option<&'t Ignore>,
-    /// Owners and attributes count: it is an image's. Files of a context belong to root in the image.
+    /// Owners count: it is an image's. Files of a context belong to root in the image.
     pub(crate) is_image: bool,
 }
 
@@ -222,6 +222,8 @@ pub(crate) fn describe(
         key.add("mode", metadata.mode().to_string());
         if is_image {
             key.add("owner", format!("{}:{}", metadata.uid(), metadata.gid()));
+        }
+        if !kind.is_symlink() {
             for (name, value) in crate::copy::attributes(&entry.source) {
                 key.add(&name, value);
             }

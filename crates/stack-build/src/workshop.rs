@@ -170,7 +170,12 @@ impl Drop for Workshop<'_> {
     fn drop(&mut self) {
         // Down before its mark goes with the directory.
         drop(self.network.get_mut().unwrap_or_else(PoisonError::into_inner).take());
-        drop(clear(&self.layout, self.hierarchy, &self.project, &self.directory));
+        // Without a program there was no container, and asking every hierarchy for its cgroup takes a while.
+        if *self.has_cgroup.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            drop(clear(&self.layout, self.hierarchy, &self.project, &self.directory));
+        } else {
+            drop(remove_directories(&self.layout, &self.project, &self.directory));
+        }
     }
 }
 
@@ -210,6 +215,10 @@ fn clear(layout: &Layout, hierarchy: &Hierarchy, project: &ProjectName, director
     }
     hierarchy.remove_project(&cgroup)?;
     network::sweep(layout, project, directory)?;
+    remove_directories(layout, project, directory)
+}
+
+fn remove_directories(layout: &Layout, project: &ProjectName, directory: &Path) -> Result<(), BuildError> {
     for path in [&layout.project_run(project), directory] {
         match fs::remove_dir_all(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -155,11 +155,17 @@ pub(crate) fn parse_document(bytes: &[u8]) -> Result<Document, DocumentError> {
     match (outline.manifests.is_some(), outline.layers.is_some()) {
         (true, false) => {
             let index: Index = serde_json::from_slice(bytes)?;
+            if matches!(index.media_type.as_str(), OCI_MANIFEST | DOCKER_MANIFEST) {
+                return Err(DocumentError::Kind);
+            }
             check_sizes(&index.manifests)?;
             Ok(Document::Index(index))
         }
         (false, true) => {
             let manifest: Manifest = serde_json::from_slice(bytes)?;
+            if matches!(manifest.media_type.as_str(), OCI_INDEX | DOCKER_INDEX) {
+                return Err(DocumentError::Kind);
+            }
             if manifest.layers.len() > LAYERS_MAX {
                 return Err(DocumentError::Layers(manifest.layers.len()));
             }
@@ -227,6 +233,8 @@ mod tests {
         assert!(matches!(parse_document(br#"{}"#), Err(DocumentError::Version(0))));
         assert!(matches!(parse_document(b"<html>"), Err(DocumentError::Json(_))));
         assert!(matches!(parse_document(br#"{"schemaVersion":2,"manifests":[]}"#), Ok(Document::Index(_))));
+        let called = format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","manifests":[]}}"#);
+        assert!(matches!(parse_document(called.as_bytes()), Err(DocumentError::Kind)));
         let twice = br#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#;
         assert!(matches!(parse_document(twice), Err(DocumentError::Json(_))));
     }

@@ -111,8 +111,17 @@ impl Pull<'_> {
         let (manifest, manifest_bytes) = match self.parse(&bytes, &digest)? {
             Document::Manifest(manifest) => (manifest, bytes),
             Document::Index(index) => {
-                let chosen = choose(&self.name, &index)?.digest.clone();
-                let (bytes, digest) = self.registry.document(Some(&chosen)).await?;
+                let chosen = choose(&self.name, &index)?;
+                let (bytes, digest) = self.registry.document(Some(&chosen.digest)).await?;
+                if bytes.len() as u64 != chosen.size {
+                    let (expected, found) = (format!("{} bytes", chosen.size), format!("{} bytes", bytes.len()));
+                    return Err(ImageError::Mismatch {
+                        what: "manifest",
+                        reference: self.name.clone(),
+                        expected,
+                        found,
+                    });
+                }
                 match self.parse(&bytes, &digest)? {
                     Document::Manifest(manifest) => (manifest, bytes),
                     Document::Index(_) => return Err(self.bad_manifest(&digest, DocumentError::Nested)),

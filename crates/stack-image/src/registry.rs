@@ -35,6 +35,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const REDIRECTS_MAX: usize = 10;
 /// Largest token or report of an error that is read, in bytes.
 const ANSWER_MAX: u64 = 1 << 20;
+/// What a registry says that it sends (OCI distribution-spec, "pulling manifests").
+const CONTENT_DIGEST: &str = "docker-content-digest";
 const USER_AGENT: &str = concat!("stack/", env!("CARGO_PKG_VERSION"));
 
 /// What is asked for when a name is resolved.
@@ -175,18 +177,20 @@ impl Registry {
         };
         let path = format!("{}/manifests/{wanted}", self.reference.repository());
         let mut tries = Tries::default();
-        let bytes = loop {
+        let (bytes, said) = loop {
             let asked = async {
                 let answer = self.get(&path, &DOCUMENTS.join(", "), 0).await?;
-                self.body(answer, DOCUMENT_MAX, "manifest").await
+                let said =
+                    answer.headers().get(CONTENT_DIGEST).and_then(|value| Digest::parse(value.to_str().ok()?).ok());
+                Ok((self.body(answer, DOCUMENT_MAX, "manifest").await?, said))
             };
             match asked.await {
-                Ok(bytes) => break bytes,
+                Ok(answer) => break answer,
                 Err(error) => tries.pause_after(error).await?,
             }
         };
         let found = Digest::of(&bytes);
-        if let Some(expected) = expected.filter(|expected| **expected != found) {
+        if let Some(expected) = expected.or(said.as_ref()).filter(|expected| **expected != found) {
             return Err(self.mismatch("manifest", expected, &found.to_string()));
         }
         Ok((bytes, found))

@@ -46,7 +46,14 @@ pub(crate) struct File {
     pub(crate) owner: (u32, u32),
     /// Content, or the target of a link.
     pub(crate) content: Vec<u8>,
+    /// `user.*` attributes.
+    pub(crate) attributes: BTreeMap<String, Vec<u8>>,
+    /// A file that kept [`OLD`], the time that it had in the context.
+    pub(crate) is_old: bool,
 }
+
+/// A time that no build makes, in seconds since the epoch.
+pub(crate) const OLD: i64 = 1_234_567_890;
 
 impl Bed {
     pub(crate) fn new() -> Self {
@@ -235,11 +242,34 @@ fn add(layer: &Path, path: &Path, files: &mut BTreeMap<String, File>) {
             ('o', Vec::new())
         };
         let owner = (metadata.uid(), metadata.gid());
-        files.insert(name, File { kind: letter, mode: metadata.mode() & 0o7777, owner, content });
+        files.insert(
+            name,
+            File {
+                kind: letter,
+                mode: metadata.mode() & 0o7777,
+                owner,
+                content,
+                attributes: if kind.is_symlink() { BTreeMap::new() } else { attributes(&entry.path()) },
+                is_old: kind.is_file() && metadata.mtime() == OLD,
+            },
+        );
         if kind.is_dir() {
             add(layer, &path, files);
         }
     }
+}
+
+fn attributes(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut names = [0; 1024];
+    let length = rustix::fs::listxattr(path, names.as_mut_slice()).unwrap_or(0);
+    let names = names[..length].split(|byte| *byte == 0).filter_map(|name| std::str::from_utf8(name).ok());
+    let names = names.filter(|name| name.starts_with("user.") && !name.starts_with("user.overlay"));
+    let value = |name: &str| {
+        let mut value = [0; 1024];
+        let length = rustix::fs::getxattr(path, name, value.as_mut_slice()).unwrap_or(0);
+        (name.to_owned(), value[..length].to_vec())
+    };
+    names.map(value).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the product starts no other program, its tests do")]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use stack_image::Store;
 use stack_model::{Build, Dockerfile, ImageReference, Layout};
 
-use crate::bed::{Bed, File, merge, program};
+use crate::bed::{Bed, File, OLD, merge, program};
 
 /// A script that runs its arguments where `buildah` is installed, with `/tmp` shared.
 const SCRIPT: &str = "STACK_PEERS";
@@ -88,6 +88,15 @@ const DOCKERFILES: &[&str] = &[
     "FROM BASE\nCOPY --from=BASE /bin/busybox /copied\n",
     "FROM BASE AS a\nENV X=1\nFROM a AS b\nRUN echo $X > /x\nFROM b\n",
     "FROM BASE\nADD a.txt /added\nADD archive.tar /unpacked/\nADD archive.tar.gz /gz/\n",
+    "FROM BASE\nCOPY run.sh dir /kept/\n",
+    "FROM BASE AS one\nCOPY run.sh a.txt /kept/\nFROM BASE\nCOPY --from=one /kept /again\n",
+    "FROM BASE\nADD --chown=3:4 --chmod=0640 a.txt /added\n",
+    "FROM BASE\nRUN mkdir /old && echo 1 > /old/f\nRUN mv /old /new && rm /bin/nc\n",
+    "FROM BASE\nRUN mkdir /swap && touch /swap/f\nRUN rm -r /swap && echo file > /swap\nRUN rm /swap && mkdir /swap\n",
+    "FROM BASE\nWORKDIR /a/b\nCOPY --chown=app a.txt dir ./\nRUN ln a.txt hard && ln -s ../b/a.txt soft\n",
+    "ARG A=1\nARG B=${A}2\nFROM BASE\nARG A\nARG B\nENV C=${B:-none} D=${A:?no} E=${NO:-${A}x}\n",
+    "FROM BASE\nENV P=/usr/local/app.tar.gz\nENV Q=${P#*/} S=${P%.*} T=${P%%.*}\n",
+    "FROM BASE\nLABEL multi=\"a\\\nb\" empty=\"\"\nENV EMPTY=\n",
     "FROM BASE\nRUN --mount=type=bind,source=a.txt,target=/m/a cat /m/a > /x\n",
     "FROM BASE\nRUN --mount=type=tmpfs,target=/m touch /m/gone\n",
     "FROM BASE\nRUN --mount=type=cache,target=/c echo 1 > /c/x && cp /c/x /x\n",
@@ -138,6 +147,7 @@ pub(crate) fn buildah_makes_the_same(bed: &Bed) {
     };
     let context = bed.context("peers", FILES);
     archives(&context.path);
+    mark(&context.path);
     let stubs = bed.context("peer-base", &MOUNT_POINTS);
     let text = "FROM base\nCOPY . /\n".to_owned();
     let tags = vec![BASE.to_owned()];
@@ -220,9 +230,10 @@ fn compare(ours: &BTreeMap<String, File>, theirs: &BTreeMap<String, File>) -> Ve
     let names: std::collections::BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
     let show = |file: Option<&File>| match file {
         None => "nothing".to_owned(),
-        Some(File { kind, mode, owner, content }) => {
+        Some(File { kind, mode, owner, content, attributes, is_old }) => {
             let content = String::from_utf8_lossy(&content[..content.len().min(40)]).into_owned();
-            format!("{kind} {mode:o} {owner:?} {content:?}")
+            let time = if *is_old { "old" } else { "new" };
+            format!("{kind} {mode:o} {owner:?} {time} {attributes:?} {content:?}")
         }
     };
     names
@@ -230,6 +241,17 @@ fn compare(ours: &BTreeMap<String, File>, theirs: &BTreeMap<String, File>) -> Ve
         .filter(|name| ours.get(*name) != theirs.get(*name))
         .map(|name| format!("{name}: {} is {} there", show(ours.get(name)), show(theirs.get(name))))
         .collect()
+}
+
+/// Times and an attribute that copies keep.
+fn mark(context: &Path) {
+    for (file, _) in FILES {
+        let file = fs::File::options().write(true).open(context.join(file)).expect("a file");
+        let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(OLD.unsigned_abs());
+        file.file().set_modified(old).expect("a time");
+    }
+    rustix::fs::setxattr(context.join("run.sh"), "user.kept", b"yes", rustix::fs::XattrFlags::empty())
+        .expect("an attribute");
 }
 
 /// An archive with owners and modes, plain and compressed.

@@ -187,6 +187,21 @@ fn a_manifest_must_be_the_one_that_was_asked_for() {
 }
 
 #[test]
+fn a_manifest_must_be_the_one_that_the_registry_names() {
+    let image = Image::small("amd64");
+    let registry = Registry::with(&[("a:1", &image)], |request, mut answer| {
+        if request.path.contains("/manifests/") {
+            answer.headers.push(("Docker-Content-Digest", digest(b"another")));
+        }
+        answer
+    });
+    let place = Place::new();
+    let error = pull(&place.store, &registry.name("a:1")).unwrap_err();
+    assert!(matches!(error, ImageError::Mismatch { what: "manifest", .. }), "{error:?}");
+    place.assert_nothing_made();
+}
+
+#[test]
 fn a_layer_must_be_what_the_configuration_says() {
     if !is_root() {
         return;
@@ -294,11 +309,16 @@ fn the_platform_is_chosen_from_an_index() {
     let entries = vec![attestation.clone(), entry(&wrong, "riscv64"), entry(&right, "amd64")];
     content.insert("/v2/a/manifests/both".to_owned(), index(entries));
     content.insert("/v2/a/manifests/other".to_owned(), index(vec![entry(&wrong, "riscv64")]));
+    let mut larger = entry(&right, "amd64");
+    larger["size"] = json!(right.manifest.bytes.len() + 1);
+    content.insert("/v2/a/manifests/larger".to_owned(), index(vec![larger]));
     content.insert("/v2/a/manifests/plain".to_owned(), wrong.manifest.clone());
     let registry = Registry::serve(content, |_, answer| answer);
     let place = Place::new();
     let facts = pull(&place.store, &registry.name("a:both")).unwrap();
     assert_eq!(facts.id.as_str(), right.config.digest);
+    let error = pull(&Place::new().store, &registry.name("a:larger")).unwrap_err();
+    assert!(matches!(error, ImageError::Mismatch { what: "manifest", .. }), "{error:?}");
     for tag in ["a:other", "a:plain"] {
         match pull(&place.store, &registry.name(tag)) {
             Err(ImageError::WrongPlatform { wanted, available, .. }) => {
