@@ -42,6 +42,6 @@ mod workshop;
 pub use cache::{cached_layers, forget};
 pub use error::{BuildError, Mistake};
 pub use event::{BuildEvent, StepId};
-pub use solve::{Builder, Built, Halted, Surroundings};
+pub use solve::{Builder, Built, Halted, Surroundings, bases};
 pub use steps::LAST_LINES;
 pub use workshop::sweep;

@@ -216,6 +216,18 @@ impl Builder {
     }
 }
 
+/// The images that the stages of a build begin with, as its Dockerfile names them; none where it cannot be read: the
+/// build itself says why.
+pub fn bases(request: &Build) -> BTreeSet<String> {
+    let Ok((text, _)) = read(request, Path::new("/")) else { return BTreeSet::new() };
+    let Ok(graph) = graph::parse(text, request) else { return BTreeSet::new() };
+    let image = |stage: graph::Stage| match stage.base {
+        graph::Source::Image(name) => Some(name),
+        _ => None,
+    };
+    graph.stages.into_iter().filter_map(image).collect()
+}
+
 /// The Dockerfile and what the context leaves out.
 fn read(request: &Build, here: &Path) -> Result<(Text, Ignore), BuildError> {
     let context = &request.context;

@@ -28,6 +28,11 @@ impl Docker {
         Ok(docker)
     }
 
+    /// The script that runs its arguments where docker is.
+    pub(super) fn script(&self) -> &Path {
+        &self.script
+    }
+
     /// Writes both images into one archive.
     pub(crate) fn save(&self, file: &Path) -> Result<(), Box<dyn std::error::Error>> {
         let file = file.to_string_lossy();

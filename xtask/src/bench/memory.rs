@@ -42,3 +42,16 @@ fn share(pid: u32) -> Option<u64> {
     let kibibytes: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
     Some(kibibytes * 1024)
 }
+
+/// The sum of resident sets of processes by their names, in bytes: `VmRSS` of proc(5), cheap enough to ask for often.
+pub(super) fn resident(counts: impl Fn(&str) -> bool) -> u64 {
+    let entries = fs_err::read_dir("/proc").into_iter().flatten().flatten();
+    let status = |pid: u32| fs_err::read_to_string(format!("/proc/{pid}/status")).ok();
+    let all = entries.filter_map(|entry| status(entry.file_name().to_str()?.parse().ok()?));
+    let size = |text: String| {
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        field("Name:").filter(|name| counts(name))?;
+        field("VmRSS:")?.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    };
+    all.filter_map(size).sum::<u64>() * 1024
+}

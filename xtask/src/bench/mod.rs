@@ -11,6 +11,7 @@ mod docker;
 mod edit;
 mod memory;
 mod oci;
+mod pull;
 mod report;
 mod rest;
 mod stack;
@@ -40,8 +41,11 @@ pub(crate) struct BenchArgs {
     /// Only the OCI runtime, beside crun and runc
     #[arg(long, conflicts_with = "alone")]
     oci: bool,
+    /// Only builds, pulls, and starts from many layers
+    #[arg(long, conflicts_with = "oci")]
+    images: bool,
     /// Only `config` over the corpus of real projects
-    #[arg(long, conflicts_with_all = ["alone", "oci"])]
+    #[arg(long, conflicts_with_all = ["alone", "oci", "images"])]
     config: bool,
     /// Only `stack`, without anything beside it
     #[arg(long)]
@@ -80,7 +84,7 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
         println!("\n{}", config::measure(&binary, &peers()?, directory.path())?);
         return Ok(());
     }
-    if !args.alone {
+    if !args.alone && !args.images {
         let report = oci::measure(&binary, &peers()?, directory.path())?;
         println!("\n{report}");
         if args.oci {
@@ -91,9 +95,22 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
     let stack = Stack::prepare(&binary, directory.path(), docker.as_ref())?;
     let mut sides: Vec<&dyn Side> = vec![&stack];
     sides.extend(docker.as_ref().map(|docker| docker as &dyn Side));
-    let mut report = Report::new(sides.iter().map(|side| side.name()).collect(), args.rounds);
+    let mut columns: Vec<&'static str> = sides.iter().map(|side| side.name()).collect();
+    if docker.is_some() {
+        columns.push("podman");
+    }
+    let mut report = Report::new(columns, args.rounds);
     let bench = Bench { directory: directory.path(), sides, rounds: args.rounds };
     let measured = build::measure(directory.path(), &stack, docker.as_ref(), args.rounds, &mut report);
+    let measured = measured.and_then(|()| match &docker {
+        Some(docker) => pull::measure(directory.path(), &binary, docker, args.rounds, &mut report),
+        None => Ok(()),
+    });
+    let measured = measured.and_then(|()| pull::start(directory.path(), &stack, args.rounds, &mut report));
+    if args.images {
+        println!("\n{report}");
+        return measured;
+    }
     let measured = measured.and_then(|()| bench.measure(&args.services, &mut report));
     println!("\n{report}");
     let file = args.json.clone().unwrap_or_else(|| run::target().join("bench.json"));

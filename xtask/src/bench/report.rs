@@ -60,7 +60,7 @@ impl Report {
         self.rows[row].values[column].push(value);
     }
 
-    /// Every value, the medians, and how many times the first side's median the others' are.
+    /// Every value, the medians, and how many times the first side's median the best other is.
     pub(super) fn json(&self) -> String {
         let rows: Vec<Value> = self
             .rows
@@ -81,10 +81,12 @@ impl Report {
 }
 
 impl Row {
-    /// The last side's median over the first's.
+    /// The best median of the other sides over the first's.
     fn ratio(&self) -> Option<f64> {
-        let (first, last) = (median(self.values.first()?)?, median(self.values.last()?)?);
-        (self.values.len() > 1 && first > 0.0).then(|| last / first)
+        let (first, others) = self.values.split_first()?;
+        let first = median(first).filter(|first| *first > 0.0)?;
+        let best = others.iter().filter_map(|values| median(values)).min_by(f64::total_cmp)?;
+        Some(best / first)
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use stack_build::{BuildError, Builder, Surroundings};
-use stack_model::{Build, Desired, Failure, Fault, ImageId, ImageReference, ServiceName};
+use stack_model::{Build, Desired, Failure, Fault, ImageId, ImageReference, NamedContext, ServiceName};
 
 use super::progress::Progress;
 use crate::arguments;
@@ -34,7 +34,46 @@ pub(crate) struct Order {
 /// The builds of these services.
 pub(crate) fn waves(desired: &Desired, waves: &[BTreeSet<ServiceName>]) -> Vec<BTreeMap<ServiceName, Build>> {
     let build = |name: &ServiceName| Some((name.clone(), (**desired.services.get(name)?.build.as_ref()?).clone()));
-    waves.iter().map(|wave| wave.iter().filter_map(build).collect()).collect()
+    after_bases(waves.iter().flatten().filter_map(build).collect())
+}
+
+/// In waves, each build after those whose images it begins with or takes as contexts. Only the Dockerfile says what it
+/// begins with; such an image then comes from the build beside it, and from no registry.
+fn after_bases(mut open: BTreeMap<ServiceName, Build>) -> Vec<BTreeMap<ServiceName, Build>> {
+    let makers: BTreeMap<String, ServiceName> = open
+        .iter()
+        .flat_map(|(name, build)| build.tags.iter().filter_map(|tag| Some((full(tag)?, name.clone()))))
+        .collect();
+    let mut needs: BTreeMap<ServiceName, BTreeSet<ServiceName>> = BTreeMap::new();
+    for (name, build) in &mut open {
+        let maker = |image: &str| makers.get(&full(image)?).filter(|maker| *maker != name).cloned();
+        for base in stack_build::bases(build) {
+            if maker(&base).is_some() {
+                build.contexts.entry(base.clone()).or_insert(NamedContext::Built(base));
+            }
+        }
+        let built = build.contexts.values().filter_map(|context| match context {
+            NamedContext::Built(image) => maker(image),
+            NamedContext::Directory(_) | NamedContext::Image(_) => None,
+        });
+        needs.insert(name.clone(), built.collect());
+    }
+    let mut waves = Vec::new();
+    while !open.is_empty() {
+        let is_ready = |name: &ServiceName| needs[name].iter().all(|other| !open.contains_key(other));
+        let mut ready: BTreeSet<ServiceName> = open.keys().filter(|name| is_ready(name)).cloned().collect();
+        if ready.is_empty() {
+            // They go round in a circle: the first build says which image it lacks.
+            ready = open.keys().cloned().collect();
+        }
+        waves.push(ready.into_iter().filter_map(|name| open.remove_entry(&name)).collect());
+    }
+    waves
+}
+
+/// A name with every default filled in.
+fn full(image: &str) -> Option<String> {
+    stack_image::Reference::parse(image).ok().map(|reference| reference.to_string())
 }
 
 /// Builds in this process, which must have one thread. Every failure is shown; a failed wave is the last.
@@ -143,4 +182,38 @@ pub(crate) fn run_ordered(context: &Context) -> Result<u8, CliError> {
     let order: Order = serde_json::from_reader(std::io::stdin().lock())
         .map_err(|error| CliError::user(format!("the order of builds cannot be read: {error}")))?;
     execute(context, &order).map(|()| 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use stack_model::Dockerfile;
+
+    use super::*;
+
+    #[test]
+    fn a_build_comes_after_the_one_whose_image_it_begins_with() {
+        let build = |tag: &str, text: &str| Build {
+            context: "/".into(),
+            dockerfile: Dockerfile::Inline(text.to_owned()),
+            tags: vec![tag.to_owned()],
+            ..Build::default()
+        };
+        let builds = [
+            ("a", build("shop/app:1", "ARG V=latest\nFROM shop/base:$V AS x\nFROM other/y\nCOPY --from=x /a /a\n")),
+            ("b", build("shop/base", "FROM shop/lowest:2\n")),
+            ("c", build("docker.io/shop/lowest:2", "FROM shop/lowest:2\n")),
+            ("d", build("alone", "FROM\n")),
+        ];
+        let waves = after_bases(builds.map(|(name, build)| (ServiceName::new(name), build)).into());
+        let names: Vec<String> =
+            waves.iter().map(|wave| wave.keys().map(|name| name.as_str()).collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(names, ["c d", "b", "a"]);
+        let contexts = &waves[2][&ServiceName::new("a")].contexts;
+        assert_eq!(
+            *contexts,
+            [("shop/base:latest".to_owned(), NamedContext::Built("shop/base:latest".to_owned()))].into()
+        );
+        // What builds its own name anew begins with what is there.
+        assert!(waves[0][&ServiceName::new("c")].contexts.is_empty());
+    }
 }

@@ -1,0 +1,234 @@
+//! Pulling an image of ten layers and 500 MB from a registry on loopback, and starting from sixty layers beside one.
+//!
+//! All sides run among the peers, where the registry's loopback is theirs, too.
+
+use std::path::Path;
+use std::process::Child;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::docker::Docker;
+use super::report::{Report, Unit};
+use super::stack::Stack;
+use super::{Side, memory, milliseconds};
+use crate::Outcome;
+use crate::run::{self, program};
+
+const LAYERS: usize = 10;
+const LAYER_BYTES: usize = 50 << 20;
+/// Layers of the image that a container starts from.
+const MANY: usize = 60;
+/// Another registry may have the usual port.
+const PORT: u16 = 5091;
+/// Between two looks at the memory of who pulls.
+const LOOK: Duration = Duration::from_millis(5);
+/// Its own name, by which its memory is told from that of others.
+const PROGRAM: &str = "stack-pull";
+/// The registry answers at once.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+type Failed = Box<dyn std::error::Error>;
+
+/// A registry among the peers, with the image.
+struct Served {
+    child: Child,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // The script hands over to the registry by exec.
+        drop(self.child.kill().and_then(|()| self.child.wait()));
+    }
+}
+
+/// Who pulls: a column, how, how to forget, and the processes whose memory counts.
+struct Puller {
+    column: &'static str,
+    pull: Vec<String>,
+    forget: Vec<String>,
+    processes: &'static [&'static str],
+}
+
+/// Pulls with each in turn.
+pub(super) fn measure(directory: &Path, binary: &Path, docker: &Docker, rounds: usize, report: &mut Report) -> Outcome {
+    println!("== pull of {LAYERS} layers, {} MB", (LAYERS * LAYER_BYTES) >> 20);
+    let place = directory.join("pull");
+    fs_err::create_dir_all(&place)?;
+    let archive = place.join("image.tar");
+    write_archive(&archive, "bench/pull:1", LAYERS, LAYER_BYTES)?;
+    for (name, from) in [(PROGRAM, binary), ("docker-registry", Path::new("/usr/bin/docker-registry"))] {
+        fs_err::copy(from, place.join(name))?;
+    }
+    let _registry = serve(&place, docker)?;
+    let image = format!("127.0.0.1:{PORT}/bench/pull:1");
+    let target = format!("docker://{image}");
+    let source = format!("docker-archive:{}", archive.display());
+    docker.run(&["skopeo", "copy", "-q", "--dest-tls-verify=false", &source, &target])?;
+    fs_err::remove_file(&archive)?;
+    fs_err::write(place.join("compose.yaml"), format!("services:\n  s:\n    image: {image}\n"))?;
+    for _ in 0..rounds {
+        for puller in pullers(&place, &image) {
+            let words: Vec<&str> = puller.pull.iter().map(String::as_str).collect();
+            let (time, bytes) = watch(puller.processes, || docker.run(&words).map(drop))?;
+            report.add("pull of 10 layers, 500 MB", puller.column, Unit::Milliseconds, time);
+            let mebibytes = bytes as f64 / f64::from(1 << 20);
+            report.add("peak memory of that", puller.column, Unit::Mebibytes, mebibytes);
+            docker.run(&puller.forget.iter().map(String::as_str).collect::<Vec<_>>())?;
+        }
+    }
+    Ok(())
+}
+
+/// Starts from many layers and from one.
+pub(super) fn start(directory: &Path, stack: &Stack, rounds: usize, report: &mut Report) -> Outcome {
+    for (count, name) in [(MANY, "many"), (1, "one")] {
+        let archive = directory.join("layers.tar");
+        write_archive(&archive, &format!("bench/{name}:1"), count, 4096)?;
+        let project = directory.join("stack").join(name);
+        fs_err::create_dir_all(&project)?;
+        let file = format!(
+            "services:\n  s:\n    image: bench/{name}:1\n    pull_policy: never\n    command: [/bin/busybox, sleep, '1000']\n    init: true\n"
+        );
+        fs_err::write(project.join("compose.yaml"), file)?;
+        run::output(&mut stack.command(&project, &["load", &archive.display().to_string()]))?;
+    }
+    for _ in 0..rounds * 3 {
+        for (name, row) in [("many", "up -d from 60 layers"), ("one", "up -d from 1 layer")] {
+            let project = directory.join("stack").join(name);
+            let begin = Instant::now();
+            run::output(&mut stack.command(&project, &["up", "-d"]))?;
+            report.add(row, stack.name(), Unit::Milliseconds, milliseconds(begin.elapsed()));
+            run::output(&mut stack.command(&project, &["down"]))?;
+        }
+    }
+    Ok(())
+}
+
+fn pullers(place: &Path, image: &str) -> [Puller; 3] {
+    let words = |text: String| text.split(' ').map(str::to_owned).collect();
+    let shown = place.display();
+    let podman = format!("podman --root {shown}/podman --runroot {shown}/podman-run --storage-driver overlay");
+    [
+        Puller {
+            column: "stack",
+            pull: words(format!(
+                "env STACK_ROOT={shown}/root STACK_RUN={shown}/run {shown}/{PROGRAM} -f {shown}/compose.yaml pull -q"
+            )),
+            forget: words(format!("rm -rf {shown}/root")),
+            processes: &[PROGRAM],
+        },
+        Puller {
+            column: "docker compose",
+            pull: words(format!("docker pull -q {image}")),
+            forget: words(format!("docker rmi {image}")),
+            processes: &["dockerd", "containerd"],
+        },
+        Puller {
+            column: "podman",
+            pull: words(format!("{podman} pull -q --tls-verify=false {image}")),
+            forget: words(format!("{podman} rmi {image}")),
+            processes: &["podman"],
+        },
+    ]
+}
+
+/// How long it takes, and the most memory that processes of these names have meanwhile.
+fn watch(names: &[&str], work: impl FnOnce() -> Outcome) -> Result<(f64, u64), Failed> {
+    let (is_over, peak) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                peak.fetch_max(memory::resident(|name| names.contains(&name)), Ordering::Relaxed);
+                std::thread::park_timeout(LOOK);
+            }
+        });
+        let begin = Instant::now();
+        let outcome = work();
+        let time = milliseconds(begin.elapsed());
+        is_over.store(true, Ordering::Relaxed);
+        outcome.map(|()| (time, peak.load(Ordering::Relaxed)))
+    })
+}
+
+fn serve(place: &Path, docker: &Docker) -> Result<Served, Failed> {
+    let configuration = place.join("registry.yml");
+    let text = format!(
+        "version: 0.1\nlog:\n  level: warn\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{PORT}\n",
+        place.join("registry").display()
+    );
+    fs_err::write(&configuration, text)?;
+    let (log, _) = fs_err::File::create(place.join("registry.log"))?.into_parts();
+    let mut command = program(docker.script());
+    command.arg(place.join("docker-registry")).arg("serve").arg(&configuration);
+    let served = Served { child: command.stdout(log.try_clone()?).stderr(log).spawn()? };
+    let begin = Instant::now();
+    let address = format!("http://127.0.0.1:{PORT}/v2/");
+    while docker.run(&["curl", "-s", "-f", &address]).is_err() {
+        if begin.elapsed() > PATIENCE {
+            return Err(format!("the registry does not answer; see {}", place.join("registry.log").display()).into());
+        }
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    Ok(served)
+}
+
+/// A docker-archive of layers that compress to about two thirds; the first has busybox.
+fn write_archive(file: &Path, tag: &str, layers: usize, bytes: usize) -> Outcome {
+    let mut archive = tar::Builder::new(fs_err::File::create(file)?);
+    let (mut names, mut diff_ids) = (Vec::new(), Vec::new());
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for number in 0..layers {
+        let mut layer = tar::Builder::new(Vec::new());
+        if number == 0 {
+            append(&mut layer, "bin/busybox", &fs_err::read("/usr/bin/busybox")?, 0o755)?;
+        }
+        // Files of a megabyte: noise, and then the same once more in part.
+        for part in 0..bytes.div_ceil(1 << 20) {
+            let size = bytes.min(1 << 20);
+            let mut content: Vec<u8> = std::iter::repeat_with(|| noise(&mut state)).take(size * 2 / 3).collect();
+            content.extend_from_within(..size - size * 2 / 3);
+            append(&mut layer, &format!("data/{number}/{part}"), &content, 0o644)?;
+        }
+        let layer = layer.into_inner()?;
+        diff_ids.push(format!("sha256:{}", hex(&layer)));
+        let name = format!("{number}/layer.tar");
+        append(&mut archive, &name, &layer, 0o644)?;
+        names.push(name);
+    }
+    let config = json!({
+        "architecture": if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" },
+        "os": "linux",
+        "config": { "Cmd": ["/bin/busybox", "true"] },
+        "rootfs": { "type": "layers", "diff_ids": diff_ids },
+    });
+    append(&mut archive, "config.json", config.to_string().as_bytes(), 0o644)?;
+    let table = json!([{ "Config": "config.json", "RepoTags": [tag], "Layers": names }]);
+    append(&mut archive, "manifest.json", table.to_string().as_bytes(), 0o644)?;
+    archive.into_inner()?;
+    Ok(())
+}
+
+fn append(archive: &mut tar::Builder<impl std::io::Write>, name: &str, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+    let mut header = tar::Header::new_ustar();
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(bytes.len() as u64);
+    header.set_mode(mode);
+    archive.append_data(&mut header, name, bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// xorshift: noise that is the same in every run.
+fn noise(state: &mut u64) -> u8 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    state.to_le_bytes()[3]
+}
