@@ -221,3 +221,26 @@ fn a_shell_opens_where_a_step_has_failed() {
     dockerfile(&world, "WORKDIR /work\nENV KEPT=yes\nRUN test ! -e left\n");
     world.stack(&["build", "-q"]).ok();
 }
+
+#[test]
+fn a_service_may_begin_with_the_image_of_another() {
+    let world = World::new("bases");
+    let service = |name: &str, image: &str| {
+        format!("  {name}:\n    image: {image}\n    build: ./{name}\n    command: ['true']\n")
+    };
+    world.write(
+        "compose.yaml",
+        &format!("services:\n{}{}", service("app", "bases/app:1"), service("base", "bases/base")),
+    );
+    for name in ["app", "base"] {
+        fs::create_dir(world.project_dir().join(name)).expect("a directory");
+    }
+    world.write("base/Dockerfile", &format!("FROM {BASE}\nRUN echo one > /made\n"));
+    world.write("app/Dockerfile", "FROM bases/base\nRUN cat /made\n");
+    let built = world.stack(&["build"]).ok();
+    assert!(built.stderr.contains("  one"), "{}", built.stderr);
+    // What changed below is built first, and then what stands on it.
+    world.write("base/Dockerfile", &format!("FROM {BASE}\nRUN echo two > /made\n"));
+    let built = world.stack(&["build"]).ok();
+    assert!(built.stderr.contains("  two") && built.stderr.contains("image bases/app:1 built"), "{}", built.stderr);
+}

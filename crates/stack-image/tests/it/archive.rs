@@ -8,7 +8,7 @@ use stack_model::ImageReference;
 use crate::image::{Blob, Image, gzip, tar};
 use crate::{Place, is_root};
 
-fn docker_archive(image: &Image, tags: &Value) -> Vec<u8> {
+pub(crate) fn docker_archive(image: &Image, tags: &Value) -> Vec<u8> {
     let paths: Vec<String> = (0..image.tars.len()).map(|number| format!("{number}/layer.tar")).collect();
     let table = json!([{ "Config": "config.json", "RepoTags": tags, "Layers": paths }]).to_string();
     let mut files: Vec<(&str, &[u8])> =

@@ -5,9 +5,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
+use serde_json::json;
 use stack_image::{ImageError, Needed, Store};
 use stack_model::{ImageFacts, ImageReference};
 
+use crate::archive::docker_archive;
 use crate::image::Image;
 use crate::registry::Registry;
 use crate::{Place, is_root, layout};
@@ -199,6 +201,27 @@ fn archives_are_read_by_others_and_by_us() {
     let loaded = other.store.load(&file).unwrap();
     assert_eq!(loaded, ["docker.io/shop/app:1".into()]);
     assert_eq!(other.store.find(&name).unwrap().unwrap().id, facts.id);
+}
+
+#[test]
+fn a_saved_layout_is_unpacked_by_umoci() {
+    if !is_root() || !has("umoci") {
+        return;
+    }
+    let (place, name) = (Place::new(), ImageReference::new("shop/app:1"));
+    let archive = docker_archive(&Image::of_tars(Image::three_layers().tars), &json!([name.as_str()]));
+    let file = place.directory.path().join("archive.tar");
+    fs::write(&file, archive).unwrap();
+    place.store.load(&file).unwrap();
+    let mut bytes = Vec::new();
+    place.store.save(&[name], &mut bytes).unwrap();
+    let layout = place.directory.path().join("layout");
+    ::tar::Archive::new(bytes.as_slice()).unpack(&layout).unwrap();
+    let bundle = place.directory.path().join("bundle");
+    let status = program("umoci").args(["unpack", "--image", &format!("{}:1", layout.display())]).arg(&bundle).status();
+    assert!(status.unwrap().success());
+    assert_eq!(fs::read_to_string(bundle.join("rootfs/etc/two")).unwrap(), "second");
+    assert!(!bundle.join("rootfs/etc/one").exists());
 }
 
 #[test]
