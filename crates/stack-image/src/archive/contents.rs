@@ -47,7 +47,14 @@ pub(super) struct Contents {
 impl Contents {
     pub(super) fn read(path: &Path, content: &Content) -> Result<Self, ImageError> {
         let mut file = fs::File::open(path).map_err(ImageError::store("read", path))?;
+        let kind = file.metadata().map_err(ImageError::store("read", path))?.file_type();
         let mut scratch = None;
+        // Members are read where they lie, which a pipe does not let them.
+        if !kind.is_file() && !kind.is_dir() {
+            let (plain, copy) = copy_whole(file, path, content)?;
+            file = copy;
+            scratch = Some(plain);
+        }
         let compression = compression(&mut file).map_err(ImageError::store("read", path))?;
         if compression != Compression::None {
             let (plain, copy) = decompress(file, compression, path, content)?;
@@ -81,6 +88,15 @@ fn compression(file: &mut fs::File) -> io::Result<Compression> {
     let count = file.read(&mut start)?;
     file.rewind()?;
     Ok(Compression::of_content(&start[..count]))
+}
+
+fn copy_whole(source: fs::File, path: &Path, content: &Content) -> Result<(ScratchFile, fs::File), ImageError> {
+    let mut scratch = ScratchFile::new_in(&content.scratch())?;
+    let target = scratch.path().to_owned();
+    let copied = io::copy(&mut source.take(BYTES_MAX), scratch.file());
+    copied.map_err(ImageError::store("read", path))?;
+    let copy = fs::File::open(&target).map_err(ImageError::store("read", target))?;
+    Ok((scratch, copy))
 }
 
 fn decompress(

@@ -54,6 +54,15 @@ fn both_formats_load_plain_and_compressed() {
         assert_eq!(fs::read_to_string(place.store.layer_path(&facts.layers[1]).join("etc/two")).unwrap(), "second");
         place.assert_clean();
     }
+    // From a pipe, too.
+    let place = Place::new();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let whole = gzip(&docker);
+    let sender = std::thread::spawn(move || std::io::Write::write_all(&mut writer, &whole).unwrap());
+    let pipe = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+    assert_eq!(place.store.load(std::path::Path::new(&pipe)).unwrap().len(), 2);
+    sender.join().unwrap();
+    place.assert_clean();
     let place = Place::new();
     let loaded = place.store.load(&write(&place, &layout_archive(&image, "localhost/app:2"))).unwrap();
     assert_eq!(loaded, ["localhost/app:2".into()]);
