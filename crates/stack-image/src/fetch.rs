@@ -30,7 +30,7 @@ const BUFFER: usize = 256 << 10;
 /// levels below `--ultra -20` need less.
 const WINDOW_LOG_MAX: u32 = 25;
 /// Chunks of a download that may wait for the disk.
-const CHUNKS_WAITING_MAX: usize = 64;
+const CHUNKS_WAITING_MAX: usize = 16;
 
 /// Tells everyone who works on an image that it is no longer wanted.
 #[derive(Debug, Clone, Default)]
