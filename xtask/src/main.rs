@@ -13,6 +13,7 @@ mod network;
 mod registry;
 mod run;
 mod setup;
+mod suites;
 mod tidy;
 mod vm;
 
@@ -45,6 +46,8 @@ enum Task {
     Fuzz(fuzz::FuzzArgs),
     /// Installs the Debian packages that the tests need, where they are missing
     Setup,
+    /// Runs the suites of crun, runc and runtime-tools against `stack oci`, and against crun and runc
+    Suites(suites::SuitesArgs),
     /// Runs the scenarios in a virtual machine with cgroup v2 and systemd
     Vm,
     /// Checks what the compiler does not: crate layers, file sizes, unsafe, forgotten tests
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Setup => setup::run(),
+        Task::Suites(args) => suites::run(&args),
         Task::Vm => vm::run(),
         Task::Tidy => tidy::run(),
     };
