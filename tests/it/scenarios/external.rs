@@ -128,6 +128,5 @@ fn a_bridge_that_was_made_by_hand_is_a_network_and_stays() {
     });
     world.stack(&["down"]).ok();
     assert!(ip("link show byhand"));
-    drop(world);
     drop(bridge);
 }
