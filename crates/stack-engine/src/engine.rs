@@ -92,6 +92,8 @@ pub struct Engine<H: Host, C: Clock> {
     pub(crate) repeats: BTreeMap<(Key, &'static str), (Now, u32)>,
     /// It was told to end; until when steps may still do so.
     pub(crate) quitting: Option<Now>,
+    /// When it was said that everything is there; until the host has rested after that.
+    pub(crate) tired: Option<Now>,
 }
 
 enum Woken {
@@ -121,6 +123,7 @@ impl<H: Host, C: Clock> Engine<H, C> {
             replies: Vec::new(),
             repeats: BTreeMap::new(),
             quitting: None,
+            tired: None,
         }
     }
 
@@ -148,9 +151,18 @@ impl<H: Host, C: Clock> Engine<H, C> {
             }
             self.begin();
             self.save_in_time();
+            self.rest_in_time();
             let woken = self.next(&mut messages).await;
             self.take(woken).await;
             self.take_rest(&mut messages).await;
+        }
+    }
+
+    /// What is left to do after the last step is saying so and writing it down; then the host may rest.
+    fn rest_in_time(&mut self) {
+        let now = self.clock.now();
+        if self.flight.is_empty() && self.tired.take_if(|since| now >= since.plus(SAVE_PAUSE)).is_some() {
+            self.host.rest();
         }
     }
 
@@ -252,7 +264,8 @@ impl<H: Host, C: Clock> Engine<H, C> {
         let look = (self.want == Want::Soon).then(|| self.outlook.at.plus(self.pause()));
         let save = self.journal.unsaved().map(|(_, saved)| saved.plus(SAVE_PAUSE));
         let resync = self.desired.is_some().then(|| self.outlook.fresh_at.plus(RESYNC));
-        let times = [look, save, resync, self.next_time(), self.quitting];
+        let rest = self.tired.filter(|_| self.flight.is_empty()).map(|since| since.plus(SAVE_PAUSE));
+        let times = [look, save, resync, rest, self.next_time(), self.quitting];
         times.into_iter().flatten().fold(now.plus(RESYNC), Now::min)
     }
 

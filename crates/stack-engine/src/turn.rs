@@ -109,7 +109,7 @@ impl<H: Host, C: Clock> Engine<H, C> {
             self.journal.touch(Survives::Crash);
         }
         self.publish(Event::Converged { generation });
-        self.host.rest();
+        self.tired = Some(self.clock.now());
     }
 
     /// Everything was to go, and everything is gone.

@@ -2,7 +2,7 @@
 //!
 //! All sides run among the peers, where the registry's loopback is theirs, too.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -35,12 +35,18 @@ type Failed = Box<dyn std::error::Error>;
 /// A registry among the peers, with the image.
 struct Served {
     child: Child,
+    /// Where its own process id is: the child is the script.
+    pid_file: PathBuf,
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // The script hands over to the registry by exec.
-        drop(self.child.kill().and_then(|()| self.child.wait()));
+        // The script waits for the registry and would leave it running.
+        let registry = fs_err::read_to_string(&self.pid_file).ok().and_then(|pid| pid.trim().parse().ok());
+        if let Some(pid) = registry.and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        drop(self.child.wait());
     }
 }
 
@@ -162,8 +168,10 @@ fn serve(place: &Path, docker: &Docker) -> Result<Served, Failed> {
     fs_err::write(&configuration, text)?;
     let (log, _) = fs_err::File::create(place.join("registry.log"))?.into_parts();
     let mut command = program(docker.script());
-    command.arg(place.join("docker-registry")).arg("serve").arg(&configuration);
-    let served = Served { child: command.stdout(log.try_clone()?).stderr(log).spawn()? };
+    let pid_file = place.join("registry.pid");
+    let line = "echo $$ >\"$0\"; exec \"$1\" serve \"$2\"";
+    command.args(["sh", "-c", line]).arg(&pid_file).arg(place.join("docker-registry")).arg(&configuration);
+    let served = Served { child: command.stdout(log.try_clone()?).stderr(log).spawn()?, pid_file };
     let begin = Instant::now();
     let address = format!("http://127.0.0.1:{PORT}/v2/");
     while docker.run(&["curl", "-s", "-f", &address]).is_err() {
