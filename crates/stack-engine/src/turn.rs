@@ -109,6 +109,8 @@ impl<H: Host, C: Clock> Engine<H, C> {
             self.journal.touch(Survives::Crash);
         }
         self.publish(Event::Converged { generation });
+        // Once for the work that is done, and once more for what follows from saying so.
+        self.host.rest();
         self.tired = Some(self.clock.now());
     }
 

@@ -5,7 +5,7 @@ root=$1
 packages=bats,busybox-static,crun,curl,gawk,gcc,git,golang-go,iproute2,jq,libc6-dev,libseccomp-dev,make,pkg-config,procps
 packages+=,python3,runc,uidmap,xz-utils
 golang=(blang-semver checkpoint-restore-go-criu cilium-ebpf containerd-console coreos-go-systemd cyphar-filepath-securejoin
-  docker-go-units godbus-dbus google-uuid hashicorp-go-multierror moby-sys mrunalp-fileutils opencontainers-runtime-tools
+  docker-go-units google-uuid hashicorp-go-multierror moby-sys mrunalp-fileutils opencontainers-runtime-tools
   opencontainers-selinux seccomp-libseccomp-golang sirupsen-logrus urfave-cli vishvananda-netlink xeipuuv-gojsonschema)
 for name in "${golang[@]}"; do packages+=,golang-github-$name-dev; done
 packages+=,golang-google-protobuf-dev,golang-golang-x-sys-dev,golang-golang-x-net-dev
