@@ -71,13 +71,19 @@ impl Hierarchy {
         Ok(())
     }
 
-    /// Writes one value. On v1 a cpuset has to have processors: without a limit those of the cgroup above.
+    /// Writes one value. A cpuset of v1, and one of v2 that had processors of its own and has processes, has to have some
+    /// (`validate_change`, kernel/cgroup/cpuset.c): without a limit those of the cgroup above.
     fn write_one(&self, directory: &Path, file: &str, value: &str) -> Result<(), CgroupError> {
-        match directory.parent() {
-            Some(above) if self.kind() == Kind::V1 && value == ANY_CPU => {
-                write(&directory.join(file), read(&above.join(file))?.trim())
-            }
-            _ => write(&directory.join(file), value),
+        let place = directory.join(file);
+        match directory.parent().filter(|_| value == ANY_CPU) {
+            Some(above) if self.kind() == Kind::V1 => write(&place, read(&above.join(file))?.trim()),
+            Some(above) => match write(&place, value) {
+                Err(CgroupError::Write { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {
+                    write(&place, read(&above.join(format!("{file}.effective")))?.trim())
+                }
+                result => result,
+            },
+            None => write(&place, value),
         }
     }
 

@@ -28,7 +28,7 @@ mkdir -p "$go/opencontainers" "$go/mndrix/tap-go" "$root/src/out"
 [ -e "$root/src/crun" ] || mv "$root"/src/crun-* "$root/src/crun"
 cp "$(dirname "$0")/tap.go" "$go/mndrix/tap-go/tap.go"
 chroot "$root" bash -ec '
-  export GO111MODULE=off GOPATH=/src/go:/usr/share/gocode GOCACHE=/src/gocache
+  export GOROOT=$(echo /usr/lib/go-[0-9]*) GOTELEMETRY=off GO111MODULE=off GOPATH=/src/go:/usr/share/gocode GOCACHE=/src/gocache
   cd /src/go/src/github.com/opencontainers/runc
   for tool in recvtty sd-helper seccompagent; do go build -tags seccomp -o contrib/cmd/$tool/$tool ./contrib/cmd/$tool; done
   cd ../runtime-tools
