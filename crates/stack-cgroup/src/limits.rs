@@ -78,7 +78,7 @@ impl Hierarchy {
         match directory.parent().filter(|_| value == ANY_CPU) {
             Some(above) if self.kind() == Kind::V1 => write(&place, read(&above.join(file))?.trim()),
             Some(above) => match write(&place, value) {
-                Err(CgroupError::Write { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {
+                Err(CgroupError::Write { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
                     write(&place, read(&above.join(format!("{file}.effective")))?.trim())
                 }
                 result => result,
