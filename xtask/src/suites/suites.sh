@@ -6,7 +6,7 @@ cd /src/crun/tests
 for test in test_*.py; do
   # Checkpoints need another program.
   [ $test = test_checkpoint_restore.py ] ||
-    INIT=$PWD/init OCI_RUNTIME=$runtime timeout 300 python3 $test > "$out/crun-$test.tap" 2>/dev/null < /dev/null
+    INIT=$PWD/init OCI_RUNTIME=$runtime timeout 60 python3 $test > "$out/crun-$test.tap" 2>/dev/null < /dev/null
 done
 cd /src/go/src/github.com/opencontainers/runtime-tools
 for test in validation/*/*.t; do

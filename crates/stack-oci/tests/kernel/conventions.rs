@@ -184,6 +184,17 @@ pub(crate) fn a_kill_for_memory_is_an_event(bed: &Bed) {
     assert!(events.wait().expect("its end").success());
 }
 
+pub(crate) fn a_frozen_cgroup_is_refused(bed: &Bed) {
+    let tree = stack_cgroup::Tree::detect().expect("cgroups");
+    let place = Path::new("/stack-test-frozen");
+    tree.create(place).expect("a cgroup");
+    tree.freeze(place, true).expect("a freezer");
+    let said = bed.run("true", |config| config["linux"]["cgroupsPath"] = "/stack-test-frozen".into());
+    tree.freeze(place, false).expect("a freezer");
+    tree.remove(place).expect("nothing is in it");
+    assert!(said.code == Some(1) && said.err.contains("is frozen"), "{said:?}");
+}
+
 pub(crate) fn a_shared_cgroup_is_warned_of(bed: &Bed) {
     start(bed, "sleep 100", |config| config["linux"]["cgroupsPath"] = "/bed".into());
     let said = bed.say(&["create", "other"]);

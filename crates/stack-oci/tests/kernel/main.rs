@@ -56,6 +56,7 @@ const TESTS: &[Test] = tests! {
         sources_that_the_users_may_not_reach_are_bound,
         a_cgroup_that_others_made_gets_processors,
         a_kill_for_memory_is_an_event,
+        a_frozen_cgroup_is_refused,
         a_shared_cgroup_is_warned_of;
 };
 

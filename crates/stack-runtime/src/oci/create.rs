@@ -70,6 +70,11 @@ impl Runtime {
     ) -> Result<Created, OciError> {
         let resources = plan.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         let is_new = tree.create(&plan.cgroup)?;
+        if !is_new && tree.is_frozen(&plan.cgroup) {
+            // Its process would never get as far as saying anything.
+            let path = plan.cgroup.display();
+            return Err(OciError::Spec(format!("the container's cgroup {path} is frozen; thaw it, or choose another")));
+        }
         let mut warnings = Vec::new();
         if !is_new && !tree.processes(&plan.cgroup).is_empty() {
             warnings.push(format!("container's cgroup is not empty: {}", plan.cgroup.display()));
