@@ -29,9 +29,6 @@ use docker::Docker;
 use report::{Report, Unit};
 use stack::Stack;
 
-/// Between the last command and a look at the memory.
-const REST: Duration = Duration::from_secs(3);
-
 /// What to measure.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
@@ -166,8 +163,6 @@ impl Bench<'_> {
                 if shape.count >= 20 && !shape.deaf {
                     rest::wait();
                     let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-                    // Whoever has worked may tidy up first.
-                    std::thread::park_timeout(REST);
                     add("memory of helpers", Unit::Mebibytes, mebibytes(side.helper_memory()));
                     if let Some(bytes) = side.supervisor_memory() {
                         add("memory of the supervisor", Unit::Mebibytes, mebibytes(bytes));
