@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use futures_util::FutureExt;
-use stack_model::{Blocked, Desired, Event, Failure, Fault, Key, Millis, Now, Observed, Reply, Until};
+use stack_model::{Blocked, Desired, Event, Failure, Fault, Key, Millis, Now, Observed, Reply};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::flight::{Flight, Landed};
@@ -246,15 +246,7 @@ impl<H: Host, C: Clock> Engine<H, C> {
 
     /// The nearest time that the plan waits for. A time that had passed when it was made holds something else back.
     fn next_time(&self) -> Option<Now> {
-        let times = self.outlook.blocked.iter().filter_map(|blocked| match &blocked.until {
-            Until::Time(at, _) => Some(*at),
-            Until::Dependency { .. }
-            | Until::Image(_)
-            | Until::Exited(_)
-            | Until::Hooks(..)
-            | Until::Done(_)
-            | Until::Failed(_) => None,
-        });
+        let times = self.outlook.blocked.iter().filter_map(|blocked| blocked.until.time());
         times.filter(|at| *at > self.outlook.at).min()
     }
 

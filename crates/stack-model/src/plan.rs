@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Blkio, Condition, Container, ContainerId, Failure, IfName, ImageReference, Limits, LinkOptions, Millis, Names,
-    NetworkName, Now, Origin, Ruleset, ServiceName, Stage, VolumeName,
+    NetworkName, Now, ObservedNetwork, Origin, Ruleset, ServiceName, Stage, VolumeName,
 };
 
 /// The thing an operation is about. At most one operation of a key is in flight.
@@ -275,16 +275,36 @@ impl Plan {
 
     /// The nearest point in time that something waits for.
     pub fn next_time(&self) -> Option<Now> {
-        let times = self.blocked.iter().filter_map(|blocked| match &blocked.until {
-            Until::Time(at, _) => Some(*at),
-            Until::Dependency { .. }
-            | Until::Image(_)
-            | Until::Exited(_)
-            | Until::Hooks(..)
-            | Until::Done(_)
-            | Until::Failed(_) => None,
-        });
-        times.min()
+        self.blocked.iter().filter_map(|blocked| blocked.until.time()).min()
+    }
+}
+
+impl Until {
+    /// The point in time that it is, if it is one.
+    pub fn time(&self) -> Option<Now> {
+        match self {
+            Self::Time(at, _) => Some(*at),
+            Self::Dependency { .. }
+            | Self::Image(_)
+            | Self::Exited(_)
+            | Self::Hooks(..)
+            | Self::Done(_)
+            | Self::Failed(_) => None,
+        }
+    }
+}
+
+impl NetworkPlan {
+    /// What is seen once it is done.
+    pub fn done(&self) -> ObservedNetwork {
+        ObservedNetwork {
+            bridge: self.bridge.clone(),
+            gateway: Some(self.gateway),
+            gateway6: self.gateway6,
+            up: true,
+            name: Some(self.name.clone()),
+            mtu: self.link.mtu,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::Ipv4Net;
 use nix::libc::{ENOSYS, EOPNOTSUPP, EPROTONOSUPPORT};
@@ -188,15 +188,8 @@ struct PortWords(Protocol, IpAddr, u16);
 
 impl fmt::Display for PortWords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let protocol = match self.0 {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-            Protocol::Sctp => "sctp",
-        };
-        match self.1 {
-            IpAddr::V4(address) => write!(f, "{address}:{}/{protocol}", self.2),
-            IpAddr::V6(address) => write!(f, "[{address}]:{}/{protocol}", self.2),
-        }
+        let Self(protocol, address, port) = self;
+        write!(f, "{}/{protocol}", SocketAddr::new(*address, *port))
     }
 }
 

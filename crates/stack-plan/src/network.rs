@@ -113,18 +113,19 @@ fn joined<'a>(frame: Frame<'a>, name: &'a NetworkName, network: &'a Network, tra
     let found = bridges.iter().find(|bridge| bridge.name == network.name);
     let found = found.or_else(|| bridges.iter().find(|bridge| bridge.bridge.as_str() == network.name));
     let place = format!("{}:{}", network.origin.file, network.origin.line);
+    let plan = |bridge: IfName, gateway: Ipv4Net| NetworkPlan {
+        network: name.clone(),
+        name: network.name.clone(),
+        bridge,
+        gateway,
+        gateway6: None,
+        internal: false,
+        link: LinkOptions::default(),
+        routed: false,
+    };
     let failure = match found {
         Some(Bridge { bridge, gateway: Some(gateway), gateway6, internal, .. }) => {
-            let plan = NetworkPlan {
-                network: name.clone(),
-                name: network.name.clone(),
-                bridge: bridge.clone(),
-                gateway: *gateway,
-                gateway6: *gateway6,
-                internal: *internal,
-                link: LinkOptions::default(),
-                routed: false,
-            };
+            let plan = NetworkPlan { gateway6: *gateway6, internal: *internal, ..plan(bridge.clone(), *gateway) };
             return Segment { wanted: network, plan, standing: Standing::Ready };
         }
         Some(Bridge { bridge, .. }) => {
@@ -139,20 +140,8 @@ fn joined<'a>(frame: Frame<'a>, name: &'a NetworkName, network: &'a Network, tra
         }
     };
     let bridge = trace.map_or_else(|| IfName::new(network.name.as_str()), |trace| trace.bridge.clone());
-    let (network_name, real) = (name.clone(), network.name.clone());
     let gateway = trace.and_then(|trace| Ipv4Net::new(trace.gateway?, trace.subnet.prefix_len()).ok());
-    let gateway = gateway.unwrap_or_default();
-    let link = LinkOptions::default();
-    let plan = NetworkPlan {
-        network: network_name,
-        name: real,
-        bridge,
-        gateway,
-        gateway6: None,
-        internal: false,
-        link,
-        routed: false,
-    };
+    let plan = plan(bridge, gateway.unwrap_or_default());
     Segment { wanted: network, plan, standing: Standing::Refused(failure) }
 }
 

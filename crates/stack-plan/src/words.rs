@@ -154,12 +154,8 @@ pub(crate) fn port(port: &PortSpec) -> String {
 }
 
 /// `/udp` where it is not TCP.
-pub(crate) fn protocol_suffix(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "",
-        Protocol::Udp => "/udp",
-        Protocol::Sctp => "/sctp",
-    }
+pub(crate) fn protocol_suffix(protocol: Protocol) -> String {
+    if protocol == Protocol::Tcp { String::new() } else { format!("/{protocol}") }
 }
 
 /// Mounts in the short form.

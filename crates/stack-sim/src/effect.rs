@@ -2,8 +2,8 @@
 
 use stack_engine::Changed;
 use stack_model::{
-    Action, Condition, Container, ContainerId, Exit, Failure, Fault, Health, HookState, Key, NetworkPlan, Now,
-    ObservedNetwork, Op, State, Stopping,
+    Action, Condition, Container, ContainerId, Exit, Failure, Fault, Health, HookState, Key, NetworkPlan, Now, Op,
+    State, Stopping,
 };
 
 use crate::world::{Cell, World};
@@ -129,15 +129,7 @@ impl World {
     }
 
     fn ensure_network(&mut self, plan: &NetworkPlan) {
-        let seen = ObservedNetwork {
-            bridge: plan.bridge.clone(),
-            gateway: Some(plan.gateway),
-            gateway6: plan.gateway6,
-            up: true,
-            name: Some(plan.name.clone()),
-            mtu: plan.link.mtu,
-        };
-        self.networks.insert(plan.network.clone(), seen);
+        self.networks.insert(plan.network.clone(), plan.done());
         self.network_changed();
     }
 

@@ -27,11 +27,7 @@ pub(crate) struct PortArgs {
 pub(crate) fn run(context: &Context, args: &PortArgs) -> Result<u8, CliError> {
     let (number, protocol) = args.port.split_once('/').unwrap_or((&args.port, &args.protocol));
     let number: u16 = number.parse().map_err(|_| CliError::user(format!("`{number}` is not a port")))?;
-    let wanted = match protocol {
-        "udp" => Protocol::Udp,
-        "sctp" => Protocol::Sctp,
-        _ => Protocol::Tcp,
-    };
+    let wanted = Protocol::named(protocol).unwrap_or(Protocol::Tcp);
     let (_, container) = targets::running(context, &args.service, args.index)?;
     let mut ports = container.container.ports.iter().filter(|port| port.target == number && port.protocol == wanted);
     let Some(port) = ports.next() else {

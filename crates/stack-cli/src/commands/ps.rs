@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use stack_model::{Container, Ending, Health, Now, ObservedContainer, Protocol, PublishedPort, ServiceName, State};
+use stack_model::{Container, Ending, Health, Now, ObservedContainer, PublishedPort, ServiceName, State};
 
 use crate::context::{Context, now};
 use crate::error::CliError;
@@ -109,7 +109,7 @@ fn object(observed: &ObservedContainer, now: Now) -> serde_json::Value {
                 "URL": port.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string()),
                 "TargetPort": port.target,
                 "PublishedPort": port.host_port,
-                "Protocol": protocol(port.protocol),
+                "Protocol": port.protocol.to_string(),
             })
         })
         .collect();
@@ -188,17 +188,9 @@ fn ports(observed: &ObservedContainer) -> String {
     }
     let shown = |port: &PublishedPort| {
         let host = port.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string());
-        format!("{host}:{}->{}/{}", port.host_port, port.target, protocol(port.protocol))
+        format!("{host}:{}->{}/{}", port.host_port, port.target, port.protocol)
     };
     observed.container.ports.iter().map(shown).collect::<Vec<_>>().join(", ")
-}
-
-fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        Protocol::Sctp => "sctp",
-    }
 }
 
 #[cfg(test)]

@@ -250,12 +250,10 @@ fn parse_port(node: &Node, cx: &mut Cx<'_>) -> Option<Port> {
     let (host_ip, protocol, mode) = (text("host_ip"), text("protocol"), text("mode"));
     let protocol = match protocol.as_ref().map(|protocol| (protocol.value.to_ascii_lowercase(), protocol.span)) {
         None => Protocol::Tcp,
-        Some((word, span)) => match word.as_str() {
-            "tcp" => Protocol::Tcp,
-            "udp" => Protocol::Udp,
-            "sctp" => Protocol::Sctp,
-            other => {
-                let message = format!("`{other}` is not a protocol");
+        Some((word, span)) => match Protocol::named(&word) {
+            Some(protocol) => protocol,
+            None => {
+                let message = format!("`{word}` is not a protocol");
                 cx.push(Problem::error(Code::InvalidValue, span, message).help("write `tcp`, `udp` or `sctp`"));
                 return None;
             }

@@ -3,21 +3,19 @@
 use std::os::fd::AsFd;
 
 use stack_engine::Changed;
-use stack_model::{ContainerId, Failure, IfName, Key, NetworkPlan, ObservedNetwork, Ruleset};
+use stack_model::{ContainerId, Failure, IfName, Key, NetworkPlan, Ruleset};
 
 use super::{blocking, changed};
 use crate::failure::failed;
 use crate::host::Shared;
 
 pub(super) async fn ensure(shared: &Shared, plan: NetworkPlan) -> Result<Changed, Failure> {
-    let (network, bridge, gateway) = (plan.network.clone(), plan.bridge.clone(), plan.gateway);
-    let (name, mtu, gateway6) = (Some(plan.name.clone()), plan.link.mtu, plan.gateway6);
+    let (network, observed) = (plan.network.clone(), plan.done());
     let done = blocking(shared, move |kit| {
         let alias = stack_net::full_alias(&kit.instance, &kit.project, &plan);
         kit.net.ensure_network(&plan, &alias).map(changed).map_err(failed)
     })
     .await?;
-    let observed = ObservedNetwork { bridge, gateway: Some(gateway), gateway6, up: true, name, mtu };
     shared.world.borrow_mut().networks.insert(network, observed);
     Ok(done)
 }

@@ -3,9 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use stack_model::{IfName, NetworkName, NetworkRules, PublishedPort, Ruleset};
+use stack_model::{IfName, NetworkName, NetworkRules, Protocol, PublishedPort, Ruleset};
 
-use super::expression::protocol_of;
 use super::render::{ANY, BOUND, INTERNAL, OPEN, RELAYED, ROUTED};
 use super::table::Table;
 
@@ -52,7 +51,7 @@ fn port(key: &[u8], value: &[u8]) -> Option<PublishedPort> {
     };
     let [a, b, c, d, high, low, _, _] = *value else { return None };
     Some(PublishedPort {
-        protocol: protocol_of(*tail.first()?)?,
+        protocol: Protocol::ALL.into_iter().find(|protocol| Some(&protocol.number()) == tail.first())?,
         host_ip,
         host_port: u16::from_be_bytes([*tail.get(4)?, *tail.get(5)?]),
         address: Ipv4Addr::new(a, b, c, d),

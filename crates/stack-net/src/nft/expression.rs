@@ -12,7 +12,7 @@ use netlink_packet_netfilter::nftables::{
     Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute, Lookup, Meta, MetaKey,
     Operator, Payload, Register, Verdict, VerdictAttribute,
 };
-use stack_model::{IfName, Protocol};
+use stack_model::IfName;
 
 const IFNAME_BYTES: usize = 16;
 const NFPROTO_IPV4: u8 = 2;
@@ -248,20 +248,6 @@ fn list(expressions: Vec<Expressions>) -> Vec<u8> {
     let mut bytes = vec![0; list.as_slice().buffer_len()];
     list.as_slice().emit(&mut bytes);
     bytes
-}
-
-/// The number of a protocol in an IP header.
-pub(super) fn protocol_number(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Sctp => 132,
-    }
-}
-
-/// The protocol with this number.
-pub(super) fn protocol_of(number: u8) -> Option<Protocol> {
-    [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|protocol| protocol_number(*protocol) == number)
 }
 
 /// A whole loopback net, `127.0.0.0/8`.

@@ -11,7 +11,6 @@ use netlink_packet_netfilter::{
 use stack_model::{Protocol, Ruleset};
 
 use super::attribute::{Attributes, Raw};
-use super::expression::protocol_number;
 use crate::wire::{Wire, WireError};
 
 // linux/netfilter/nfnetlink_conntrack.h
@@ -59,7 +58,7 @@ fn is_stale(flow: Attributes<'_>, ruleset: &Ruleset) -> bool {
     let is_udp = original
         .inside(TUPLE_PROTOCOL)
         .and_then(|protocol| protocol.value(PROTOCOL_NUMBER))
-        .is_some_and(|number| number == [protocol_number(Protocol::Udp)]);
+        .is_some_and(|number| number == [Protocol::Udp.number()]);
     if !forwarded || !is_udp {
         return false;
     }

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use netlink_packet_netfilter::nftables::InetHookNumber;
 use stack_model::{IfName, NetworkName, NetworkRules, PublishedPort, Ruleset};
 
-use super::expression::{Expression, loopback_net, protocol_number};
+use super::expression::{Expression, loopback_net};
 use super::table::{Chain, Hook, Map, Rule, Table};
 
 /// Ports of every address: `protocol . port -> address . port`.
@@ -71,7 +71,7 @@ fn key(published: &PublishedPort) -> Vec<u8> {
         Some(IpAddr::V4(address)) => address.octets().to_vec(),
         Some(IpAddr::V6(address)) => address.octets().to_vec(),
     };
-    key.extend([protocol_number(published.protocol), 0, 0, 0]);
+    key.extend([published.protocol.number(), 0, 0, 0]);
     key.extend(published.host_port.to_be_bytes());
     key.extend([0, 0]);
     key

@@ -69,16 +69,11 @@ fn listening(protocol: Protocol, family: u8) -> io::Result<Vec<Listening>> {
 /// `struct inet_diag_req_v2` behind a netlink header: everything of one family, protocol and state.
 fn request(protocol: Protocol, family: u8) -> Vec<u8> {
     const REQUEST_BYTES: usize = 56;
-    let number = match protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Sctp => 132,
-    };
     let mut bytes = ((HEADER_BYTES + REQUEST_BYTES) as u32).to_ne_bytes().to_vec();
     bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     bytes.extend(NLM_F_REQUEST_DUMP.to_ne_bytes());
     bytes.extend([0; 8]);
-    bytes.extend([family, number, 0, 0]);
+    bytes.extend([family, protocol.number(), 0, 0]);
     bytes.extend(LISTENING.to_ne_bytes());
     bytes.resize(HEADER_BYTES + REQUEST_BYTES, 0);
     bytes

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stack_model::{
     Action, ContainerId, Desired, DiffId, Exit, Health, History, HookState, Hooks, ImageConfig, ImageFacts, ImageId,
-    ImageReference, Key, Names, NetworkName, Now, Observed, ObservedContainer, ObservedNetwork, Op, Plan, Ruleset,
-    ServiceName, Stage, State, Stopping, VolumeName, short_hex,
+    ImageReference, Key, Names, NetworkName, Now, Observed, ObservedContainer, Op, Plan, Ruleset, ServiceName, Stage,
+    State, Stopping, VolumeName, short_hex,
 };
 use stack_plan::{lint, note_success, plan};
 
@@ -134,15 +134,7 @@ impl World {
                 self.observed.images.insert(image.clone(), facts);
             }
             Action::EnsureNetwork(plan) => {
-                let network = ObservedNetwork {
-                    bridge: plan.bridge.clone(),
-                    gateway: Some(plan.gateway),
-                    gateway6: plan.gateway6,
-                    up: true,
-                    name: Some(plan.name.clone()),
-                    mtu: plan.link.mtu,
-                };
-                self.observed.networks.insert(plan.network.clone(), network);
+                self.observed.networks.insert(plan.network.clone(), plan.done());
             }
             Action::RemoveNetwork { .. } => self.remove_network(key),
             Action::EnsureVolume(plan) => drop(self.observed.volumes.insert(plan.name.clone())),
