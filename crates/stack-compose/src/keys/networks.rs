@@ -1,6 +1,9 @@
 //! `networks`: which networks a service is on, under which further names and addresses.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use indexmap::IndexMap;
+use ipnet::IpNet;
 use stack_model::{self as model, NetworkMode, NetworkName};
 
 use super::ServiceKey;
@@ -8,11 +11,12 @@ use super::forms::{itself, mac_address, names_to_keys};
 use super::key::Lowering;
 use crate::context::Cx;
 use crate::nearest::nearest;
-use crate::project::Project;
+use crate::project::{Network, Project};
 use crate::report::{Code, Problem, Report};
 use crate::service::{Attachment, Service};
 use crate::shape::common::{OPTIONS, PLAIN_INT, TEXT, TEXTS};
 use crate::shape::{Field, Forms, MapOf, Merge, Names, Object, Shape};
+use crate::text::{Span, Spanned};
 use crate::yaml::{Entry, Node};
 
 pub(super) const KEY: ServiceKey =
@@ -94,7 +98,7 @@ fn attachment(entry: &Entry, cx: &mut Cx<'_>) -> Attachment {
     }
     if let Some(list) = fields.get("link_local_ips").filter(|entry| !entry.value.is_null()) {
         for text in cx.texts(&list.value, "`link_local_ips`").unwrap_or_default() {
-            match text.value.parse::<std::net::Ipv4Addr>() {
+            match text.value.parse::<Ipv4Addr>() {
                 Ok(address) if address.is_link_local() => attachment.link_local.push(address),
                 Ok(_) | Err(_) => {
                     let message = format!("`{}` is not a link-local IPv4 address", text.value);
@@ -136,67 +140,63 @@ fn check(service: &Service, project: &Project, report: &mut Report) {
             continue;
         };
         if let Some(address) = &attachment.ipv6_address {
-            check_address6(service, name, (address.value, address.span), network, report);
+            check_address6(service, name, address, network, report);
         }
         let fixed = attachment.ipv4_address.as_ref();
         // Which addresses somebody else's network has shows when it is there.
         let Some(address) = fixed.filter(|_| !network.external) else { continue };
-        check_address(service, name, (address.value, address.span), network, report);
+        check_address(service, name, address, network, report);
     }
 }
 
-fn check_address(
-    service: &Service,
-    name: &str,
-    (address, span): (std::net::Ipv4Addr, crate::text::Span),
-    network: &crate::project::Network,
-    report: &mut Report,
-) {
+fn check_address(service: &Service, name: &str, address: &Spanned<Ipv4Addr>, network: &Network, report: &mut Report) {
     let problem = match &network.subnet {
-        None => {
-            Problem::error(Code::MissingKey, span, format!("a fixed address on `{name}` needs a subnet of its own"))
-                .reason("`stack` picks the subnet otherwise, and it may not hold the address")
-                .help(format!("add `ipam: {{config: [{{subnet: …}}]}}` to the network `{name}`"))
-        }
-        Some(subnet) if !subnet.value.contains(&address) => {
-            let message = format!("the address {address} is not in the subnet {} of `{name}`", subnet.value);
-            Problem::error(Code::InvalidValue, span, message).also(subnet.span, "the subnet")
-        }
-        Some(_) if service.replicas().value > 1 => {
-            let message = format!("one fixed address for {} containers", service.replicas().value);
-            Problem::error(Code::ConflictingKeys, span, message).help("remove the address, or ask for one container")
-        }
-        Some(_) => return,
+        None => Some(
+            Problem::error(
+                Code::MissingKey,
+                address.span,
+                format!("a fixed address on `{name}` needs a subnet of its own"),
+            )
+            .reason("`stack` picks the subnet otherwise, and it may not hold the address")
+            .help(format!("add `ipam: {{config: [{{subnet: …}}]}}` to the network `{name}`")),
+        ),
+        Some(subnet) => misfit(service, name, (address.value.into(), address.span), (subnet.value.into(), subnet.span)),
     };
-    report.push(problem.when_run());
+    problem.into_iter().for_each(|problem| report.push(problem.when_run()));
 }
 
-fn check_address6(
+fn check_address6(service: &Service, name: &str, address: &Spanned<Ipv6Addr>, network: &Network, report: &mut Report) {
+    let problem = match &network.subnet6 {
+        _ if network.external => None,
+        None => Some(
+            Problem::error(
+                Code::MissingKey,
+                address.span,
+                format!("a fixed IPv6 address on `{name}` needs a subnet of its own"),
+            )
+            .help(format!("add `enable_ipv6: true` and `ipam: {{config: [{{subnet: …}}]}}` to the network `{name}`")),
+        ),
+        Some(subnet) => misfit(service, name, (address.value.into(), address.span), (subnet.value.into(), subnet.span)),
+    };
+    problem.into_iter().for_each(|problem| report.push(problem.when_run()));
+}
+
+/// Why a service cannot have a fixed address in a subnet of its network.
+fn misfit(
     service: &Service,
     name: &str,
-    (address, span): (std::net::Ipv6Addr, crate::text::Span),
-    network: &crate::project::Network,
-    report: &mut Report,
-) {
-    let problem = match &network.subnet6 {
-        _ if network.external => return,
-        None => Problem::error(
-            Code::MissingKey,
-            span,
-            format!("a fixed IPv6 address on `{name}` needs a subnet of its own"),
-        )
-        .help(format!("add `enable_ipv6: true` and `ipam: {{config: [{{subnet: …}}]}}` to the network `{name}`")),
-        Some(subnet) if !subnet.value.contains(&address) => {
-            let message = format!("the address {address} is not in the subnet {} of `{name}`", subnet.value);
-            Problem::error(Code::InvalidValue, span, message).also(subnet.span, "the subnet")
-        }
-        Some(_) if service.replicas().value > 1 => {
-            let message = format!("one fixed address for {} containers", service.replicas().value);
-            Problem::error(Code::ConflictingKeys, span, message).help("remove the address, or ask for one container")
-        }
-        Some(_) => return,
-    };
-    report.push(problem.when_run());
+    (address, span): (IpAddr, Span),
+    (subnet, subnet_span): (IpNet, Span),
+) -> Option<Problem> {
+    if !subnet.contains(&address) {
+        let message = format!("the address {address} is not in the subnet {subnet} of `{name}`");
+        return Some(Problem::error(Code::InvalidValue, span, message).also(subnet_span, "the subnet"));
+    }
+    let replicas = service.replicas().value;
+    (replicas > 1).then(|| {
+        let message = format!("one fixed address for {replicas} containers");
+        Problem::error(Code::ConflictingKeys, span, message).help("remove the address, or ask for one container")
+    })
 }
 
 /// Runs before `network_mode`'s: that one replaces what stands here.
