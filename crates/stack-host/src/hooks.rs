@@ -1,8 +1,6 @@
 //! Hooks: programs inside a container, one after the other, and what became of them.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
-use std::sync::Arc;
 
 use stack_engine::{Changed, Wake};
 use stack_model::{ContainerId, Failure, Fault, Hook, HookState, Hooks, Stage};
@@ -12,6 +10,7 @@ use tokio::net::unix::pipe;
 
 use crate::exits::wait_end;
 use crate::host::Shared;
+use crate::inside::{self, Inside, text};
 use crate::task::Task;
 
 /// What is kept of the end of a hook's output, for its error.
@@ -72,13 +71,13 @@ async fn run_all(shared: &Shared, id: &ContainerId, hooks: &[Hook]) -> Result<()
 
 /// Runs one program to its end: its exit code and the end of its output. All of the output goes to the container's log.
 async fn run_one(shared: &Shared, id: &ContainerId, hook: &Hook) -> Result<(i32, Vec<u8>), String> {
-    let kit = Arc::clone(&shared.kit);
-    let container = {
+    let kit = &shared.kit;
+    let has_terminal = {
         let world = shared.world.borrow();
-        world.containers.get(id).ok_or("the container is gone")?.container.clone()
+        world.containers.get(id).ok_or("the container is gone")?.container.spec.tty
     };
     // A terminal is read instead of this pipe, so nobody would empty it.
-    let log = if container.spec.tty { None } else { stack_runtime::open_output(&kit.layout, &kit.project, id).ok() };
+    let log = if has_terminal { None } else { stack_runtime::open_output(&kit.layout, &kit.project, id).ok() };
     let options = ExecOptions {
         argv: hook.command.clone(),
         env: hook.environment.clone().into_iter().collect(),
@@ -87,14 +86,7 @@ async fn run_one(shared: &Shared, id: &ContainerId, hook: &Hook) -> Result<(i32,
         privileged: hook.privileged,
         ..ExecOptions::default()
     };
-    let (writer, mut reader) = pipe::pipe().map_err(text)?;
-    let output = writer.into_blocking_fd().map_err(text)?;
-    let started = tokio::task::spawn_blocking(move || {
-        let place = (&kit.layout, &kit.project, &container);
-        stack_runtime::exec_quietly(&kit.spawner, &kit.hierarchy, place, &options, output)
-    });
-    let started = started.await.map_err(text)?.map_err(|error| crate::failure::failed(error).message)?;
-    let pidfd = Rc::new(started.pidfd);
+    let Inside { pidfd, output: mut reader } = inside::start(shared, id, options).await?;
     let mut output = Output { log: log.map(|(stdout, _)| stdout), tail: Vec::new() };
     tokio::select! {
         ended = wait_end(&pidfd) => ended.map_err(text)?,
@@ -137,8 +129,4 @@ impl Output {
         let old = self.tail.len().saturating_sub(TAIL_BYTES);
         self.tail.drain(..old);
     }
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }

@@ -11,6 +11,7 @@ mod failure;
 mod files;
 mod hooks;
 mod host;
+mod inside;
 mod kit;
 mod machine;
 mod names;

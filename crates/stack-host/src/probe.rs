@@ -1,8 +1,6 @@
 //! Health checks: when to probe comes from `stack-plan`'s reducer, how is here.
 
 use std::os::fd::AsFd;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use stack_engine::Wake;
@@ -13,6 +11,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::exits::wait_end;
 use crate::host::Shared;
+use crate::inside::{self, Inside};
 use crate::supervisor::now;
 
 /// Between two looks whether a container that is due for a probe is still frozen.
@@ -85,24 +84,11 @@ async fn exec_probe(
     argv: Vec<String>,
     timeout: Duration,
 ) -> Result<(Option<i32>, String), String> {
-    let kit = Arc::clone(&shared.kit);
-    let container = {
-        let world = shared.world.borrow();
-        let resident = world.containers.get(id).ok_or("the container is gone")?;
-        resident.container.clone()
-    };
     let options = ExecOptions { argv, ..ExecOptions::default() };
-    let (writer, reader) = tokio::net::unix::pipe::pipe().map_err(text)?;
-    let output = writer.into_blocking_fd().map_err(text)?;
-    let started = tokio::task::spawn_blocking(move || {
-        let place = (&kit.layout, &kit.project, &container);
-        stack_runtime::exec_quietly(&kit.spawner, &kit.hierarchy, place, &options, output)
-    });
-    let started = started.await.map_err(text)?.map_err(|error| crate::failure::failed(error).message)?;
-    let pidfd = Rc::new(started.pidfd);
+    let Inside { pidfd, output } = inside::start(shared, id, options).await?;
     let mut said = Vec::new();
     let ended = tokio::time::timeout(timeout, async {
-        let mut limited = reader.take(OUTPUT_BYTES_MAX);
+        let mut limited = output.take(OUTPUT_BYTES_MAX);
         tokio::join!(limited.read_to_end(&mut said), wait_end(&pidfd)).1
     });
     let code = match ended.await {
@@ -116,8 +102,4 @@ async fn exec_probe(
         }
     };
     Ok((code, String::from_utf8_lossy(&said).trim_end().to_owned()))
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }
