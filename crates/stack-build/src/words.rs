@@ -74,6 +74,13 @@ impl<'a> Expander<'a> {
         Err(WordError { at, message: message.into() })
     }
 
+    fn check_length(&self, result: &str, at: usize) -> Result<(), WordError> {
+        if result.len() > EXPANDED_MAX {
+            return self.fail(at, format!("it has more than {EXPANDED_MAX} bytes when its variables are expanded"));
+        }
+        Ok(())
+    }
+
     /// Expands up to an unquoted character that ends the word.
     fn until(&mut self, ends: &dyn Fn(char) -> bool) -> Result<String, WordError> {
         let mut result = String::new();
@@ -81,9 +88,7 @@ impl<'a> Expander<'a> {
             if ends(c) {
                 break;
             }
-            if result.len() > EXPANDED_MAX {
-                return self.fail(0, format!("it has more than {EXPANDED_MAX} bytes when its variables are expanded"));
-            }
+            self.check_length(&result, 0)?;
             match c {
                 '\'' if !self.is_document => result.push_str(&self.single_quotes()?),
                 '"' if !self.is_document => result.push_str(&self.double_quotes()?),
@@ -116,10 +121,7 @@ impl<'a> Expander<'a> {
         self.position += 1;
         let mut result = String::new();
         loop {
-            if result.len() > EXPANDED_MAX {
-                return self
-                    .fail(start, format!("it has more than {EXPANDED_MAX} bytes when its variables are expanded"));
-            }
+            self.check_length(&result, start)?;
             match self.peek() {
                 None => return self.fail(start, "the double quote is not closed"),
                 Some('"') => {

@@ -73,9 +73,7 @@ impl Manifest {
     pub(crate) fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
         Self { schema_version: 2, media_type: OCI_MANIFEST.to_owned(), config, layers }
     }
-}
 
-impl Manifest {
     /// It is of an image, and not of something else that registries keep, too.
     pub(crate) fn check_kind(&self) -> Result<(), DocumentError> {
         match self.config.media_type.as_str() {

@@ -113,15 +113,7 @@ impl Pull<'_> {
             Document::Index(index) => {
                 let chosen = choose(&self.name, &index)?;
                 let (bytes, digest) = self.registry.document(Some(&chosen.digest)).await?;
-                if bytes.len() as u64 != chosen.size {
-                    let (expected, found) = (format!("{} bytes", chosen.size), format!("{} bytes", bytes.len()));
-                    return Err(ImageError::Mismatch {
-                        what: "manifest",
-                        reference: self.name.clone(),
-                        expected,
-                        found,
-                    });
-                }
+                self.check_size("manifest", chosen.size, &bytes)?;
                 match self.parse(&bytes, &digest)? {
                     Document::Manifest(manifest) => (manifest, bytes),
                     Document::Index(_) => return Err(self.bad_manifest(&digest, DocumentError::Nested)),
@@ -169,11 +161,16 @@ impl Pull<'_> {
         if found != descriptor.digest {
             return Err(self.registry.mismatch(what, &descriptor.digest, found.as_str()));
         }
-        if bytes.len() as u64 != size {
-            let (expected, found) = (format!("{size} bytes"), format!("{} bytes", bytes.len()));
-            return Err(ImageError::Mismatch { what, reference: self.name.clone(), expected, found });
-        }
+        self.check_size(what, size, &bytes)?;
         Ok(bytes)
+    }
+
+    fn check_size(&self, what: &'static str, promised: u64, bytes: &[u8]) -> Result<(), ImageError> {
+        if bytes.len() as u64 == promised {
+            return Ok(());
+        }
+        let (expected, found) = (format!("{promised} bytes"), format!("{} bytes", bytes.len()));
+        Err(ImageError::Mismatch { what, reference: self.name.clone(), expected, found })
     }
 
     /// Fetches all layers. After the first failure the others end early, but are waited for: their threads clean up.

@@ -58,24 +58,17 @@ fn a_token_is_shown_to_the_registry_only() {
     let address = elsewhere.address.clone();
     let registry = Registry::with(&[("a:1", &image)], move |request, answer| match &request.authorization {
         None if request.path.starts_with("/token") => Answer::status(200, r#"{"access_token":"abc"}"#),
-        None => Answer { headers: vec![("WWW-Authenticate", realm(&request.path))], ..Answer::status(401, "{}") },
+        None => Answer::wants_token(request),
         Some(shown) if shown == "Bearer abc" && request.path.contains("/blobs/") => {
             let target = format!("http://{address}{}", request.path);
             Answer { headers: vec![("Location", target)], ..Answer::status(307, "") }
         }
         Some(_) => answer,
     });
-    REALM.set(format!("http://{}/token", registry.address)).unwrap();
     let place = Place::new();
     pull(&place.store, &registry.name("a:1")).unwrap();
     assert_eq!(elsewhere.count("/blobs/"), 2, "both blobs came from there");
     assert!(elsewhere.asked("/").iter().all(|request| request.authorization.is_none()));
-}
-
-static REALM: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-
-fn realm(_path: &str) -> String {
-    format!(r#"Bearer realm="{}",service="test""#, REALM.get().unwrap())
 }
 
 #[test]
@@ -127,15 +120,14 @@ fn settings_of_the_user_are_heeded() {
     let registry = Registry::with(&[("library/official:1", &image)], |request, answer| {
         let wanted = "grant_type=refresh_token&client_id=stack&refresh_token=the%2Fidentity";
         match request.authorization.as_deref() {
-            None if request.path == "/token2" && request.body.ends_with(wanted) => {
+            None if request.path == "/token" && request.body.ends_with(wanted) => {
                 assert!(request.body.starts_with("scope=repository%3Alibrary%2Fofficial%3Apull&service=test&"));
                 Answer::status(200, r#"{"access_token":"from-identity"}"#)
             }
             Some("Bearer from-identity") => answer,
-            _ => Answer { headers: vec![("WWW-Authenticate", realm2())], ..Answer::status(401, "{}") },
+            _ => Answer::wants_token(request),
         }
     });
-    REALM2.set(format!("http://{}/token2", registry.address)).unwrap();
     let (proxy, lines) = recorder();
     let home = tempfile::tempdir().unwrap();
     fs::create_dir_all(home.path().join(".config/stack")).unwrap();
@@ -157,18 +149,12 @@ fn settings_of_the_user_are_heeded() {
         .status()
         .unwrap();
     assert!(status.success());
-    assert_eq!(registry.count("/token2"), 1);
+    assert_eq!(registry.count("/token"), 1);
     let lines = lines.lock().unwrap().clone();
     assert!(
         !lines.is_empty() && lines.iter().all(|line| line.starts_with("CONNECT registry.invalid:443 ")),
         "{lines:?}"
     );
-}
-
-static REALM2: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-
-fn realm2() -> String {
-    format!(r#"Bearer realm="{}",service="test""#, REALM2.get().unwrap())
 }
 
 /// Does its work for the test above.

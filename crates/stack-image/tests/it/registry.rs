@@ -10,6 +10,8 @@ use crate::image::{Blob, Image};
 /// What was asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
+    /// Whom the client takes this server for.
+    pub(crate) host: String,
     pub(crate) path: String,
     pub(crate) range: Option<u64>,
     pub(crate) authorization: Option<String>,
@@ -31,6 +33,12 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn status(status: u16, body: &str) -> Self {
         Self { status, body: body.as_bytes().to_vec(), ..Self::default() }
+    }
+
+    /// Sends the client to this server's `/token`.
+    pub(crate) fn wants_token(request: &Request) -> Self {
+        let challenge = format!(r#"Bearer realm="http://{}/token",service="test""#, request.host);
+        Self { headers: vec![("WWW-Authenticate", challenge)], ..Self::status(401, "{}") }
     }
 }
 
@@ -112,13 +120,14 @@ fn converse(
             return Ok(());
         }
         let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-        let (mut range, mut authorization, mut length) = (None, None, 0);
+        let (mut host, mut range, mut authorization, mut length) = (String::new(), None, None, 0);
         loop {
             let mut header = String::new();
             reader.read_line(&mut header)?;
             let Some((name, value)) = header.trim().split_once(": ") else { break };
             match name.to_ascii_lowercase().as_str() {
                 "range" => range = value.trim_start_matches("bytes=").trim_end_matches('-').parse().ok(),
+                "host" => host = value.to_owned(),
                 "authorization" => authorization = Some(value.to_owned()),
                 "content-length" => length = value.parse().unwrap_or(0),
                 _ => {}
@@ -130,7 +139,7 @@ fn converse(
         let request = {
             let mut asked = asked.lock().unwrap();
             let earlier = asked.iter().filter(|other| other.path == path).count();
-            let request = Request { path, range, authorization, body, earlier };
+            let request = Request { host, path, range, authorization, body, earlier };
             asked.push(request.clone());
             request
         };
