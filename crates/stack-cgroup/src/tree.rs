@@ -70,11 +70,17 @@ impl Tree {
         if let (true, Some(v2)) = (self.is_v2(), &self.v2) {
             return vec![(String::new(), v2.clone())];
         }
-        let mut all: Vec<(String, PathBuf)> = Vec::new();
-        for mount in self.v1.values().chain(&self.v2) {
-            let name = mount.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            if !all.iter().any(|(_, known)| known == mount) {
-                all.push((name, mount.clone()));
+        let name = |mount: &PathBuf| mount.file_name().map(|name| name.to_string_lossy().into_owned());
+        let all = self.v1_mounts().into_iter().chain(&self.v2);
+        all.map(|mount| (name(mount).unwrap_or_default(), mount.clone())).collect()
+    }
+
+    /// Each hierarchy of version 1 once: controllers may share one.
+    fn v1_mounts(&self) -> Vec<&PathBuf> {
+        let mut all: Vec<&PathBuf> = Vec::new();
+        for mount in self.v1.values() {
+            if !all.contains(&mount) {
+                all.push(mount);
             }
         }
         all
@@ -157,12 +163,7 @@ impl Tree {
     /// # Errors
     /// One does not exist, or there is no such controller.
     pub fn join_below(&self, cgroup: &Path, below: &[(Option<String>, PathBuf)]) -> Result<Join, CgroupError> {
-        let mut mounts: Vec<(&PathBuf, &Path)> = Vec::new();
-        for mount in self.v1.values() {
-            if !mounts.iter().any(|(known, _)| *known == mount) {
-                mounts.push((mount, cgroup));
-            }
-        }
+        let mut mounts: Vec<(&PathBuf, &Path)> = self.v1_mounts().into_iter().map(|mount| (mount, cgroup)).collect();
         let mut v2 = self.v2.as_ref().map(|mount| (mount, cgroup));
         for (controller, place) in below {
             let Some(name) = controller else {

@@ -138,9 +138,9 @@ fn mount_filesystem(
     if take == Fill::Content {
         copy::copy_all(place.as_fd(), filesystem.as_fd())
             .map_err(|error| StepFailure::new("copy what is at", &mount.target, error))?;
-    }
-    if take == Fill::Content && mount.target != DEVICES {
-        change_attributes(&filesystem, &mount.change).map_err(failed)?;
+        if mount.target != DEVICES {
+            change_attributes(&filesystem, &mount.change).map_err(failed)?;
+        }
     }
     attach(filesystem.as_fd(), place.as_fd(), &mount.target)?;
     propagate(&filesystem, mount)

@@ -54,9 +54,9 @@ impl Runtime {
     /// The name is taken, the configuration is wrong, or a step fails; then nothing is left of the container.
     pub fn create(&self, options: &CreateOptions) -> Result<Created, OciError> {
         sealed::ensure().map_err(OciError::file("seal the program"))?;
-        let plan = plan(options)?;
-        let directory = self.claim(&options.id)?;
         let tree = Tree::detect()?;
+        let plan = plan(options, &tree)?;
+        let directory = self.claim(&options.id)?;
         let made = self.make(options, plan, &directory, &tree);
         made.inspect_err(|_| drop(fs::remove_dir_all(&directory)))
     }

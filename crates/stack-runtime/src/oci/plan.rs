@@ -38,12 +38,11 @@ pub(super) struct Plan {
 }
 
 /// Reads the bundle and renders all of it.
-pub(super) fn plan(options: &CreateOptions) -> Result<Plan, OciError> {
+pub(super) fn plan(options: &CreateOptions, tree: &Tree) -> Result<Plan, OciError> {
     let file = options.bundle.join(&options.config);
     let text = fs::read(&file).map_err(OciError::file(format!("read {}", file.display())))?;
     let spec = read_spec(&text)?;
-    check(&spec, options)?;
-    let tree = Tree::detect()?;
+    check(&spec, options, tree)?;
     let cgroup = lower::cgroup_path(&spec, &options.id);
     let views = tree.hierarchies().into_iter().map(|(hierarchy, mount)| CgroupView {
         hierarchy,
@@ -85,7 +84,7 @@ fn passed_sockets() -> i32 {
     asked.filter(|count| (1..=1024).contains(count)).unwrap_or(0)
 }
 
-fn check(spec: &Spec, options: &CreateOptions) -> Result<(), OciError> {
+fn check(spec: &Spec, options: &CreateOptions, tree: &Tree) -> Result<(), OciError> {
     let wrong = |text: &str| Err(OciError::Spec(text.to_owned()));
     let mut version = spec.version().split('.');
     match (version.next().map(str::parse::<u32>), version.next().map(str::parse::<u32>)) {
@@ -95,7 +94,7 @@ fn check(spec: &Spec, options: &CreateOptions) -> Result<(), OciError> {
     lower::refuse_unsupported(spec)?;
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let unified = resources.and_then(|resources| resources.unified().as_ref());
-    if unified.is_some_and(|unified| !unified.is_empty()) && Tree::detect().is_ok_and(|tree| !tree.is_v2()) {
+    if unified.is_some_and(|unified| !unified.is_empty()) && !tree.is_v2() {
         return wrong("invalid configuration: `linux.resources.unified` needs cgroup v2");
     }
     let terminal = spec.process().as_ref().is_some_and(|process| process.terminal().unwrap_or(false));
