@@ -6,7 +6,7 @@ use crate::Outcome;
 use crate::run::{self, program};
 
 /// Each package with a file that shows it is installed.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("build-essential", "/usr/bin/cc"),
     ("busybox-static", "/usr/bin/busybox"),
     ("debootstrap", "/usr/sbin/debootstrap"),
@@ -15,6 +15,7 @@ const PACKAGES: [(&str, &str); 9] = [
     ("nftables", "/usr/sbin/nft"),
     ("openssl", "/usr/bin/openssl"),
     ("skopeo", "/usr/bin/skopeo"),
+    ("umoci", "/usr/bin/umoci"),
     ("xz-utils", "/usr/bin/xz"),
 ];
 

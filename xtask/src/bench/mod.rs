@@ -9,6 +9,7 @@ mod compose;
 mod config;
 mod docker;
 mod edit;
+mod layers;
 mod memory;
 mod oci;
 mod pull;

@@ -7,10 +7,8 @@ use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-use sha2::{Digest, Sha256};
-
 use super::docker::Docker;
+use super::layers;
 use super::report::{Report, Unit};
 use super::stack::Stack;
 use super::{Side, memory, milliseconds};
@@ -63,25 +61,40 @@ pub(super) fn measure(directory: &Path, binary: &Path, docker: &Docker, rounds: 
     println!("== pull of {LAYERS} layers, {} MB", (LAYERS * LAYER_BYTES) >> 20);
     let place = directory.join("pull");
     fs_err::create_dir_all(&place)?;
-    let archive = place.join("image.tar");
-    write_archive(&archive, "bench/pull:1", LAYERS, LAYER_BYTES)?;
     for (name, from) in [(PROGRAM, binary), ("docker-registry", Path::new("/usr/bin/docker-registry"))] {
         fs_err::copy(from, place.join(name))?;
     }
     let _registry = serve(&place, docker)?;
-    let image = format!("127.0.0.1:{PORT}/bench/pull:1");
+    let mut files = layers::files(Path::new("/usr"))?;
+    pull(&place, docker, "files", rounds, report, |_| layers::taken(&mut files, LAYER_BYTES))?;
+    pull(&place, docker, "noise", rounds, report, |number| Ok(layers::noise(number, LAYER_BYTES)))
+}
+
+/// Pushes an image of such layers and lets each pull it in turn.
+fn pull(
+    place: &Path,
+    docker: &Docker,
+    what: &str,
+    rounds: usize,
+    report: &mut Report,
+    layer: impl FnMut(usize) -> Result<Vec<layers::File>, Failed>,
+) -> Outcome {
+    let archive = place.join("image.tar");
+    layers::write_archive(&archive, "bench/pull:1", LAYERS, layer)?;
+    let image = format!("127.0.0.1:{PORT}/bench/{what}:1");
     let target = format!("docker://{image}");
     let source = format!("docker-archive:{}", archive.display());
     docker.run(&["skopeo", "copy", "-q", "--dest-tls-verify=false", &source, &target])?;
     fs_err::remove_file(&archive)?;
     fs_err::write(place.join("compose.yaml"), format!("services:\n  s:\n    image: {image}\n"))?;
+    let (row, memory_row) = (format!("pull of 10 layers, 500 MB of {what}"), format!("peak memory, {what}"));
     for _ in 0..rounds {
-        for puller in pullers(&place, &image) {
+        for puller in pullers(place, &image) {
             let words: Vec<&str> = puller.pull.iter().map(String::as_str).collect();
             let (time, bytes) = watch(puller.processes, || docker.run(&words).map(drop))?;
-            report.add("pull of 10 layers, 500 MB", puller.column, Unit::Milliseconds, time);
+            report.add(&row, puller.column, Unit::Milliseconds, time);
             let mebibytes = bytes as f64 / f64::from(1 << 20);
-            report.add("peak memory of that", puller.column, Unit::Mebibytes, mebibytes);
+            report.add(&memory_row, puller.column, Unit::Mebibytes, mebibytes);
             docker.run(&puller.forget.iter().map(String::as_str).collect::<Vec<_>>())?;
         }
     }
@@ -92,7 +105,7 @@ pub(super) fn measure(directory: &Path, binary: &Path, docker: &Docker, rounds: 
 pub(super) fn start(directory: &Path, stack: &Stack, rounds: usize, report: &mut Report) -> Outcome {
     for (count, name) in [(MANY, "many"), (1, "one")] {
         let archive = directory.join("layers.tar");
-        write_archive(&archive, &format!("bench/{name}:1"), count, 4096)?;
+        layers::write_archive(&archive, &format!("bench/{name}:1"), count, |number| Ok(layers::noise(number, 4096)))?;
         let project = directory.join("stack").join(name);
         fs_err::create_dir_all(&project)?;
         let file = format!(
@@ -181,62 +194,4 @@ fn serve(place: &Path, docker: &Docker) -> Result<Served, Failed> {
         std::thread::park_timeout(Duration::from_millis(50));
     }
     Ok(served)
-}
-
-/// A docker-archive of layers that compress to about two thirds; the first has busybox.
-fn write_archive(file: &Path, tag: &str, layers: usize, bytes: usize) -> Outcome {
-    let mut archive = tar::Builder::new(fs_err::File::create(file)?);
-    let (mut names, mut diff_ids) = (Vec::new(), Vec::new());
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    for number in 0..layers {
-        let mut layer = tar::Builder::new(Vec::new());
-        if number == 0 {
-            append(&mut layer, "bin/busybox", &fs_err::read("/usr/bin/busybox")?, 0o755)?;
-        }
-        // Files of a megabyte: noise, and then the same once more in part.
-        for part in 0..bytes.div_ceil(1 << 20) {
-            let size = bytes.min(1 << 20);
-            let mut content: Vec<u8> = std::iter::repeat_with(|| noise(&mut state)).take(size * 2 / 3).collect();
-            content.extend_from_within(..size - size * 2 / 3);
-            append(&mut layer, &format!("data/{number}/{part}"), &content, 0o644)?;
-        }
-        let layer = layer.into_inner()?;
-        diff_ids.push(format!("sha256:{}", hex(&layer)));
-        let name = format!("{number}/layer.tar");
-        append(&mut archive, &name, &layer, 0o644)?;
-        names.push(name);
-    }
-    let config = json!({
-        "architecture": if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" },
-        "os": "linux",
-        "config": { "Cmd": ["/bin/busybox", "true"] },
-        "rootfs": { "type": "layers", "diff_ids": diff_ids },
-    });
-    append(&mut archive, "config.json", config.to_string().as_bytes(), 0o644)?;
-    let table = json!([{ "Config": "config.json", "RepoTags": [tag], "Layers": names }]);
-    append(&mut archive, "manifest.json", table.to_string().as_bytes(), 0o644)?;
-    archive.into_inner()?;
-    Ok(())
-}
-
-fn append(archive: &mut tar::Builder<impl std::io::Write>, name: &str, bytes: &[u8], mode: u32) -> std::io::Result<()> {
-    let mut header = tar::Header::new_ustar();
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_size(bytes.len() as u64);
-    header.set_mode(mode);
-    archive.append_data(&mut header, name, bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// xorshift: noise that is the same in every run.
-fn noise(state: &mut u64) -> u8 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    state.to_le_bytes()[3]
 }
