@@ -14,7 +14,7 @@ use crate::lex::{self, Raw, document_of};
 use crate::remote;
 use crate::sources::{self, Entry, Found, Tree};
 use crate::stage::{self, StageRun};
-use crate::steps::{Opened, excludes};
+use crate::steps::{Named, Opened, excludes};
 use crate::{time, words};
 
 /// Flags of COPY and ADD.
@@ -102,7 +102,7 @@ impl StageRun<'_> {
         let mut unpacked = Vec::new();
         for piece in &job.pieces {
             let Piece::Archive(file) = piece else { continue };
-            let directory = self.solver.workshop.scratch()?;
+            let directory = self.solver.workshop()?.scratch()?;
             unpack_archive(file, &directory)?;
             let tree = Tree { root: directory.clone(), ignore: None, is_image: true };
             let root = tree.look(Path::new("")).map_err(|_| BuildError::request("an archive was removed"))?;
@@ -194,7 +194,7 @@ impl StageRun<'_> {
     }
 
     fn account_files(&self) -> Result<(String, String), BuildError> {
-        let view = self.solver.workshop.view(self.solver.builder.store(), &self.state.layers)?;
+        let view = self.solver.workshop()?.view(self.solver.builder.store(), &self.state.layers)?;
         let target = Target::new(view.open()?);
         let read = |path: &str| {
             target.read(Path::new(path)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
@@ -211,8 +211,7 @@ impl StageRun<'_> {
         owner: Option<(u32, u32)>,
     ) -> Result<Option<String>, BuildError> {
         let Some(from) = flags.from.as_deref() else { return Ok(None) };
-        let opened = self.open_source(Some(from))?;
-        let Some(layers) = &opened.layers else { return Ok(None) };
+        let Named::Layers(layers) = self.named(from)? else { return Ok(None) };
         let mut key = self.key("copy-from", !flags.link);
         key.add("keyword", &raw.keyword);
         layers.iter().for_each(|layer| key.add("source", layer.diff_id().as_str()));
@@ -298,7 +297,7 @@ impl StageRun<'_> {
     }
 
     fn fetch(&self, raw: &Raw, flags: &Flags, place: &std::ops::Range<usize>, url: &str) -> Result<Piece, BuildError> {
-        let path = self.solver.workshop.scratch()?.join("file");
+        let path = self.solver.workshop()?.scratch()?.join("file");
         let at = || raw.places.range(place.clone());
         let fetched = remote::fetch(url, &path).map_err(|reason| {
             let wrong = Wrong::new(at(), "fetch", format!("`{url}` cannot be fetched: {reason}"));

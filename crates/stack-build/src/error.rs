@@ -48,6 +48,9 @@ pub enum BuildError {
     /// Another stage that this one needs has failed; that failure is reported.
     #[error("another stage has failed")]
     Elsewhere,
+    /// Something has to be made, and the builder only finds what was made before.
+    #[error("not every step was made before")]
+    Unmade,
 }
 
 /// A mistake with its place and the text that it is in.
@@ -85,7 +88,7 @@ impl BuildError {
                 io::ErrorKind::NotFound => Fault::Missing,
                 _ => Fault::Transient,
             },
-            Self::Elsewhere => Fault::Transient,
+            Self::Elsewhere | Self::Unmade => Fault::Transient,
         }
     }
 
@@ -97,7 +100,7 @@ impl BuildError {
             Self::Runtime(error) => error.hint(),
             Self::Cgroup(error) => error.hint(),
             Self::Network(error) => error.hint(),
-            Self::Dockerfile(_) | Self::Io { .. } | Self::Elsewhere => None,
+            Self::Dockerfile(_) | Self::Io { .. } | Self::Elsewhere | Self::Unmade => None,
         }
     }
 }

@@ -28,11 +28,17 @@ use crate::workshop::{Workshop, home};
 pub struct Builder {
     layout: Layout,
     store: Store,
-    hierarchy: Hierarchy,
-    spawner: Spawner,
+    tools: Option<Tools>,
     surroundings: Surroundings,
     program: PathBuf,
     shell_on_error: Option<ShellOnError>,
+}
+
+/// What programs of steps are run with.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    pub(crate) hierarchy: Hierarchy,
+    pub(crate) spawner: Spawner,
 }
 
 /// A container with what a step had done when its program failed. It lives while [`Builder::on_failure`]'s function runs.
@@ -100,16 +106,18 @@ impl Builder {
         });
         own.map_err(|errno| RuntimeError::Spawner(errno.into()))?;
         let spawner = Spawner::start(program)?;
+        let builder = Self::recalling(layout, program, surroundings)?;
+        Ok(Self { tools: Some(Tools { hierarchy: Hierarchy::detect()?, spawner }), ..builder })
+    }
+
+    /// A builder that changes nothing about the process and makes nothing: where a step was not made before,
+    /// [`Builder::build`] ends with [`BuildError::Unmade`].
+    ///
+    /// # Errors
+    /// The store cannot be opened.
+    pub fn recalling(layout: Layout, program: &Path, surroundings: Surroundings) -> Result<Self, BuildError> {
         let store = Store::open(&layout)?;
-        Ok(Self {
-            layout,
-            store,
-            hierarchy: Hierarchy::detect()?,
-            spawner,
-            surroundings,
-            program: program.to_owned(),
-            shell_on_error: None,
-        })
+        Ok(Self { layout, store, tools: None, surroundings, program: program.to_owned(), shell_on_error: None })
     }
 
     /// Builds an image.
@@ -134,7 +142,7 @@ impl Builder {
         let graph = graph::parse(text, request)?;
         let target = graph.target(request.target.as_deref())?;
         let _lease = self.store.lease()?;
-        let workshop = Workshop::open(&self.layout, &self.hierarchy)?;
+        let workshop = self.tools.as_ref().map(|tools| Workshop::open(&self.layout, &tools.hierarchy)).transpose()?;
         let mut cache = StepCache::open(&self.store, home(&self.layout).join("cache"), request.no_cache)?;
         for image in &request.cache_from {
             cache.import(image)?;
@@ -145,7 +153,7 @@ impl Builder {
             epoch,
             graph: &graph,
             ignore: &ignore,
-            workshop: &workshop,
+            workshop: workshop.as_ref(),
             cache: &cache,
             digests: FileDigests::open(home(&self.layout).join("files.json")),
             report,
@@ -156,8 +164,9 @@ impl Builder {
             steps: AtomicUsize::new(0),
             cached: AtomicUsize::new(0),
         };
-        let snapshot = solver.run(target)?;
+        let snapshot = solver.run(target);
         solver.digests.save();
+        let snapshot = snapshot?;
         let config = snapshot.finish(&request.labels, epoch);
         let facts = self.store.add_image(&config, &snapshot.layers, &names)?;
         let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
@@ -207,12 +216,8 @@ impl Builder {
         &self.layout
     }
 
-    pub(crate) fn hierarchy(&self) -> &Hierarchy {
-        &self.hierarchy
-    }
-
-    pub(crate) fn spawner(&self) -> &Spawner {
-        &self.spawner
+    pub(crate) fn tools(&self) -> Result<&Tools, BuildError> {
+        self.tools.as_ref().ok_or(BuildError::Unmade)
     }
 }
 
@@ -289,7 +294,7 @@ pub(crate) struct Solver<'b> {
     pub(crate) epoch: Option<i64>,
     pub(crate) graph: &'b Graph,
     pub(crate) ignore: &'b Ignore,
-    pub(crate) workshop: &'b Workshop<'b>,
+    workshop: Option<&'b Workshop<'b>>,
     pub(crate) cache: &'b StepCache<'b>,
     pub(crate) digests: FileDigests,
     pub(crate) report: Report<'b>,
@@ -304,6 +309,13 @@ pub(crate) struct Solver<'b> {
 impl Solver<'_> {
     fn run(&self, target: usize) -> Result<Arc<Snapshot>, BuildError> {
         let needed = self.graph.closure(target);
+        if self.workshop.is_none() {
+            // Each reads only stages before it, and whoever asks may have to have one thread.
+            for number in &needed {
+                self.fill(*number, Slot::Done(Arc::new(StageRun::run(self, *number)?)));
+            }
+            return self.wait(target);
+        }
         let failures = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for number in &needed {
@@ -325,6 +337,11 @@ impl Solver<'_> {
             return Err(failures.swap_remove(first));
         }
         self.wait(target)
+    }
+
+    /// The place to make something.
+    pub(crate) fn workshop(&self) -> Result<&'_ Workshop<'_>, BuildError> {
+        self.workshop.ok_or(BuildError::Unmade)
     }
 
     fn fill(&self, number: usize, slot: Slot) {
@@ -368,6 +385,7 @@ impl Solver<'_> {
         let mut pulled = self.pulling.lock().unwrap_or_else(PoisonError::into_inner);
         let wants_newer = self.request.pull && !pulled.contains(reference.as_str());
         if wants_newer || store.find(&reference)?.is_none() {
+            self.workshop()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(BuildError::io("start the event loop for", name))?;
             runtime.block_on(store.pull(&reference, &|_| {}))?;

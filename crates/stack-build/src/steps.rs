@@ -46,9 +46,14 @@ pub const LAST_LINES: usize = 20;
 /// A file tree to read, and what keeps it mounted.
 pub(crate) struct Opened<'t> {
     pub(crate) tree: Tree<'t>,
-    /// The layers of an image or stage.
-    pub(crate) layers: Option<Vec<StoredLayer>>,
     _view: Option<View>,
+}
+
+/// What `--from` names.
+pub(crate) enum Named {
+    Directory(PathBuf),
+    /// Those of an image or stage.
+    Layers(Vec<StoredLayer>),
 }
 
 /// What stays alive while a program runs.
@@ -74,6 +79,9 @@ impl<'s> StageRun<'s> {
         let is_fresh = self.is_fresh();
         let find = |key: &str| if is_fresh { None } else { cache.find(key) };
         let mut found = keys.iter().find_map(|key| find(key));
+        if found.is_none() {
+            self.solver.workshop()?;
+        }
         let lock = if found.is_none() { Some(cache.lock(key)?) } else { None };
         if lock.is_some() {
             // Whoever had the lock may have made it.
@@ -126,7 +134,7 @@ impl<'s> StageRun<'s> {
         mount_points: &[PathBuf],
     ) -> Result<Option<StoredLayer>, BuildError> {
         let store = self.solver.builder.store();
-        let lower = if below.is_empty() { None } else { Some(self.solver.workshop.view(store, below)?) };
+        let lower = if below.is_empty() { None } else { Some(self.solver.workshop()?.view(store, below)?) };
         let lower = lower.as_ref().map(View::path);
         let changes = Changes { upper, lower, latest: self.solver.epoch, mount_points };
         Ok(store.add_layer(|output| pack(&changes, output))?)
@@ -139,7 +147,7 @@ impl<'s> StageRun<'s> {
         work: impl FnOnce(&mut Target) -> Result<(), BuildError>,
     ) -> Result<Option<StoredLayer>, BuildError> {
         let below: &[StoredLayer] = if link { &[] } else { &self.state.layers };
-        let (view, upper) = self.solver.workshop.change(self.solver.builder.store(), below)?;
+        let (view, upper) = self.solver.workshop()?.change(self.solver.builder.store(), below)?;
         let mut target = Target::new(view.open()?);
         work(&mut target)?;
         target.finish()?;
@@ -160,24 +168,29 @@ impl<'s> StageRun<'s> {
         })
     }
 
+    /// What `--from` names.
+    pub(crate) fn named(&self, from: &str) -> Result<Named, BuildError> {
+        let solver = self.solver;
+        Ok(match resolve_from(from, &solver.graph.stages[..self.step.stage], solver.request) {
+            Source::Directory(path) => Named::Directory(path),
+            Source::Scratch => Named::Layers(Vec::new()),
+            Source::Stage(number) => Named::Layers(solver.wait(number)?.layers.clone()),
+            Source::Image(name) => Named::Layers(solver.image(&name)?.layers),
+        })
+    }
+
     /// What `--from` names, or the context.
     pub(crate) fn open_source(&self, from: Option<&str>) -> Result<Opened<'s>, BuildError> {
         let solver: &'s Solver<'s> = self.solver;
-        let request = solver.request;
-        let context =
-            |root: PathBuf, ignore| Opened { tree: Tree { root, ignore, is_image: false }, layers: None, _view: None };
-        let Some(from) = from else {
-            return Ok(context(request.context.clone(), Some(solver.ignore)));
+        let context = |root: PathBuf, ignore| Opened { tree: Tree { root, ignore, is_image: false }, _view: None };
+        let layers = match from.map(|from| self.named(from)).transpose()? {
+            None => return Ok(context(solver.request.context.clone(), Some(solver.ignore))),
+            Some(Named::Directory(path)) => return Ok(context(path, None)),
+            Some(Named::Layers(layers)) => layers,
         };
-        let layers = match resolve_from(from, &self.solver.graph.stages[..self.step.stage], request) {
-            Source::Directory(path) => return Ok(context(path, None)),
-            Source::Scratch => Vec::new(),
-            Source::Stage(number) => self.solver.wait(number)?.layers.clone(),
-            Source::Image(name) => self.solver.image(&name)?.layers,
-        };
-        let view = self.solver.workshop.view(self.solver.builder.store(), &layers)?;
+        let view = solver.workshop()?.view(solver.builder.store(), &layers)?;
         let tree = Tree { root: view.path().to_owned(), ignore: None, is_image: true };
-        Ok(Opened { tree, layers: Some(layers), _view: Some(view) })
+        Ok(Opened { tree, _view: Some(view) })
     }
 
     pub(crate) fn missing(&self, raw: &Raw, at: std::ops::Range<usize>, source: &str, missing: Missing) -> BuildError {
@@ -260,11 +273,15 @@ impl<'s> StageRun<'s> {
             match &mount.kind {
                 Kind::Bind { from, source, writable } => {
                     key.add("bind", format!("{source} {writable}"));
-                    let opened = self.open_source(from.as_deref())?;
-                    match &opened.layers {
+                    let from = from.as_deref();
+                    match from.map(|from| self.named(from)).transpose()? {
                         // The layers say it all, and need not be read.
-                        Some(layers) => layers.iter().for_each(|layer| key.add("layer", layer.diff_id().as_str())),
-                        None => self.describe_bind(&mut key, mount, source, &opened.tree)?,
+                        Some(Named::Layers(layers)) => {
+                            layers.iter().for_each(|layer| key.add("layer", layer.diff_id().as_str()));
+                        }
+                        Some(Named::Directory(_)) | None => {
+                            self.describe_bind(&mut key, mount, source, &self.open_source(from)?.tree)?;
+                        }
                     }
                 }
                 Kind::Cache { id, sharing, .. } => key.add("cache", format!("{id} {sharing:?}")),
@@ -345,13 +362,13 @@ impl<'s> StageRun<'s> {
             self.prepare(number, mount, &mut command, &mut kept)?;
         }
         if let Some(script) = script {
-            let path = self.solver.workshop.scratch()?.join("script");
+            let path = self.solver.workshop()?.scratch()?.join("script");
             write_private(&path, script.as_bytes(), Owner { uid: 0, gid: 0, mode: 0o755 })?;
             command.mounts.push(bind(SCRIPT, path, true));
         }
         let builder = self.solver.builder;
-        let (spawner, hierarchy, workshop) = (builder.spawner(), builder.hierarchy(), self.solver.workshop);
-        let runner = Runner { spawner, hierarchy, workshop };
+        let (tools, workshop) = (builder.tools()?, self.solver.workshop()?);
+        let runner = Runner { spawner: &tools.spawner, hierarchy: &tools.hierarchy, workshop };
         let mut last = std::collections::VecDeque::new();
         let layers = run::paths(builder.store(), &self.state.layers);
         let ran = runner.run(&command, layers.clone(), &mut |line| {
@@ -382,7 +399,7 @@ impl<'s> StageRun<'s> {
         // It waits, stopped, until it is killed; in front of it stands a process that may be stopped by nobody.
         let argv = shell.iter().cloned().chain(["kill -STOP $$".to_owned()]).collect();
         let program = shell.first().cloned().unwrap_or_default();
-        let workshop = self.solver.workshop;
+        let workshop = runner.workshop;
         let held = runner.hold(&Command { argv, ..command }, layers, &mut |container| {
             open(Ok(&Halted {
                 layout: workshop.layout.clone(),
@@ -446,10 +463,10 @@ impl<'s> StageRun<'s> {
                 }
                 if *file {
                     // The run directory is memory: nothing of it comes onto a disk.
-                    let layout = &self.solver.workshop.layout;
-                    let path = layout.project_run(&self.solver.workshop.project);
+                    let layout = &self.solver.workshop()?.layout;
+                    let path = layout.project_run(&self.solver.workshop()?.project);
                     fs::create_dir_all(&path).map_err(BuildError::io("make", &path))?;
-                    let path = path.join(format!("secret-{}", self.solver.workshop.number()));
+                    let path = path.join(format!("secret-{}", self.solver.workshop()?.number()));
                     write_private(&path, &bytes, *owner)?;
                     command.mounts.push(bind(&target(format!("/run/secrets/{id}")), path, true));
                 }
@@ -460,9 +477,9 @@ impl<'s> StageRun<'s> {
                 };
                 let target = target(format!("/run/buildkit/ssh_agent.{number}"));
                 command.env.push(("SSH_AUTH_SOCK".to_owned(), target.clone()));
-                let place = self.solver.workshop.layout.project_run(&self.solver.workshop.project);
+                let place = self.solver.workshop()?.layout.project_run(&self.solver.workshop()?.project);
                 fs::create_dir_all(&place).map_err(BuildError::io("make", &place))?;
-                let place = place.join(format!("agent-{}", self.solver.workshop.number()));
+                let place = place.join(format!("agent-{}", self.solver.workshop()?.number()));
                 let agent =
                     Agent::forward(socket, &place, *owner).map_err(BuildError::io("forward the agent", socket))?;
                 command.mounts.push(bind(&target, place, false));
@@ -512,19 +529,19 @@ impl<'s> StageRun<'s> {
             if !writable {
                 return Ok(found.real);
             }
-            let copy = self.solver.workshop.scratch()?.join("file");
+            let copy = self.solver.workshop()?.scratch()?.join("file");
             fs::copy(&found.real, &copy).map_err(BuildError::io("copy", &found.real))?;
             return Ok(copy);
         }
         let mut path = found.real.clone();
         if tree.ignore.is_some() {
             // What is left out of the context is not seen here either.
-            path = self.solver.workshop.scratch()?;
+            path = self.solver.workshop()?.scratch()?;
             let entries = tree.walk(&found, Path::new(""), &[])?;
             copy_all(&path, &entries, false)?;
         }
         if writable {
-            let view = self.solver.workshop.discarding(&path)?;
+            let view = self.solver.workshop()?.discarding(&path)?;
             path = view.path().to_owned();
             kept.views.push(view);
         }
@@ -573,7 +590,7 @@ impl<'s> StageRun<'s> {
         source: &str,
         owner: Owner,
     ) -> Result<(), BuildError> {
-        let part = path.with_extension(format!("part{}", self.solver.workshop.number()));
+        let part = path.with_extension(format!("part{}", self.solver.workshop()?.number()));
         fs::create_dir_all(&part).map_err(BuildError::io("make", &part))?;
         if from.is_some() || !source.is_empty() {
             let opened = self.open_source(from)?;

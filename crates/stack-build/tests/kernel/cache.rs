@@ -2,7 +2,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use fs_err as fs;
-use stack_build::BuildEvent;
+use stack_build::{BuildError, BuildEvent, Builder, Built, Surroundings};
 use stack_model::Build;
 
 use crate::bed::Bed;
@@ -22,6 +22,21 @@ pub(crate) fn an_unchanged_build_does_nothing(bed: &Bed) {
     assert_eq!(part.built.cached, 2, "of the other stage, what comes before the copy");
     let again = bed.build(&Build { no_cache: true, ..request });
     assert_eq!(again.built.cached, 0);
+}
+
+pub(crate) fn what_was_made_before_is_found_without_making_anything(bed: &Bed) {
+    let text = "FROM base AS a\nRUN echo recalled > /made\nFROM base\nCOPY --chmod=640 f /f\nCOPY --from=a /made /\n\
+                RUN --mount=type=bind,from=a,target=/a cat /a/made\nENV X=1\n";
+    let request = bed.request(text, &[("f", "recalled")]);
+    let program = std::env::current_exe().expect("a path");
+    let recalling = Builder::recalling(bed.layout.clone(), &program, Surroundings::default()).expect("a store");
+    let recall = || recalling.build(&request, &|_| {});
+    assert!(matches!(recall(), Err(BuildError::Unmade)), "nothing was made yet");
+    let made = bed.build(&request).built;
+    assert_eq!(recall().expect("all was made"), Built { cached: made.steps, names: Vec::new(), ..made });
+    fs::write(request.context.join("f"), "changed").expect("a file");
+    assert!(matches!(recall(), Err(BuildError::Unmade)), "a file has changed");
+    assert_eq!(fs::read_dir(bed.layout.build().join("work")).expect("a directory").count(), 0);
 }
 
 pub(crate) fn a_touched_file_is_the_same_and_a_changed_one_is_not(bed: &Bed) {

@@ -48,6 +48,7 @@ const TESTS: &[Test] = tests! {
         a_step_has_a_network_of_its_own;
     cache:
         an_unchanged_build_does_nothing,
+        what_was_made_before_is_found_without_making_anything,
         a_touched_file_is_the_same_and_a_changed_one_is_not,
         the_same_inputs_give_the_same_digest,
         stages_that_are_not_needed_are_left_out,

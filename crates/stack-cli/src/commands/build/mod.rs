@@ -4,6 +4,7 @@ mod directory;
 mod order;
 mod progress;
 mod project;
+mod recall;
 mod shell;
 mod tree;
 mod values;
@@ -153,14 +154,22 @@ fn build_directory(context: &Context, args: &BuildArgs, directory: &str) -> Resu
         environment: context.source.environment.clone(),
         working_dir: context.source.working_dir.clone(),
     };
-    // First of all: it wants the process to have one thread.
-    let mut builder = start(context, surroundings)?;
     let is_quiet = args.quiet || context.progress == arguments::Progress::Quiet;
-    let progress = Arc::new(Progress::new(context.progress, is_quiet));
-    if args.shell_on_error {
-        shell::open_on_error(&mut builder, &progress);
-    }
-    let built = progress.during(|| builder.build(&request, &|event| progress.show(None, event))).map_err(failed)?;
+    let built = match recall::build(context, &surroundings, &request) {
+        Some(recalled) => {
+            let progress = Progress::new(context.progress, is_quiet);
+            progress.during(|| recalled.show(None, &progress))
+        }
+        None => {
+            // First of all: it wants the process to have one thread.
+            let mut builder = start(context, surroundings)?;
+            let progress = Arc::new(Progress::new(context.progress, is_quiet));
+            if args.shell_on_error {
+                shell::open_on_error(&mut builder, &progress);
+            }
+            progress.during(|| builder.build(&request, &|event| progress.show(None, event))).map_err(failed)?
+        }
+    };
     if !is_quiet {
         let (steps, cached) = (built.steps, built.cached);
         output::note(&format!("built {}: {steps} steps, {cached} of them made before", built.id));

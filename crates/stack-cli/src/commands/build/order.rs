@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use stack_build::{BuildError, Builder, Surroundings};
+use stack_build::{BuildError, Builder, Built, Surroundings};
 use stack_model::{Build, Desired, Failure, Fault, ImageId, ImageReference, NamedContext, ServiceName};
 
 use super::progress::Progress;
@@ -114,13 +114,9 @@ fn side_by_side(
     let results = progress.during(together);
     let mut is_whole = true;
     for (((service, build), before), result) in builds.iter().zip(before).zip(results) {
-        let image = build.tags.first().map(String::as_str).unwrap_or_default();
+        let image = image_of(build);
         match result {
-            Ok(built) if !order.quiet => {
-                let state = if before.as_ref() == Some(&built.id) { "is up to date" } else { "built" };
-                output::note(&format!("image {image} {state}"));
-            }
-            Ok(_) => {}
+            Ok(built) => tell_built(order, build, before.as_ref(), &built),
             Err(error) => {
                 is_whole = false;
                 let ran = matches!(&error, BuildError::Dockerfile(mistake) if mistake.diagnostic.code == "run");
@@ -135,7 +131,18 @@ fn side_by_side(
     if is_whole { Ok(()) } else { Err(CliError::Code(1)) }
 }
 
-fn id_of(context: &Context, build: &Build) -> Option<ImageId> {
+fn image_of(build: &Build) -> &str {
+    build.tags.first().map(String::as_str).unwrap_or_default()
+}
+
+pub(super) fn tell_built(order: &Order, build: &Build, before: Option<&ImageId>, built: &Built) {
+    if !order.quiet {
+        let state = if before == Some(&built.id) { "is up to date" } else { "built" };
+        output::note(&format!("image {} {state}", image_of(build)));
+    }
+}
+
+pub(super) fn id_of(context: &Context, build: &Build) -> Option<ImageId> {
     let store = crate::commands::store(context).ok()?;
     let image = ImageReference::new(build.tags.first()?.as_str());
     Some(store.find(&image).ok()??.id)
@@ -143,6 +150,9 @@ fn id_of(context: &Context, build: &Build) -> Option<ImageId> {
 
 /// Builds in a process of its own. It shows what it does and what is wrong; a failure has been said already.
 pub(crate) fn delegate(context: &Context, order: &Order) -> Result<(), CliError> {
+    if super::recall::execute(context, order) {
+        return Ok(());
+    }
     let program = std::env::current_exe().map_err(|error| CliError::io("cannot find this program", &error))?;
     let failed = |error: std::io::Error| CliError::io("cannot run the build", &error);
     let layout = context.machine.layout();

@@ -7,7 +7,7 @@ use stack_compose::Project;
 use stack_model::{Build, Desired, Failure, Fault, ImageReference, ServiceName};
 
 use super::order::{self, Order};
-use super::{BuildArgs, directory};
+use super::{BuildArgs, directory, recall};
 use crate::arguments::Progress;
 use crate::context::Context;
 use crate::error::CliError;
@@ -38,7 +38,9 @@ pub(super) fn run(context: &Context, args: &BuildArgs) -> Result<u8, CliError> {
         build.args.extend(args.build_arg.iter().cloned());
         build.ssh.extend(agents.clone());
     }
-    order::execute(context, &order)?;
+    if !recall::execute(context, &order) {
+        order::execute(context, &order)?;
+    }
     if args.push {
         push(context, desired.project.as_str(), &order)?;
     }
