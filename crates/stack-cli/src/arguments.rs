@@ -44,6 +44,12 @@ pub(crate) struct Global {
     /// Sockets and locks
     #[arg(long, global = true, env = "STACK_RUN", value_name = "DIR")]
     pub(crate) run_dir: Option<PathBuf>,
+    /// `config` shows what no service uses, too
+    #[arg(long)]
+    pub(crate) all_resources: bool,
+    /// `config` leaves out what the file only implies, as with --no-normalize
+    #[arg(long)]
+    pub(crate) compatibility: bool,
     /// How progress is shown
     #[arg(long, global = true, value_enum, default_value_t = Progress::Auto)]
     pub(crate) progress: Progress,

@@ -8,7 +8,7 @@ use stack_compose::{DiskLoader, Loaded, Phases, Project};
 use stack_engine::Machine;
 use stack_model::{Desired, Fault, Layout, Now, Observed, ProjectName, ProjectSource, Severity};
 
-use crate::arguments::{Global, Progress};
+use crate::arguments::{Global, Progress, Verb};
 use crate::client::{Accepted, Client, Refusal};
 use crate::error::CliError;
 use crate::output;
@@ -23,6 +23,14 @@ pub(crate) struct Context {
     pub(crate) machine: Box<dyn Machine>,
     pub(crate) source: ProjectSource,
     pub(crate) progress: Progress,
+    pub(crate) shown: Shown,
+}
+
+/// What `config` is to show, of what stands before the verb.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown {
+    pub(crate) all_resources: bool,
+    pub(crate) compatibility: bool,
 }
 
 impl Context {
@@ -50,7 +58,20 @@ impl Context {
         let layout =
             layout(global.root.map(|path| here.join(path)), global.run_dir.map(|path| here.join(path)), &source);
         output::set_ansi(global.ansi);
-        Ok(Self { machine: machine(layout), source, progress: global.progress })
+        let shown = Shown { all_resources: global.all_resources, compatibility: global.compatibility };
+        Ok(Self { machine: machine(layout), source, progress: global.progress, shown })
+    }
+
+    /// Refuses what only `config` heeds: other verbs would do something else than was asked for.
+    pub(crate) fn check_options(&self, verb: &Verb) -> Result<(), CliError> {
+        let Shown { all_resources, compatibility } = self.shown;
+        let option = match (all_resources, compatibility) {
+            _ if matches!(verb, Verb::Config(_)) => return Ok(()),
+            (false, false) => return Ok(()),
+            (true, _) => "--all-resources",
+            (false, true) => "--compatibility",
+        };
+        Err(CliError::user(format!("`{option}` is only an option of `stack config`; leave it out")))
     }
 
     /// Reads the project to run it.

@@ -30,6 +30,9 @@ pub fn main(machine: impl Fn(Layout) -> Box<dyn Machine>) -> ExitCode {
         Ok(context) => context,
         Err(error) => return ExitCode::from(output::report_error(&error)),
     };
-    let code = commands::run(&context, verb).unwrap_or_else(|error| output::report_error(&error));
+    let code = context
+        .check_options(&verb)
+        .and_then(|()| commands::run(&context, verb))
+        .unwrap_or_else(|error| output::report_error(&error));
     ExitCode::from(code)
 }

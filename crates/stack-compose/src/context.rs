@@ -41,6 +41,8 @@ pub(crate) struct Cx<'a> {
     /// Interpolation was not asked for: values with `$` are left as they are.
     pub(crate) templates: bool,
     pub(crate) resolve_paths: bool,
+    /// Everything gets a valid name.
+    pub(crate) normalize: bool,
     /// What later files replaced.
     pub(crate) trail: Trail,
     /// What led to each file and service.
@@ -74,6 +76,7 @@ impl<'a> Cx<'a> {
             directory,
             templates: !phases.interpolate,
             resolve_paths: phases.resolve_paths,
+            normalize: phases.normalize,
             trail: Trail::default(),
             roads: Roads::default(),
             bases: HashMap::new(),

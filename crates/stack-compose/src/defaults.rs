@@ -6,7 +6,6 @@ use stack_model::ProjectName;
 use crate::context::Cx;
 use crate::keys::tidy;
 use crate::text::Span;
-use crate::variables::Variables;
 use crate::yaml::{Entry, Kind, Mapping, Node, Value};
 
 /// Defaults inside short lists and objects.
@@ -49,20 +48,40 @@ fn all_devices(item: &mut Node) {
 
 /// Names without value take that of the project's variables, where there is one.
 pub(crate) fn pass_variables(root: &mut Node, cx: &Cx<'_>) {
+    // That is interpolation too.
+    if cx.templates {
+        return;
+    }
     for_services(root, |_, fields, _| {
-        with(fields, "environment", |environment| {
-            let Kind::Mapping(environment) = &mut environment.kind else { return };
-            for (name, entry) in environment.iter_mut().filter(|(_, entry)| entry.value.is_null()) {
-                if let Some(value) = cx.variables.get(name) {
-                    entry.value = Node::text(value, entry.value.span);
-                }
-            }
-        });
+        with(fields, "environment", |environment| pass(environment, &|name| cx.variables.get(name), true));
     });
 }
 
+/// The same for one mapping, or for a list of `KEY` and `KEY=VALUE`; `keep` those that have none.
+fn pass(names: &mut Node, lookup: &dyn Fn(&str) -> Option<String>, keep: bool) {
+    match &mut names.kind {
+        Kind::Mapping(names) => names.retain(|name, entry| {
+            let value = if entry.value.is_null() { lookup(name) } else { return true };
+            match value {
+                Some(value) => entry.value = Node::text(value, entry.value.span),
+                None => return keep,
+            }
+            true
+        }),
+        Kind::Sequence(items) => items.retain_mut(|item| {
+            let Some(name) = item.as_text().filter(|text| !text.contains('=')) else { return true };
+            match lookup(name) {
+                Some(value) => *item = Node::text(format!("{name}={value}"), item.span),
+                None => return keep,
+            }
+            true
+        }),
+        Kind::Scalar(_) => {}
+    }
+}
+
 /// The networks, dependencies and names that the file implies.
-pub(crate) fn imply(root: &mut Node, project: &ProjectName, variables: &Variables) {
+pub(crate) fn imply(root: &mut Node, project: &ProjectName, cx: &Cx<'_>) {
     let mut default_network = None;
     for_services(root, |_, fields, at| {
         if fields.get("pull_policy").and_then(|entry| entry.value.as_text()) == Some("if_not_present")
@@ -70,7 +89,7 @@ pub(crate) fn imply(root: &mut Node, project: &ProjectName, variables: &Variable
         {
             entry.value = Node::text("missing", entry.value.span);
         }
-        with(fields, "build", |build| imply_build(build, variables));
+        with(fields, "build", |build| imply_build(build, cx));
         if joins_default(fields, at) {
             default_network = default_network.or(Some(at));
         }
@@ -78,12 +97,6 @@ pub(crate) fn imply(root: &mut Node, project: &ProjectName, variables: &Variable
         each(fields, "volumes", |volume| {
             if let Kind::Mapping(volume) = &mut volume.kind {
                 with(volume, "target", tidy);
-            }
-        });
-        sort_hosts(fields);
-        with(fields, "build", |build| {
-            if let Kind::Mapping(build) = &mut build.kind {
-                sort_hosts(build);
             }
         });
     });
@@ -106,21 +119,12 @@ fn empty(span: Span) -> Entry {
     Entry { key: span, value: Node { kind: Kind::Mapping(Mapping::new()), span, tag: crate::yaml::Tag::None } }
 }
 
-fn imply_build(build: &mut Node, variables: &Variables) {
+fn imply_build(build: &mut Node, cx: &Cx<'_>) {
     let Kind::Mapping(build) = &mut build.kind else { return };
     if !build.contains_key("dockerfile_inline") {
         default(build, "dockerfile", |span| Node::text("Dockerfile", span));
     }
-    with(build, "args", |args| {
-        let Kind::Mapping(args) = &mut args.kind else { return };
-        args.retain(|name, entry| {
-            if entry.value.is_null() {
-                let Some(value) = variables.get(name) else { return false };
-                entry.value = Node::text(value, entry.value.span);
-            }
-            true
-        });
-    });
+    with(build, "args", |args| pass(args, &|name| cx.variables.get(name).filter(|_| !cx.templates), false));
 }
 
 /// Puts a service that names no network on the default one.
@@ -161,11 +165,11 @@ fn imply_dependencies(fields: &mut Mapping, _: Span) {
         let dependencies = fields.entry("depends_on".into()).or_insert_with(|| empty(span));
         let Kind::Mapping(dependencies) = &mut dependencies.value.kind else { continue };
         if let Slot::Vacant(slot) = dependencies.entry(name.as_str().into()) {
-            let mut fields = vec![("condition", Node::text("service_started", span))];
-            if restart {
-                fields.push(("restart", Node::boolean(true, span)));
-            }
-            fields.push(("required", Node::boolean(true, span)));
+            let fields = [
+                ("condition", Node::text("service_started", span)),
+                ("restart", Node::boolean(restart, span)),
+                ("required", Node::boolean(true, span)),
+            ];
             slot.insert(Entry { key: span, value: Node::mapping(fields, span) });
         }
     }
@@ -192,8 +196,16 @@ pub(crate) fn repeat_scale(root: &mut Node) {
     });
 }
 
-/// An entry of a section without a value is one without fields.
-pub(crate) fn fill_sections(root: &mut Node) {
+/// An entry of a section without a value is one without fields, and hosts have an order.
+pub(crate) fn fill_typed(root: &mut Node) {
+    for_services(root, |_, fields, _| {
+        sort_hosts(fields);
+        with(fields, "build", |build| {
+            if let Kind::Mapping(build) = &mut build.kind {
+                sort_hosts(build);
+            }
+        });
+    });
     let Kind::Mapping(fields) = &mut root.kind else { return };
     for section in ["networks", "volumes", "configs", "secrets"] {
         with(fields, section, |section| {

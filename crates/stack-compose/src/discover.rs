@@ -174,6 +174,9 @@ pub(crate) fn project_name(
         return parsed.ok();
     }
     if let Some(written) = written {
+        if !cx.normalize {
+            return Some(ProjectName::new(&written.value));
+        }
         return name_of_file(&written, cx);
     }
     let directories = [cx.directory.as_path(), source.working_dir.as_path()];

@@ -60,6 +60,10 @@ pub(crate) fn read_merged(path: &Path, asked: Span, cx: &mut Cx<'_>) -> Option<N
     let mut merged = None;
     for mut document in read_file(path, asked, cx) {
         fill_in(&mut document, cx);
+        // What else the file has is not looked at.
+        if let Kind::Mapping(root) = &mut document.kind {
+            root.retain(|section, _| &**section == "services");
+        }
         if let Some(document) = canonical(document, &ROOT, &At::ROOT, cx) {
             // Tags stay: services of this file may extend one another, and they say how.
             put_over(&mut merged, document, cx);
@@ -162,7 +166,7 @@ fn prepare(mut document: Node, path: &Path, chain: &[PathBuf], cx: &mut Cx<'_>) 
 fn put_over(merged: &mut Option<Node>, document: Node, cx: &mut Cx<'_>) {
     match merged {
         None => *merged = Some(document),
-        Some(base) => merge(base, document, &ROOT, &mut cx.report, &mut cx.trail),
+        Some(base) => merge(base, document, &ROOT, cx),
     }
 }
 

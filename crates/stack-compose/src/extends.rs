@@ -193,7 +193,7 @@ fn lay_over(mut base: Node, service: &mut Node, cx: &mut Cx<'_>) {
     if let Kind::Mapping(fields) = &mut base.kind {
         fields.shift_remove("extends");
     }
-    merge(&mut base, over, &crate::keys::SERVICE, &mut cx.report, &mut cx.trail);
+    merge(&mut base, over, &crate::keys::SERVICE, cx);
     *service = Node { span, tag, ..base };
 }
 

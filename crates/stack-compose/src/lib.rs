@@ -12,6 +12,7 @@ mod defaults;
 mod discover;
 mod document;
 mod dotenv;
+mod emit;
 mod extends;
 mod graph;
 mod include;
@@ -20,6 +21,7 @@ mod keys;
 mod lock;
 mod lower;
 mod lower_steps;
+mod natural;
 mod nearest;
 mod origin;
 mod parse;
@@ -34,6 +36,8 @@ mod robust_tests;
 mod schema;
 mod service;
 mod shape;
+#[cfg(test)]
+mod shown_tests;
 mod source;
 mod support;
 #[cfg(test)]
@@ -47,6 +51,7 @@ mod variables;
 mod words;
 mod yaml;
 
+pub use emit::emit as to_yaml;
 pub use lock::{LOCK_FILE, render_lock};
 pub use origin::{Candidate, Reason};
 pub use pipeline::{Loaded, Phases, load, read};

@@ -105,6 +105,9 @@ impl Paths<'_> {
 
     /// What is watched is the file itself, not a link to it.
     fn follow(&self, item: &mut Node) {
+        if !self.cx.resolve_paths {
+            return;
+        }
         let Some(Kind::Scalar(scalar)) = field(item, "path").map(|node| &mut node.kind) else { return };
         if let Some(real) = self.cx.loader.resolve(Path::new(&*scalar.text)) {
             scalar.text = real.to_string_lossy().as_ref().into();
@@ -154,7 +157,7 @@ impl Paths<'_> {
 
     /// An absolute path stays as it is written; a trailing slash is a part of it.
     fn path(&self, path: &str) -> Option<PathBuf> {
-        if path.starts_with('/') || self.cx.templates && path.contains('$') {
+        if path.starts_with('/') {
             return None;
         }
         Some(match path.strip_prefix('~') {

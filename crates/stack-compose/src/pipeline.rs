@@ -58,11 +58,20 @@ pub struct Phases {
     pub consistency: bool,
     /// Show what env files say instead of their names.
     pub env_files: bool,
+    /// Show only what active services use.
+    pub only_used: bool,
 }
 
 impl Default for Phases {
     fn default() -> Self {
-        Self { interpolate: true, normalize: true, resolve_paths: true, consistency: true, env_files: true }
+        Self {
+            interpolate: true,
+            normalize: true,
+            resolve_paths: true,
+            consistency: true,
+            env_files: true,
+            only_used: true,
+        }
     }
 }
 
@@ -122,16 +131,17 @@ fn run(source: &ProjectSource, phases: Phases, cx: &mut Cx<'_>) -> Option<Projec
 
 fn build(source: &ProjectSource, mut root: Node, (name, phases): (ProjectName, Phases), cx: &mut Cx<'_>) -> Project {
     if phases.normalize {
-        defaults::imply(&mut root, &name, &cx.variables);
+        defaults::imply(&mut root, &name, cx);
     }
     if phases.interpolate {
-        defaults::fill_sections(&mut root);
+        defaults::fill_typed(&mut root);
     }
     let profiles = discover::profiles(source, cx);
     // Decoding says what the engine would not take; the shapes have said what the language does not have.
     cx.report.stage = Stage::Running;
     let mut project = parse_project(root, name, &profiles, cx);
     project.active_profiles = profiles;
+    project.is_named = phases.normalize;
     if !phases.interpolate {
         return project;
     }
@@ -141,6 +151,7 @@ fn build(source: &ProjectSource, mut root: Node, (name, phases): (ProjectName, P
         check(&project, cx);
         defaults::repeat_scale(&mut project.document);
     }
+    project.keeps_unused = !phases.only_used;
     project.drop_unused();
     project
 }
@@ -154,7 +165,9 @@ fn name_of(source: &ProjectSource, files: &[PathBuf], cx: &mut Cx<'_>) -> Option
         let says = |name: &&Node| !name.is_null() && name.as_text() != Some("");
         let names: Vec<Node> = names.filter(says).cloned().collect();
         for mut value in names {
-            interpolate(&mut value, &cx.variables, &mut Report::default());
+            if !cx.templates {
+                interpolate(&mut value, &cx.variables, &mut Report::default());
+            }
             if let Some(text) = value.as_text() {
                 written = Some(Spanned::new(text.to_owned(), value.span));
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use ipnet::Ipv4Net;
 use stack_model::ProjectName;
 
@@ -41,6 +41,10 @@ pub struct Project {
     pub(crate) locked: BTreeMap<String, String>,
     /// Values were not interpolated.
     pub(crate) is_template: bool,
+    /// The tree has names for everything, also for the project.
+    pub(crate) is_named: bool,
+    /// What no active service uses is shown too.
+    pub(crate) keeps_unused: bool,
     /// Profiles that were asked for.
     pub(crate) active_profiles: Vec<String>,
 }
@@ -112,6 +116,8 @@ impl Project {
             variables: Variables::default(),
             locked: BTreeMap::new(),
             is_template: false,
+            is_named: true,
+            keeps_unused: false,
             active_profiles: Vec::new(),
         }
     }
@@ -126,19 +132,40 @@ impl Project {
         &self.directory
     }
 
-    /// Names of the active services, sorted.
+    /// Names of the active services, sorted. Without interpolation that is all of them.
     pub fn services(&self) -> Vec<String> {
+        if self.is_template {
+            return self.shown_names("services");
+        }
         self.services.keys().cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Images of the active services, sorted, each once; those that are built have the name that the build gives them.
+    /// Names of the active services, sorted, but each behind those that it depends on.
+    pub fn services_by_dependency(&self) -> Vec<String> {
+        let mut ordered = IndexSet::new();
+        let mut begun = BTreeSet::new();
+        // A list of what is to be done instead of recursion: chains may be as long as the project.
+        let mut open: Vec<String> = self.services().into_iter().rev().collect();
+        while let Some(name) = open.last().cloned() {
+            let first_time = begun.insert(name.clone());
+            let dependencies = self.services.get(&name).filter(|_| first_time);
+            let dependencies = dependencies.into_iter().flat_map(|service| service.depends_on.keys());
+            let there = dependencies.filter(|name| self.services.contains_key(*name) && !begun.contains(*name));
+            let before: BTreeSet<&String> = there.collect();
+            if before.is_empty() {
+                open.pop();
+                ordered.insert(name);
+            }
+            open.extend(before.into_iter().rev().cloned());
+        }
+        ordered.into_iter().collect()
+    }
+
+    /// The image of each active service, sorted; those that are built have the name that the build gives them.
     pub fn images(&self) -> Vec<String> {
-        self.services
-            .values()
-            .filter_map(|service| self.image_of(service))
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect()
+        let mut images: Vec<String> = self.services.values().filter_map(|service| self.image_of(service)).collect();
+        images.sort();
+        images
     }
 
     /// The image of a service: what the file says, or the name that a build gives it.
@@ -163,17 +190,24 @@ impl Project {
 
     /// The file's names of the volumes that active services use, sorted.
     pub fn volumes(&self) -> Vec<String> {
-        self.used_volumes().into_iter().map(str::to_owned).collect()
+        self.shown_names("volumes")
     }
 
     /// The file's names of the networks that active services use, sorted.
     pub fn networks(&self) -> Vec<String> {
-        self.used_networks().into_iter().map(str::to_owned).collect()
+        self.shown_names("networks")
     }
 
-    /// The file's names of the models that active services use, sorted.
+    fn shown_names(&self, section: &str) -> Vec<String> {
+        let entries = self.document.get(section).and_then(Node::as_mapping);
+        entries.into_iter().flatten().map(|(name, _)| name.to_string()).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The models that active services use, sorted.
     pub fn models(&self) -> Vec<String> {
-        self.used_models().into_iter().collect()
+        let models = self.document.get("models").and_then(Node::as_mapping).into_iter().flatten();
+        let names = models.filter_map(|(_, entry)| entry.value.get("model")?.as_text().map(str::to_owned));
+        names.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Every profile that a service names, active or not, sorted.
@@ -186,7 +220,7 @@ impl Project {
     pub(crate) fn used_networks(&self) -> BTreeSet<&str> {
         let mut used = BTreeSet::new();
         for service in self.services.values() {
-            if service.uses_default_network() {
+            if self.is_named && service.uses_default_network() {
                 used.insert("default");
             }
             if service.network_mode.as_ref().is_some_and(|mode| mode.value == NetworkSource::Bridge) {
@@ -309,6 +343,7 @@ impl Project {
             ("models", self.used_models()),
         ];
         let Kind::Mapping(root) = &mut self.document.kind else { return };
+        let keep = keep.into_iter().take(if self.keeps_unused { 1 } else { usize::MAX });
         for (section, keep) in keep {
             if let Some(Kind::Mapping(entries)) = root.get_mut(section).map(|entry| &mut entry.value.kind) {
                 entries.retain(|name, _| keep.contains(&**name));

@@ -3,11 +3,13 @@
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::emit::emit;
 use crate::keys::SERVICE;
 use crate::project::Project;
 use crate::service::Service;
-use crate::shape::{Form, plain, show};
+use crate::shape::{Form, by_name, plain, show};
 use crate::toplevel::ROOT;
+use crate::yaml::{Entry, Kind, Node};
 
 impl Project {
     /// The canonical form as JSON, keys sorted, `name` first. A literal `$` is written `$$`, so that it can be read
@@ -18,7 +20,7 @@ impl Project {
 
     /// The canonical form as YAML. It loads again as the same project.
     pub fn to_yaml(&self) -> String {
-        written(&self.shown(Form::Yaml))
+        emit(&self.shown(Form::Yaml))
     }
 
     /// The images of the services and nothing else, as JSON: a file that is given behind the project's own.
@@ -30,15 +32,16 @@ impl Project {
 
     /// [`Project::images_to_json`] as YAML.
     pub fn images_to_yaml(&self) -> String {
-        written(&self.images_to_json())
+        emit(&self.images_to_json())
     }
 
     fn shown(&self, form: Form) -> Value {
-        // What interpolation has not filled in yet is shown as it is written, without what is always there.
-        let shape = if self.is_template { Form::Yaml } else { form };
+        if self.is_template {
+            return self.template(form);
+        }
         let mut root = Map::new();
         root.insert("name".to_owned(), Value::from(self.name.as_str()));
-        if let Value::Object(fields) = show(&self.document, &ROOT, shape) {
+        if let Value::Object(fields) = show(&self.document, &ROOT, form) {
             // Docker compose leaves models out of JSON.
             let left_out =
                 |name: &str| name == "name" || name.starts_with("x-") || name == "models" && form == Form::Json;
@@ -48,13 +51,29 @@ impl Project {
         if let Some(Value::Object(services)) = root.get_mut("services").filter(|_| form == Form::Yaml) {
             services.values_mut().for_each(in_order);
         }
-        let own = self.document.as_mapping().into_iter().flatten().filter(|(name, _)| name.starts_with("x-"));
+        let own = self.document.as_mapping().into_iter().flat_map(|root| by_name(root, form));
+        let own = own.filter(|(name, _)| name.starts_with("x-"));
         root.extend(own.map(|(name, entry)| (name.to_string(), plain(&entry.value, form))));
         let mut root = Value::Object(root);
-        if !self.is_template {
-            escape(&mut root);
-        }
+        escape(&mut root);
         root
+    }
+
+    /// The tree itself where interpolation has not filled it in yet: most short forms are as they are written.
+    fn template(&self, form: Form) -> Value {
+        let mut root = self.document.clone();
+        if let Kind::Mapping(fields) = &mut root.kind {
+            fields.retain(|name, _| !matches!(&**name, "version" | "include"));
+            if self.is_named {
+                let name = Node::text(self.name.as_str(), root.span);
+                fields.insert("name".into(), Entry { key: root.span, value: name });
+            }
+        }
+        let mut shown = plain(&root, Form::Yaml);
+        for (name, entry) in root.as_mapping().into_iter().flatten().filter(|(name, _)| name.starts_with("x-")) {
+            shown[&**name] = plain(&entry.value, form);
+        }
+        shown
     }
 
     /// The fingerprint that docker compose 2.40.3 has for a service, in hexadecimal: of its JSON without what does not
@@ -67,11 +86,22 @@ impl Project {
         for key in ["profiles", "build", "depends_on", "pull_policy", "scale"] {
             fields.shift_remove(key);
         }
+        for file in fields.get_mut("env_file").and_then(Value::as_array_mut).into_iter().flatten() {
+            *file = path_of(file);
+        }
         if let Some(Value::Object(deploy)) = fields.get_mut("deploy") {
             deploy.shift_remove("replicas");
         }
         let digest = Sha256::digest(as_go(&shown));
         Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// An env file in a fingerprint: its path, and that it may be missing. The format is left out.
+fn path_of(file: &Value) -> Value {
+    match &file["required"] {
+        Value::Bool(false) => json!({ "path": file["path"], "required": false }),
+        _ => file["path"].clone(),
     }
 }
 
@@ -104,13 +134,6 @@ const ORDER: &str = "
     security_opt shm_size stdin_open stop_grace_period stop_signal storage_opt sysctls tmpfs tty ulimits
     use_api_socket user userns_mode uts volumes volumes_from working_dir post_start pre_stop
 ";
-
-/// As YAML. A long text stays on its line, where a search finds it.
-fn written(value: &Value) -> String {
-    let options = serde_yaml::ser_options! { folded_wrap_chars: usize::MAX, compact_list_indent: false };
-    // Every value has a YAML form; an error here would be a mistake of the writer.
-    serde_yaml::to_string_with_options(value, options).unwrap_or_default()
-}
 
 /// Keys in order, the name before all.
 fn sorted(entries: Map<String, Value>, is_root: bool) -> Map<String, Value> {

@@ -191,7 +191,7 @@ fn of_leaf(leaf: &Leaf) -> Value {
         Leaf::Choice(words) => json!({ "anyOf": [{ "enum": words }, template] }),
         Leaf::Like(like) => json!({ "anyOf": [{ "type": "string", "pattern": like.pattern }, template] }),
         Leaf::PlainBool => json!({ "type": "boolean" }),
-        Leaf::PlainInt => json!({ "type": "number" }),
+        Leaf::PlainInt | Leaf::PlainLimit | Leaf::ModeNumber => json!({ "type": "number" }),
         Leaf::Limit => json!({ "type": ["number", "string"] }),
         Leaf::Bool | Leaf::TextOrBool => json!({ "type": ["boolean", "string"] }),
         Leaf::Int(least, most) => {
@@ -204,7 +204,7 @@ fn of_leaf(leaf: &Leaf) -> Value {
             }
             json!({ "anyOf": [number, { "type": "string" }] })
         }
-        Leaf::Number | Leaf::Bytes | Leaf::Mode | Leaf::ModeNumber | Leaf::TextOrNumber | Leaf::Devices => {
+        Leaf::Number | Leaf::Bytes | Leaf::Mode | Leaf::TextOrNumber | Leaf::Devices => {
             json!({ "type": ["number", "string"] })
         }
         Leaf::Scalar | Leaf::Label => json!({ "type": ["string", "number", "boolean", "null"] }),

@@ -113,7 +113,7 @@ impl Service {
 
     /// It has a network of its own and names none.
     pub(crate) fn uses_default_network(&self) -> bool {
-        self.network_mode.is_none() && self.networks.as_ref().is_none_or(IndexMap::is_empty)
+        !self.provided && self.network_mode.is_none() && self.networks.as_ref().is_none_or(IndexMap::is_empty)
     }
 
     /// One of its profiles is asked for, or it has none.

@@ -79,14 +79,28 @@ impl Files {
 
     /// The project, whether it can be run or not.
     pub(crate) fn read(&self) -> Project {
-        let loaded = crate::read(&self.source, &self.loader, crate::Phases::default());
+        self.read_with(crate::Phases::default())
+    }
+
+    /// The project as `config` shows it with some phases left out, in YAML.
+    pub(crate) fn yaml(&self, phases: crate::Phases) -> String {
+        self.read_with(phases).to_yaml()
+    }
+
+    pub(crate) fn read_with(&self, phases: crate::Phases) -> Project {
+        let loaded = crate::read(&self.source, &self.loader, phases);
         assert!(loaded.project.is_some(), "{:#?}", loaded.diagnostics);
         loaded.project.unwrap()
     }
 
     /// Why `config` would refuse the project.
     pub(crate) fn reading_errors(&self) -> Vec<String> {
-        let loaded = crate::read(&self.source, &self.loader, crate::Phases::default());
+        self.refusals(crate::Phases::default())
+    }
+
+    /// The same where some phases are left out.
+    pub(crate) fn refusals(&self, phases: crate::Phases) -> Vec<String> {
+        let loaded = crate::read(&self.source, &self.loader, phases);
         let errors = loaded.diagnostics.into_iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
         errors.map(|diagnostic| diagnostic.message).collect()
     }

@@ -36,16 +36,23 @@ pub fn used_variables(source: &ProjectSource, loader: &dyn SourceLoader) -> Vec<
     let mut used = BTreeMap::new();
     for file in &files {
         for document in peek(file, &mut cx) {
-            collect(document, &mut used);
+            collect_root(document, &mut used);
         }
     }
     cx.root.clone_from(&directory);
     cx.directory = directory;
     let files: Vec<(PathBuf, Span)> = files.into_iter().map(|file| (file, Span::default())).collect();
     if let Some(merged) = document::model(&files, &[], &mut cx) {
-        collect(&merged, &mut used);
+        collect_root(&merged, &mut used);
     }
     used.into_values().collect()
+}
+
+/// The name of the project is not among what docker compose looks at: it has been made a valid one by then.
+fn collect_root(root: &Node, used: &mut BTreeMap<String, UsedVariable>) {
+    for (_, entry) in root.as_mapping().into_iter().flatten().filter(|(key, _)| &***key != "name") {
+        collect(&entry.value, used);
+    }
 }
 
 fn collect(node: &Node, used: &mut BTreeMap<String, UsedVariable>) {

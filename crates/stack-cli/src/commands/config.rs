@@ -15,8 +15,8 @@ use crate::output;
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct ConfigArgs {
     /// How it is shown; with json also what is wrong is one JSON value a line
-    #[arg(long, value_enum, default_value_t = Format::Yaml)]
-    format: Format,
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     /// Only say what is wrong
     #[arg(short, long)]
     quiet: bool,
@@ -90,8 +90,8 @@ enum Format {
 }
 
 pub(crate) fn run(context: &Context, args: &ConfigArgs) -> Result<u8, CliError> {
-    let mut project = match context.shown_project(phases(args)) {
-        Err(CliError::Project { diagnostics, .. }) if args.format == Format::Json => {
+    let mut project = match context.shown_project(phases(context, args)) {
+        Err(CliError::Project { diagnostics, .. }) if args.format == Some(Format::Json) => {
             output::report_as_json(&diagnostics);
             return Err(CliError::Code(1));
         }
@@ -100,7 +100,7 @@ pub(crate) fn run(context: &Context, args: &ConfigArgs) -> Result<u8, CliError> 
     let profiles = project.profiles_for(&args.selected);
     if !profiles.is_empty() {
         // Whoever names a service means it, whatever profile it is in.
-        project = context.shown_with_profiles(phases(args), profiles)?;
+        project = context.shown_with_profiles(phases(context, args), profiles)?;
     }
     let unknown = project.select(&args.selected);
     if let Some(unknown) = unknown {
@@ -134,11 +134,12 @@ fn pin_images(project: &mut Project) -> Result<(), CliError> {
     Ok(())
 }
 
-fn phases(args: &ConfigArgs) -> Phases {
+fn phases(context: &Context, args: &ConfigArgs) -> Phases {
     // The list of variables is for finding out what has to be set.
     Phases {
         interpolate: !args.no_interpolate && !args.variables,
-        normalize: !args.no_normalize && !args.variables,
+        normalize: !args.no_normalize && !context.shown.compatibility,
+        only_used: !context.shown.all_resources,
         resolve_paths: !args.no_path_resolution,
         consistency: !args.no_consistency,
         env_files: !args.no_env_resolution && args.hash.is_none(),
@@ -163,7 +164,7 @@ fn text(context: &Context, args: &ConfigArgs, project: &Project) -> Result<Strin
         return hashes(project, wanted);
     }
     let lists = [
-        (args.services, project.services()),
+        (args.services, project.services_by_dependency()),
         (args.images, project.images()),
         (args.volumes, project.volumes()),
         (args.networks, project.networks()),
@@ -172,7 +173,7 @@ fn text(context: &Context, args: &ConfigArgs, project: &Project) -> Result<Strin
     ];
     Ok(match lists.into_iter().find(|(wanted, _)| *wanted) {
         Some((_, names)) => names.iter().map(|name| format!("{name}\n")).collect(),
-        None => match (args.format, args.lock_image_digests) {
+        None => match (args.format.unwrap_or(Format::Yaml), args.lock_image_digests) {
             (Format::Yaml, false) => project.to_yaml(),
             (Format::Json, false) => format!("{:#}\n", project.to_json()),
             (Format::Yaml, true) => project.images_to_yaml(),
@@ -183,27 +184,32 @@ fn text(context: &Context, args: &ConfigArgs, project: &Project) -> Result<Strin
 
 fn variables(context: &Context, args: &ConfigArgs) -> String {
     let used = context.variables();
-    if args.format == Format::Json {
+    if let Some(format) = args.format {
+        let yaml = format == Format::Yaml;
+        let key = |name: &str| if yaml { name.to_lowercase() } else { name.to_owned() };
         let all: serde_json::Map<String, serde_json::Value> = used
             .into_iter()
             .map(|used| {
                 let value = serde_json::json!({
-                    "Name": used.name, "DefaultValue": used.default, "PresenceValue": used.alternate,
-                    "Required": used.required,
+                    key("Name"): used.name, key("DefaultValue"): used.default, key("PresenceValue"): used.alternate,
+                    key("Required"): used.required,
                 });
                 (used.name, value)
             })
             .collect();
-        return format!("{:#}\n", serde_json::Value::Object(all));
+        let all = serde_json::Value::Object(all);
+        return if yaml { stack_compose::to_yaml(&all) } else { format!("{all:#}\n") };
     }
     let rows = used.into_iter().map(|used| [used.name, used.required.to_string(), used.default, used.alternate]);
     let head = ["NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE"].map(str::to_owned);
     let rows: Vec<[String; 4]> = std::iter::once(head).chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0) + 4;
+    // As wide as those of docker compose.
+    let widest = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| (widest(column) + 3).max(20);
     let (name, required, default) = (width(0), width(1), width(2));
     let line = |row: &[String; 4]| {
         let [a, b, c, d] = row;
-        format!("{:name$}{:required$}{:default$}{d}", a, b, c).trim_end().to_owned() + "\n"
+        format!("{a:name$}{b:required$}{c:default$}{d}\n")
     };
     rows.iter().map(line).collect()
 }

@@ -196,17 +196,17 @@ impl Expander<'_> {
         let operand = &operator[1..];
         let operand_at = base + end - 1 - operand.len();
         let value = (self.lookup)(name).filter(|value| !(empty_counts_as_unset && value.is_empty()));
-        let text = match (sign, value) {
-            ('-' | '?', Some(value)) => value,
-            ('+', None) => String::new(),
+        // Also one that is not needed: docker compose reads it first, and refuses what is wrong in it.
+        let (operand, _) = self.template(operand, operand_at, depth + 1)?;
+        match (sign, value) {
+            ('-' | '?', Some(value)) => Ok((value, end)),
+            ('+', None) => Ok((String::new(), end)),
             ('?', None) => {
-                let (message, _) = self.template(operand, operand_at, depth + 1)?;
-                let kind = FailureKind::Required { name: name.to_owned(), message };
-                return Err(Failure { kind, source });
+                let kind = FailureKind::Required { name: name.to_owned(), message: operand };
+                Err(Failure { kind, source })
             }
-            _ => self.template(operand, operand_at, depth + 1)?.0,
-        };
-        Ok((text, end))
+            _ => Ok((operand, end)),
+        }
     }
 
     fn value(&mut self, name: &str, source: Range<usize>) -> String {
@@ -273,6 +273,7 @@ mod tests {
             ("$DOLLAR", "a$b"),
             ("${NO:-$$x}", "$x"),
             ("${SET:-${BROKEN}", "value"),
+            ("${NO:+${EMPTY?m}}", ""),
         ] {
             let expected = if template == "${SET:-${BROKEN}" { None } else { Some(expected) };
             assert_eq!(expand(template, &lookup).ok().map(|expanded| expanded.text).as_deref(), expected, "{template}");
@@ -289,6 +290,11 @@ mod tests {
         assert_eq!(failure("a${V"), Failure { kind: FailureKind::Unclosed, source: 1..4 });
         let required = FailureKind::Required { name: "NO".to_owned(), message: "say value".to_owned() };
         assert_eq!(failure("x ${NO:?say $SET} y"), Failure { kind: required, source: 2..17 });
+        // Also inside an operand that is not needed.
+        let inner = FailureKind::Required { name: "NO".to_owned(), message: "m".to_owned() };
+        for template in ["${SET:-${NO?m}}", "${SET:?${NO?m}}", "${OTHER:+${NO?m}}"] {
+            assert_eq!(failure(template).kind, inner, "{template}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::Lowering;
 use super::ServiceKey;
 use super::extra_hosts::HOSTS;
 use super::forms::{before_equals, key_values, labels_of};
-use super::ulimits::{ULIMITS, limits};
+use super::ulimits::{PLAIN_ULIMITS, limits};
 use crate::context::Cx;
 use crate::paths::is_elsewhere;
 use crate::report::{Code, Problem};
@@ -25,7 +25,7 @@ pub(super) const KEY: ServiceKey =
         to.build = from.service.build.as_ref().map(|build| Box::new(lower(build, from)));
     });
 
-const BUILD: Shape = Shape::Forms(Forms { long: &LONG, short: &[&TEXT], expand });
+const BUILD: Shape = Shape::Forms(Forms::new(&LONG, &[&TEXT], expand));
 const LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("context", "Directory or Git repository with what the build needs.", &TEXT),
     Field::new("dockerfile", "Path of the Dockerfile, from the context on.", &TEXT),
@@ -50,16 +50,16 @@ const LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("secrets", "Secrets that the build sees.", &super::configs::FILES),
     Field::new("shm_size", "Size of /dev/shm in the build.", &BYTES),
     Field::new("tags", "Further names of the image.", &TEXTS).merge(Merge::Unique(before_equals)),
-    Field::new("ulimits", "Resource limits of the build's processes.", &ULIMITS),
+    Field::new("ulimits", "Resource limits of the build's processes.", &PLAIN_ULIMITS),
     Field::new("platforms", "Platforms to build for.", &ANY_TEXTS),
     Field::new("privileged", "Build with all rights.", &BOOL),
 ]));
 
-const SSH: Shape = Shape::Forms(Forms { long: &KEYS, short: &[&TEXTS], expand: expand_ssh });
+const SSH: Shape = Shape::Forms(Forms::new(&KEYS, &[&TEXTS], expand_ssh));
 const KEYS: Shape =
     Shape::Map(MapOf { value: &SCALAR, keys: Names::Free, entry: "", merge: Merge::Deep, listed: true });
 
-const CONTEXTS: Shape = Shape::Forms(Forms { long: &LABELS, short: &[&TEXTS], expand: expand_contexts });
+const CONTEXTS: Shape = Shape::Forms(Forms::new(&LABELS, &[&TEXTS], expand_contexts));
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of every expansion")]
 fn expand(node: Node, _: &At<'_>, _: &mut Cx<'_>) -> Option<Node> {

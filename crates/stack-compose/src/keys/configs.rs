@@ -28,8 +28,7 @@ pub(super) const KEY: ServiceKey = ServiceKey::new("configs", "Configs that the 
 const MODE: u32 = 0o444;
 
 /// The list of a service.
-pub(super) const FILES: Shape =
-    Shape::Forms(Forms { long: &LIST, short: &[&TEXTS], expand: |node, _, _| Some(expand(node)) });
+pub(super) const FILES: Shape = Shape::Forms(Forms::new(&LIST, &[&TEXTS], |node, _, _| Some(expand(node))));
 const LIST: Shape = Shape::List(List { item: &FILE, unique: false });
 const FILE: Shape = Shape::Object(&Object::new(&[
     Field::new("source", "Its name under the top-level key.", &TEXT),

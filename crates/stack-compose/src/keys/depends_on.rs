@@ -20,7 +20,7 @@ pub(super) const KEY: ServiceKey =
         .check(check)
         .lower(lower);
 
-const DEPENDENCIES: Shape = Shape::Forms(Forms { long: &MAP, short: &[&TEXTS], expand });
+const DEPENDENCIES: Shape = Shape::Forms(Forms::new(&MAP, &[&TEXTS], expand));
 const MAP: Shape =
     Shape::Map(MapOf { value: &DEPENDENCY, keys: Names::Resource, entry: "", merge: Merge::Deep, listed: false });
 const DEPENDENCY: Shape = Shape::Object(

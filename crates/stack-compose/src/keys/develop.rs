@@ -2,7 +2,7 @@
 
 use super::ServiceKey;
 use super::hook::HOOK;
-use crate::shape::common::{PLAIN_BOOL, TEXT, TEXT_OR_TEXTS};
+use crate::shape::common::{ONE_OR_TEXTS, PLAIN_BOOL, TEXT};
 use crate::shape::{Field, Leaf, List, Object, Shape};
 
 pub(super) const KEY: ServiceKey = ServiceKey::new("develop", "What to do when files change.", &DEVELOP);
@@ -16,8 +16,8 @@ const WATCH: Shape = Shape::Object(
         Field::new("action", "What to do.", &ACTION),
         Field::new("target", "Where in the container to put changed files.", &TEXT),
         Field::new("exec", "What to run after the files are there.", &HOOK).always(),
-        Field::new("include", "Patterns to watch.", &TEXT_OR_TEXTS),
-        Field::new("ignore", "Patterns to leave out.", &TEXT_OR_TEXTS),
+        Field::new("include", "Patterns to watch.", &ONE_OR_TEXTS),
+        Field::new("ignore", "Patterns to leave out.", &ONE_OR_TEXTS),
         Field::new("initial_sync", "Bring all files in once at the start.", &PLAIN_BOOL),
     ])
     .required(&["path", "action"]),

@@ -49,7 +49,7 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     }
 }
 
-const DEVICES: Shape = Shape::Forms(Forms { long: &LIST, short: &[&TEXTS], expand });
+const DEVICES: Shape = Shape::Forms(Forms::new(&LIST, &[&TEXTS], expand));
 const LIST: Shape = Shape::List(List { item: &DEVICE, unique: false });
 const DEVICE: Shape = Shape::Object(
     &Object::new(&[

@@ -28,7 +28,7 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     }
 }
 
-const DNS: Shape = Shape::Forms(Forms { long: &TEXTS, short: &[&TEXT], expand });
+const DNS: Shape = Shape::Forms(Forms::new(&TEXTS, &[&TEXT], expand));
 
 /// A variable that is not set gives an empty text, which is no server.
 fn expand(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {

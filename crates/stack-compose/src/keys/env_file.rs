@@ -20,7 +20,7 @@ pub(super) const KEY: ServiceKey =
         .merge(Merge::Unique(|node| node.get("path").and_then(Node::as_text).map(str::to_owned)))
         .parse(parse);
 
-const FILES: Shape = Shape::Forms(Forms { long: &LIST, short: &[&TEXT, &TEXTS], expand });
+const FILES: Shape = Shape::Forms(Forms::new(&LIST, &[&TEXT, &TEXTS], expand));
 const LIST: Shape = Shape::List(List { item: &FILE, unique: false });
 const FILE: Shape = Shape::Object(
     &Object::new(&[

@@ -41,7 +41,7 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     }
 }
 
-pub(super) const HOSTS: Shape = Shape::Forms(Forms { long: &LIST, short: &[&BY_NAME], expand });
+pub(super) const HOSTS: Shape = Shape::Forms(Forms::new(&LIST, &[&BY_NAME], expand).late());
 const LIST: Shape = Shape::List(List { item: &TEXT, unique: false });
 const BY_NAME: Shape = free(&Shape::Either(&TEXT, &TEXTS));
 

@@ -235,7 +235,7 @@ pub(super) fn above_zero(number: Option<&Spanned<i64>>) -> Option<u64> {
 }
 
 /// Identity of `KEY=VALUE` in a list.
-pub(super) fn before_equals(node: &Node) -> Option<String> {
+pub(crate) fn before_equals(node: &Node) -> Option<String> {
     node.as_text().map(|text| text.split('=').next().unwrap_or(text).to_owned())
 }
 

@@ -25,7 +25,7 @@ const HEALTHCHECK: Shape = Shape::Object(&Object::new(&[
     Field::new("start_interval", "Time between probes in the start period; 5s by default.", &DURATION).present(),
     Field::new("disable", "No health check, also not the image's own.", &BOOL),
 ]));
-const TEST: Shape = Shape::Forms(Forms { long: &ANY_TEXTS, short: &[&TEXT], expand });
+const TEST: Shape = Shape::Forms(Forms::new(&ANY_TEXTS, &[&TEXT], expand).late());
 
 /// A text is run by a shell.
 #[expect(clippy::unnecessary_wraps, reason = "the form of every expansion")]

@@ -8,10 +8,10 @@ use crate::context::{Cx, read_problem};
 use crate::dotenv;
 use crate::service::Service;
 use crate::shape::Merge;
-use crate::shape::common::TEXT_OR_TEXTS;
+use crate::shape::common::ONE_OR_TEXTS;
 
 pub(super) const KEY: ServiceKey =
-    ServiceKey::new("label_file", "Files with labels; `labels` wins over them.", &TEXT_OR_TEXTS)
+    ServiceKey::new("label_file", "Files with labels; `labels` wins over them.", &ONE_OR_TEXTS)
         .merge(Merge::Unique(before_equals))
         .hidden()
         .parse(|node, service, cx| {

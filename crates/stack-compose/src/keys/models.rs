@@ -8,11 +8,7 @@ use crate::yaml::Node;
 
 pub(super) const KEY: ServiceKey = ServiceKey::new("models", "Language models that the program uses.", &MODELS);
 
-const MODELS: Shape = Shape::Forms(Forms {
-    long: &MAP,
-    short: &[&TEXTS],
-    expand: |node, at, cx| names_to_keys(node, at, cx, Node::null),
-});
+const MODELS: Shape = Shape::Forms(Forms::new(&MAP, &[&TEXTS], |node, at, cx| names_to_keys(node, at, cx, Node::null)));
 const MAP: Shape = Shape::Map(MapOf {
     value: &Shape::Nullable(&MODEL),
     keys: Names::Resource,

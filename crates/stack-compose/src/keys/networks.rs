@@ -14,7 +14,7 @@ use crate::nearest::nearest;
 use crate::project::{Network, Project};
 use crate::report::{Code, Problem, Report};
 use crate::service::{Attachment, Service};
-use crate::shape::common::{OPTIONS, PLAIN_INT, TEXT, TEXTS};
+use crate::shape::common::{PLAIN_INT, TEXT, TEXT_OR_NUMBER, TEXTS, free};
 use crate::shape::{Field, Forms, MapOf, Merge, Names, Object, Shape};
 use crate::text::{Span, Spanned};
 use crate::yaml::{Entry, Node};
@@ -22,17 +22,15 @@ use crate::yaml::{Entry, Node};
 pub(super) const KEY: ServiceKey =
     ServiceKey::new("networks", "Networks that the service is on.", &NETWORKS).parse(parse).check(check).lower(lower);
 
-const NETWORKS: Shape = Shape::Forms(Forms {
-    long: &MAP,
-    short: &[&TEXTS],
-    expand: |node, at, cx| names_to_keys(node, at, cx, Node::null),
-});
+const NETWORKS: Shape =
+    Shape::Forms(Forms::new(&MAP, &[&TEXTS], |node, at, cx| names_to_keys(node, at, cx, Node::null)));
 const MAP: Shape =
     Shape::Map(MapOf { value: &NETWORK, keys: Names::Resource, entry: "", merge: Merge::Deep, listed: false });
 const NETWORK: Shape = Shape::Nullable(&ATTACHMENT);
+const DRIVER_OPTIONS: Shape = free(&TEXT_OR_NUMBER);
 const ATTACHMENT: Shape = Shape::Object(&Object::new(&[
     Field::new("aliases", "Further names on this network.", &TEXTS).merge(Merge::Unique(itself)),
-    Field::new("driver_opts", "Options of the network's driver.", &OPTIONS),
+    Field::new("driver_opts", "Options of the network's driver.", &DRIVER_OPTIONS),
     Field::new("gw_priority", "The network with the highest one has the default gateway.", &PLAIN_INT),
     Field::new("interface_name", "Name of the interface inside the container.", &TEXT),
     Field::new("ipv4_address", "A fixed IPv4 address.", &TEXT),

@@ -21,7 +21,7 @@ pub(super) const KEY: ServiceKey = ServiceKey::new("ports", "Ports that the host
     .parse(parse)
     .lower(lower);
 
-const PORTS: Shape = Shape::Forms(Forms { long: &LIST, short: &[&SHORT], expand: canonical });
+const PORTS: Shape = Shape::Forms(Forms::new(&LIST, &[&SHORT], canonical));
 const SHORT: Shape = Shape::List(List { item: &TEXT_OR_NUMBER, unique: false });
 const LIST: Shape = Shape::List(List { item: &PORT, unique: false });
 const PORT: Shape = Shape::Object(
@@ -55,12 +55,11 @@ fn canonical(node: Node, _: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
         cx.wrong_type(&node, "`ports`", "a list");
         return None;
     };
+    if items.iter().any(|item| cx.is_template(item)) {
+        return Some(Node { tag, ..Node::sequence(items, span) });
+    }
     let mut ports = Vec::new();
     for item in items {
-        if cx.is_template(&item) {
-            ports.push(item);
-            continue;
-        }
         let number = item.as_scalar().is_some_and(|scalar| matches!(scalar.value, Leaf::Int(_)));
         if number || item.as_text().is_some() {
             ports.extend(expand(&item, cx));
@@ -169,8 +168,16 @@ fn expand(item: &Node, cx: &mut Cx<'_>) -> Vec<Node> {
 /// The address before the ports and the protocol behind them.
 fn check_ends(item: &Node, text: &str, parts: &Short, cx: &mut Cx<'_>) -> bool {
     let address = &text[parts.host_ip.clone()];
-    if !address.is_empty() && !is_address(address) {
+    let bare = address.contains(':') && !text.starts_with('[');
+    if !address.is_empty() && (bare || !is_address(address)) {
         let span = item.part(parts.host_ip.clone());
+        if is_address(address) {
+            let message = format!("the address `{address}` has no brackets");
+            let problem = Problem::error(Code::InvalidValue, span, message);
+            let problem = problem.reason("its colons cannot be told from those in front of the ports");
+            cx.push(problem.help("put it in brackets").patch(span, format!("[{address}]")));
+            return false;
+        }
         let problem = Problem::error(Code::InvalidValue, span, format!("`{address}` is not an IP address"));
         let help = "write an address of the host, such as `127.0.0.1`; IPv6 goes in brackets";
         cx.push(problem.help(help));
@@ -216,13 +223,17 @@ fn parse_range(text: &str) -> Option<(u16, u16)> {
 }
 
 /// Two entries of one identity are the same port. To docker compose a `published` without quotes is never the same as
-/// one with them, nor as that of a short form.
+/// one with them, nor as that of a short form, and an empty one is not the same as none.
 fn identity(node: &Node) -> Option<String> {
+    // A short form that waits for interpolation.
+    if let Some(scalar) = node.as_scalar() {
+        return Some(scalar.value.printed(&scalar.text));
+    }
     let field = |key: &str, default: &str| {
         let scalar = node.get(key).and_then(Node::as_scalar);
         scalar.map_or_else(|| default.to_owned(), |scalar| scalar.value.printed(&scalar.text))
     };
-    let (address, mut published) = (field("host_ip", "0.0.0.0"), field("published", ""));
+    let (address, mut published) = (field("host_ip", "0.0.0.0"), field("published", "none"));
     if node.get("published").and_then(Node::as_scalar).is_some_and(|scalar| matches!(scalar.value, Leaf::Int(_))) {
         published.insert_str(0, "int ");
     }
@@ -343,7 +354,6 @@ mod tests {
             ("['127.0.0.1::80']", vec!["80<-127.0.0.1 any/Tcp"]),
             ("[':80']", vec!["80<-any/Tcp"]),
             ("['[::1]:8080:80']", vec!["80<-::1 8080/Tcp"]),
-            ("['::1:8080:80']", vec!["80<-::1 8080/Tcp"]),
             ("['3000-3002']", vec!["3000<-any/Tcp", "3001<-any/Tcp", "3002<-any/Tcp"]),
             ("['9090-9091:8080-8081']", vec!["8080<-9090/Tcp", "8081<-9091/Tcp"]),
             ("['8000-9000:80']", vec!["80<-8000-9000/Tcp"]),

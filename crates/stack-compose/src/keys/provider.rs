@@ -14,7 +14,7 @@ const PROVIDER: Shape = Shape::Object(
         .required(&["type"]),
 );
 const OPTIONS: Shape = free(&VALUES);
-const VALUES: Shape = Shape::Forms(Forms { long: &LIST, short: &[&SCALAR], expand });
+const VALUES: Shape = Shape::Forms(Forms::new(&LIST, &[&SCALAR], expand).late());
 const LIST: Shape = Shape::List(List { item: &SCALAR, unique: false });
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of every expansion")]

@@ -9,7 +9,7 @@ use crate::context::Cx;
 use crate::nearest::nearest;
 use crate::report::{Code, Problem};
 use crate::service::Service;
-use crate::shape::common::INT;
+use crate::shape::common::{INT, PLAIN_INT};
 use crate::shape::{Field, Leaf, MapOf, Merge, Names, Object, Shape};
 use crate::yaml::Node;
 
@@ -80,10 +80,25 @@ pub(super) const ULIMITS: Shape = Shape::Map(MapOf {
     merge: Merge::Whole,
     listed: false,
 });
+/// Those of a build, which no variable can give.
+pub(super) const PLAIN_ULIMITS: Shape = Shape::Map(MapOf {
+    value: &Shape::Either(&Shape::Leaf(Leaf::PlainLimit), &PLAIN_LIMIT),
+    keys: Names::Lower,
+    entry: "",
+    merge: Merge::Whole,
+    listed: false,
+});
+const PLAIN_LIMIT: Shape = Shape::Object(
+    &Object::new(&[
+        Field::new("soft", "The limit that counts.", &PLAIN_INT).present_in_yaml(),
+        Field::new("hard", "What the soft limit may be raised to.", &PLAIN_INT).present_in_yaml(),
+    ])
+    .required(&["soft", "hard"]),
+);
 const LIMIT: Shape = Shape::Object(
     &Object::new(&[
-        Field::new("soft", "The limit that counts.", &INT),
-        Field::new("hard", "What the soft limit may be raised to.", &INT),
+        Field::new("soft", "The limit that counts.", &INT).present_in_yaml(),
+        Field::new("hard", "What the soft limit may be raised to.", &INT).present_in_yaml(),
     ])
     .required(&["soft", "hard"]),
 );

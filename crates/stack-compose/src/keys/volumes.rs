@@ -31,7 +31,7 @@ pub(super) const KEY: ServiceKey =
         .check(check)
         .lower(lower);
 
-const VOLUMES: Shape = Shape::Forms(Forms { long: &LIST, short: &[&TEXTS], expand });
+const VOLUMES: Shape = Shape::Forms(Forms::new(&LIST, &[&TEXTS], expand));
 const LIST: Shape = Shape::List(List { item: &VOLUME, unique: false });
 const VOLUME: Shape = Shape::Object(
     &Object::new(&[
@@ -77,9 +77,7 @@ fn expand(node: Node, _: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
     let Kind::Sequence(items) = node.kind else { return Some(node) };
     let mut volumes = Vec::new();
     for item in items {
-        if cx.is_template(&item) && item.as_text().is_some_and(|text| text.starts_with('$')) {
-            volumes.push(item);
-        } else if item.as_text().is_some() {
+        if item.as_text().is_some() {
             volumes.extend(expand_one(&item, cx));
         } else {
             volumes.push(item);
@@ -196,7 +194,7 @@ fn short_option(
     let span = node.span;
     match option {
         "ro" => fields.push(("read_only", Node::boolean(true, span))),
-        "rw" => fields.push(("read_only", Node::boolean(false, span))),
+        "rw" => fields.retain(|(key, _)| *key != "read_only"),
         "nocopy" => volume.push(("nocopy", Node::boolean(true, span))),
         "z" | "Z" => bind.push(("selinux", node)),
         "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => bind.push(("propagation", node)),

@@ -1,6 +1,6 @@
 //! Short forms to long ones, texts to what they mean, and every mistake of shape.
 
-use super::{At, Names, Object, Shape};
+use super::{At, Leaf, Names, Object, Shape, leaf};
 use crate::context::Cx;
 use crate::keys::file_name_key;
 use crate::nearest::nearest;
@@ -22,6 +22,14 @@ pub(crate) fn canonical(node: Node, shape: &'static Shape, at: &At<'_>, cx: &mut
                 canonical(node, shape, at, cx)
             }
         }
+        Shape::Forms(forms) if forms.late && cx.templates => {
+            // Only its mistakes are looked for.
+            let copy = (forms.expand)(node.clone(), at, cx)?;
+            if !cx.is_template(&copy) {
+                canonical(copy, forms.long, at, cx)?;
+            }
+            Some(node)
+        }
         Shape::Forms(forms) => {
             let tag = node.tag;
             let node = (forms.expand)(node, at, cx)?;
@@ -32,14 +40,29 @@ pub(crate) fn canonical(node: Node, shape: &'static Shape, at: &At<'_>, cx: &mut
             canonical(Node { tag, ..node }, forms.long, at, cx)
         }
         Shape::Either(..) => canonical_either(node, shape, at, cx),
-        Shape::Leaf(leaf) => leaf.canonical(node, at, cx),
+        Shape::Leaf(leaf) => {
+            let written = cx.templates.then(|| node.clone());
+            let typed = leaf.canonical(node, at, cx)?;
+            // This one becomes a text at once.
+            let is_text = matches!(leaf, Leaf::TextOrBool);
+            Some(match written {
+                Some(node) if is_text => leaf::as_text(node),
+                Some(node) => node,
+                None => typed,
+            })
+        }
         Shape::List(list) => {
             let Node { kind: Kind::Sequence(items), span, tag } = node else {
                 cx.wrong_type(&node, &at.to_string(), "a list");
                 return None;
             };
             let item_at = at.item();
-            let items = items.into_iter().filter_map(|item| canonical(item, list.item, &item_at, cx)).collect();
+            // A short form among long ones waits for interpolation.
+            let waits = |item: &Node, cx: &Cx<'_>| {
+                cx.templates && item.as_scalar().is_some() && matches!(list.item, Shape::Object(_))
+            };
+            let each = |item| if waits(&item, cx) { Some(item) } else { canonical(item, list.item, &item_at, cx) };
+            let items = items.into_iter().filter_map(each).collect();
             Some(Node { tag, ..Node::sequence(items, span) })
         }
         Shape::Map(map) => {
@@ -49,7 +72,7 @@ pub(crate) fn canonical(node: Node, shape: &'static Shape, at: &At<'_>, cx: &mut
             };
             let mut result = Mapping::with_capacity(mapping.len());
             for (name, entry) in mapping {
-                if map.keys == Names::Resource && !file_name_key(&name) {
+                if map.keys == Names::Resource && !file_name_key(&name) && !(cx.templates && name.contains('$')) {
                     let message = format!("`{name}` is not a name for an entry of {at}");
                     let problem = Problem::error(Code::InvalidName, entry.key, message);
                     cx.push(problem.reason("it must match `[a-zA-Z0-9._-]+`"));

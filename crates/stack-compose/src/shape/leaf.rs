@@ -26,6 +26,8 @@ pub(crate) enum Leaf {
     PlainInt,
     /// A limit of getrlimit(2): a whole number, also as a text.
     Limit,
+    /// The same, which no variable can give.
+    PlainLimit,
     /// A number, also as a text.
     Number,
     /// Bytes, as a number or with a unit.
@@ -69,7 +71,7 @@ pub(crate) struct Like {
 impl Leaf {
     /// Checks the value and gives it its type.
     pub(super) fn canonical(&self, node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
-        if cx.is_template(&node) {
+        if cx.is_template(&node) || cx.templates && self.is_cast() && node.as_text().is_some() {
             return Some(node);
         }
         let (span, tag) = (node.span, node.tag);
@@ -83,7 +85,7 @@ impl Leaf {
                 let fits = |value| matches!(value, Value::Bool(_));
                 cx.is_one_of(&node, "`true` or `false`", at, fits).then_some(node)
             }
-            Self::PlainInt => {
+            Self::PlainInt | Self::PlainLimit => {
                 let fits = |value| matches!(value, Value::Int(_) | Value::Float(_));
                 if !cx.is_one_of(&node, "a whole number", at, fits) {
                     return None;
@@ -104,6 +106,10 @@ impl Leaf {
             Self::Bytes => (is_unlimited(&node) || cx.bytes(&node, &at.to_string()).is_some()).then_some(node),
             Self::QuotedBytes => (cx.is_text(&node, at) && cx.bytes(&node, &at.to_string()).is_some()).then_some(node),
             Self::Duration => cx.duration(&node, &at.to_string()).is_some().then_some(node),
+            Self::ModeNumber if node.as_text().is_some() => {
+                cx.wrong_type(&node, &at.to_string(), "a number");
+                None
+            }
             Self::Mode | Self::ModeNumber => cx.mode(&node, &at.to_string()).is_some().then_some(node),
             Self::TextOrNumber => {
                 let fits = |value| matches!(value, Value::Text | Value::Int(_) | Value::Float(_));
@@ -127,6 +133,23 @@ impl Leaf {
                 cx.is_one_of(&node, "a single value", at, fits).then_some(node)
             }
         }
+    }
+}
+
+/// The same value as a text.
+pub(super) fn as_text(node: Node) -> Node {
+    match node.as_scalar() {
+        Some(scalar) if scalar.value != Value::Text => {
+            Node { tag: node.tag, ..Node::text(scalar.value.printed(&scalar.text), node.span) }
+        }
+        _ => node,
+    }
+}
+
+impl Leaf {
+    /// Interpolation is what makes such a value of a text: without it any text may stand here.
+    fn is_cast(&self) -> bool {
+        matches!(self, Self::Bool | Self::Int(..) | Self::Number | Self::Bytes | Self::Mode)
     }
 }
 

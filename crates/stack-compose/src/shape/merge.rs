@@ -1,11 +1,14 @@
 //! Several files to one: rules 1.8 of the Compose language, on canonical trees.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::{Merge, Shape};
+use crate::context::Cx;
+use crate::keys::forms::before_equals;
 use crate::report::{Code, Problem, Report};
 use crate::text::{FileId, Span};
-use crate::yaml::{Entry, Kind, Mapping, Node, Tag};
+use crate::yaml::{Entry, Kind, Mapping, Node, Tag, Value};
 
 /// Which value stood at a place before another file said something else, by the place of the later one.
 #[derive(Debug, Clone, Default)]
@@ -35,14 +38,16 @@ const MAX_TRAIL: usize = 100;
 
 /// What a merge writes to.
 #[derive(Debug)]
-pub(crate) struct Merging<'a> {
-    pub(crate) report: &'a mut Report,
-    pub(crate) trail: &'a mut Trail,
+struct Merging<'a> {
+    report: &'a mut Report,
+    trail: &'a mut Trail,
+    /// Some short forms are left as they are written.
+    templates: bool,
 }
 
 /// Lays `over` on top of `base`, which have one shape.
-pub(crate) fn merge(base: &mut Node, over: Node, shape: &'static Shape, report: &mut Report, trail: &mut Trail) {
-    let mut merging = Merging { report, trail };
+pub(crate) fn merge(base: &mut Node, over: Node, shape: &'static Shape, cx: &mut Cx<'_>) {
+    let mut merging = Merging { report: &mut cx.report, trail: &mut cx.trail, templates: cx.templates };
     value(base, over, shape, Merge::Deep, &mut merging);
 }
 
@@ -62,6 +67,13 @@ fn value(base: &mut Node, over: Node, shape: &'static Shape, rule: Merge, mergin
     {
         return replace(base, over, merging);
     }
+    if let Shape::Forms(forms) = shape
+        && forms.late
+        && merging.templates
+    {
+        append_as_list(base, over);
+        return;
+    }
     let over_span = over.span;
     let shape = shape.of(base);
     match (&mut base.kind, over.kind) {
@@ -71,6 +83,32 @@ fn value(base: &mut Node, over: Node, shape: &'static Shape, rule: Merge, mergin
             replace(base, Node { kind, span: over_span, tag: Tag::None }, merging);
         }
         _ => merging.report.push(types_differ(over_span, base)),
+    }
+}
+
+/// Forms that wait for interpolation have the list in common.
+fn append_as_list(base: &mut Node, over: Node) {
+    let mut items = as_list(std::mem::replace(base, Node::null(over.span)));
+    items.extend(as_list(over));
+    *base = Node::sequence(items, base.span);
+}
+
+fn as_list(node: Node) -> Vec<Node> {
+    let span = node.span;
+    match node.kind {
+        Kind::Sequence(items) => items,
+        Kind::Scalar(scalar) => vec![Node { kind: Kind::Scalar(scalar), span, tag: Tag::None }],
+        Kind::Mapping(entries) => {
+            let pair = |(name, entry): (Arc<str>, Entry)| match entry.value.as_scalar() {
+                Some(scalar) if scalar.value != Value::Null => {
+                    Node::text(format!("{name}={}", scalar.value.printed(&scalar.text)), entry.value.span)
+                }
+                _ => Node::text(name, entry.key),
+            };
+            let mut items: Vec<Node> = entries.into_iter().map(pair).collect();
+            items.sort_by(|one, other| one.as_text().cmp(&other.as_text()));
+            items
+        }
     }
 }
 
@@ -139,6 +177,8 @@ pub(crate) fn unify(node: &mut Node, shape: &'static Shape, rule: Merge, trail: 
                 items.iter_mut().for_each(|item| unify(item, list.item, Merge::Deep, trail));
             }
         }
+        // A list that waits for interpolation, of what becomes a mapping.
+        (Shape::Map(_), Kind::Sequence(items)) => unify_items(items, before_equals, trail),
         // Leaves have nothing below them: most mappings are of texts.
         (Shape::Map(map), Kind::Mapping(entries)) if !matches!(map.value.long(), Shape::Leaf(_)) => {
             entries.values_mut().for_each(|entry| unify(&mut entry.value, map.value, map.merge, trail));

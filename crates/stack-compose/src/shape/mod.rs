@@ -16,7 +16,7 @@ pub(crate) use canonical::canonical;
 pub(crate) use complete::complete;
 pub(crate) use leaf::{Leaf, Like};
 pub(crate) use merge::{Trail, merge, settle, unify};
-pub(crate) use show::{Form, plain, show};
+pub(crate) use show::{Form, by_name, plain, show};
 
 /// What a value may be, in its long form unless it says otherwise.
 #[derive(Debug)]
@@ -79,6 +79,22 @@ pub(crate) struct Forms {
     pub(crate) short: &'static [&'static Shape],
     /// Short to long; a long form comes back as it is. `None` after a problem was reported.
     pub(crate) expand: fn(Node, &At<'_>, &mut Cx<'_>) -> Option<Node>,
+    /// Docker compose makes it long only for the typed project: without interpolation it is shown as it is written.
+    pub(crate) late: bool,
+}
+
+impl Forms {
+    pub(crate) const fn new(
+        long: &'static Shape,
+        short: &'static [&'static Shape],
+        expand: fn(Node, &At<'_>, &mut Cx<'_>) -> Option<Node>,
+    ) -> Self {
+        Self { long, short, expand, late: false }
+    }
+
+    pub(crate) const fn late(self) -> Self {
+        Self { late: true, ..self }
+    }
 }
 
 /// A mapping with fixed keys.
@@ -145,6 +161,11 @@ impl Field {
         Self { shown: Shown::Present, ..self }
     }
 
+    /// Shown even where it is zero, but not in JSON.
+    pub(crate) const fn present_in_yaml(self) -> Self {
+        Self { shown: Shown::PresentInYaml, ..self }
+    }
+
     /// Shown even where the file does not have it.
     pub(crate) const fn always(self) -> Self {
         Self { shown: Shown::Always, ..self }
@@ -168,6 +189,8 @@ pub(crate) enum Shown {
     Filled,
     /// When the file has it.
     Present,
+    /// When the file has it, but in JSON only when it says something.
+    PresentInYaml,
     /// Always; the empty object or null where the file does not have it.
     Always,
     Never,
@@ -241,26 +264,25 @@ pub(crate) mod common {
     pub(crate) const ANY_TEXTS: Shape = Shape::List(List { item: &TEXT, unique: false });
 
     /// A text or a list of texts.
-    pub(crate) const TEXT_OR_TEXTS: Shape =
-        Shape::Forms(Forms { long: &TEXTS, short: &[&TEXT], expand: forms::one_or_list });
+    pub(crate) const TEXT_OR_TEXTS: Shape = Shape::Forms(Forms::new(&TEXTS, &[&TEXT], forms::one_or_list).late());
+
+    /// The same, which is a list from the beginning.
+    pub(crate) const ONE_OR_TEXTS: Shape = Shape::Forms(Forms::new(&TEXTS, &[&TEXT], forms::one_or_list));
 
     const VALUES: Shape = replacing(&SCALAR);
     /// Variables: a mapping, or a list of `KEY=VALUE`.
-    pub(crate) const VARIABLES: Shape =
-        Shape::Forms(Forms { long: &VALUES, short: &[&TEXTS], expand: forms::variables });
+    pub(crate) const VARIABLES: Shape = Shape::Forms(Forms::new(&VALUES, &[&TEXTS], forms::variables).late());
 
     const LABEL_VALUES: Shape = replacing(&Shape::Leaf(Leaf::Label));
     /// The same, where nothing is the empty text.
-    pub(crate) const LABELS: Shape =
-        Shape::Forms(Forms { long: &LABEL_VALUES, short: &[&TEXTS], expand: forms::key_values });
+    pub(crate) const LABELS: Shape = Shape::Forms(Forms::new(&LABEL_VALUES, &[&TEXTS], forms::key_values).late());
 
     /// A mapping to texts, where numbers are taken as they are written.
     pub(crate) const OPTIONS: Shape = free(&Shape::Leaf(Leaf::Option));
 
     const WORDS: Shape = Shape::Nullable(&ANY_TEXTS);
     /// A command line: null, a text that is split as a shell would split it, or a list.
-    pub(crate) const COMMAND: Shape =
-        Shape::Forms(Forms { long: &WORDS, short: &[&TEXT], expand: forms::command_words });
+    pub(crate) const COMMAND: Shape = Shape::Forms(Forms::new(&WORDS, &[&TEXT], forms::command_words).late());
 
     /// A mapping with free names.
     pub(crate) const fn free(value: &'static Shape) -> Shape {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, json};
 
 use super::{Field, Leaf, Object, Shape, Shown};
+use crate::natural::natural;
 use crate::units::{octal, parse_bytes, parse_duration, print_duration};
-use crate::yaml::{Entry, Kind, Mapping, Node, Value as Yaml, rfc3339};
+use crate::yaml::{Entry, Kind, Mapping, Node, Value as Yaml, rfc3339, unsigned};
 
 /// What the result is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +21,12 @@ pub(crate) enum Form {
 /// The value in a form of output.
 pub(crate) fn show(node: &Node, shape: &'static Shape, form: Form) -> Value {
     match (shape.of(node), &node.kind) {
-        // Docker compose writes a limit of zero as one without numbers, and cannot from YAML.
-        (Shape::Leaf(Leaf::Limit), Kind::Scalar(scalar)) if form == Form::Json && scalar.value == Yaml::Int(0) => {
-            Value::Object(Map::new())
+        // Docker compose takes a limit of zero for one with two numbers, and leaves zeros out of JSON.
+        (Shape::Leaf(Leaf::Limit | Leaf::PlainLimit), Kind::Scalar(scalar)) if scalar.value == Yaml::Int(0) => {
+            match form {
+                Form::Json => Value::Object(Map::new()),
+                Form::Yaml => json!({ "soft": 0, "hard": 0 }),
+            }
         }
         (Shape::Leaf(leaf), Kind::Scalar(_)) => leaf_value(node, leaf),
         (Shape::List(list), Kind::Sequence(items)) => items.iter().map(|item| show(item, list.item, form)).collect(),
@@ -35,9 +39,9 @@ pub(crate) fn show(node: &Node, shape: &'static Shape, form: Form) -> Value {
             items.sort_unstable();
             Value::from(items)
         }
-        (Shape::Map(map), Kind::Mapping(entries)) => {
-            by_name(entries).map(|(name, entry)| (name.to_string(), show(&entry.value, map.value, form))).collect()
-        }
+        (Shape::Map(map), Kind::Mapping(entries)) => by_name(entries, form)
+            .map(|(name, entry)| (name.to_string(), show(&entry.value, map.value, form)))
+            .collect(),
         (Shape::Object(object), Kind::Mapping(entries)) => Value::Object(show_object(entries, object, form)),
         _ => plain(node, form),
     }
@@ -48,10 +52,16 @@ pub(crate) fn show_object(entries: &Mapping, object: &'static Object, form: Form
     let mut shown = Map::new();
     for field in object.fields {
         match (entries.get(field.name), field.shown) {
-            (_, Shown::Never) | (None, Shown::Filled | Shown::Present) => {}
+            (_, Shown::Never) | (None, Shown::Filled | Shown::Present | Shown::PresentInYaml) => {}
             (Some(entry), shown_when) => {
                 let value = show(&entry.value, field.shape, form);
-                if shown_when != Shown::Filled || says_something(&value, field.shape) {
+                let says_something = match shown_when {
+                    Shown::Filled => says_something(&value, field.shape),
+                    Shown::Always => form == Form::Json || !is_nothing(&value, field.shape),
+                    Shown::PresentInYaml => form == Form::Yaml || says_something(&value, field.shape),
+                    Shown::Present | Shown::Never => true,
+                };
+                if says_something {
                     shown.insert(name(field, form), value);
                 }
             }
@@ -65,7 +75,7 @@ pub(crate) fn show_object(entries: &Mapping, object: &'static Object, form: Form
         }
     }
     if form == Form::Yaml {
-        let own = by_name(entries).filter(|(name, _)| name.starts_with("x-"));
+        let own = by_name(entries, form).filter(|(name, _)| name.starts_with("x-"));
         shown.extend(own.map(|(name, entry)| (name.to_string(), plain(&entry.value, form))));
     }
     shown
@@ -84,6 +94,11 @@ fn nothing(shape: &'static Shape) -> Value {
         Shape::Map(_) => Value::Object(Map::new()),
         _ => Value::Null,
     }
+}
+
+/// What docker compose leaves out of YAML although it is always in JSON.
+fn is_nothing(value: &Value, shape: &'static Shape) -> bool {
+    value.is_null() || matches!(shape.long(), Shape::Object(_)) && value.as_object().is_some_and(Map::is_empty)
 }
 
 /// An object says something by being there, even if it is empty.
@@ -109,7 +124,9 @@ fn leaf_value(node: &Node, leaf: &Leaf) -> Value {
         (Leaf::Scalar, Yaml::Null) => Value::Null,
         (Leaf::Label | Leaf::Option, Yaml::Null) => Value::from(""),
         (Leaf::Bool | Leaf::PlainBool, Yaml::Bool(value)) => Value::Bool(value),
-        (Leaf::Int(..) | Leaf::PlainInt | Leaf::Limit | Leaf::Devices, Yaml::Int(number)) => Value::from(number),
+        (Leaf::Int(..) | Leaf::PlainInt | Leaf::PlainLimit | Leaf::Limit | Leaf::Devices, Yaml::Int(number)) => {
+            Value::from(number)
+        }
         (Leaf::Devices, _) if &*scalar.text == "all" => Value::from(-1),
         (Leaf::Number, Yaml::Float(number)) => float(number),
         (Leaf::Bytes | Leaf::QuotedBytes, _) => match parse_bytes(&printed()) {
@@ -137,9 +154,12 @@ fn float(number: f64) -> Value {
 }
 
 /// Names of the user's own in order; keys of the language stand in that of their table.
-fn by_name(entries: &Mapping) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
+pub(crate) fn by_name(entries: &Mapping, form: Form) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
     let mut entries: Vec<_> = entries.iter().collect();
-    entries.sort_by_key(|(name, _)| *name);
+    match form {
+        Form::Json => entries.sort_by_key(|(name, _)| *name),
+        Form::Yaml => entries.sort_by(|(one, _), (other, _)| natural(one, other)),
+    }
     entries.into_iter()
 }
 
@@ -150,13 +170,13 @@ pub(crate) fn plain(node: &Node, form: Form) -> Value {
         Kind::Sequence(items) if items.is_empty() && form == Form::Json => Value::Null,
         Kind::Sequence(items) => items.iter().map(|item| plain(item, form)).collect(),
         Kind::Mapping(mapping) => {
-            by_name(mapping).map(|(key, entry)| (key.to_string(), plain(&entry.value, form))).collect()
+            by_name(mapping, form).map(|(key, entry)| (key.to_string(), plain(&entry.value, form))).collect()
         }
         Kind::Scalar(scalar) => match scalar.value {
             Yaml::Null => Value::Null,
             Yaml::Bool(value) => Value::Bool(value),
             Yaml::Int(number) => Value::from(number),
-            Yaml::Float(number) => Value::from(number),
+            Yaml::Float(number) => unsigned(&scalar.text).map_or_else(|| Value::from(number), Value::from),
             Yaml::Time => Value::from(rfc3339(&scalar.text)),
             Yaml::Text => Value::from(&*scalar.text),
         },

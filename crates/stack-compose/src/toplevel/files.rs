@@ -13,7 +13,7 @@ use crate::text::Spanned;
 use crate::yaml::Mapping;
 
 pub(super) const SECRETS: Shape = section_of(&SECRET, "secret");
-const SECRET: Shape = Shape::Forms(Forms { long: &SECRET_LONG, short: &[], expand: expand_external });
+const SECRET: Shape = Shape::Forms(Forms::new(&SECRET_LONG, &[], expand_external));
 const SECRET_LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("name", "Name of its own.", &TEXT),
     Field::new("file", "File that holds it.", &TEXT),
@@ -26,7 +26,7 @@ const SECRET_LONG: Shape = Shape::Object(&Object::new(&[
 ]));
 
 pub(super) const CONFIGS: Shape = section_of(&CONFIG, "config");
-const CONFIG: Shape = Shape::Forms(Forms { long: &CONFIG_LONG, short: &[], expand: expand_external });
+const CONFIG: Shape = Shape::Forms(Forms::new(&CONFIG_LONG, &[], expand_external));
 const CONFIG_LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("name", "Name of its own.", &TEXT),
     Field::new("file", "File that holds it.", &TEXT),

@@ -16,7 +16,7 @@ use crate::text::Spanned;
 use crate::yaml::{Entry, Mapping, Node};
 
 pub(super) const NETWORKS: Shape = section_of(&Shape::Nullable(&NETWORK), "network");
-const NETWORK: Shape = Shape::Forms(Forms { long: &LONG, short: &[], expand: expand_external });
+const NETWORK: Shape = Shape::Forms(Forms::new(&LONG, &[], expand_external));
 const LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("name", "Name of its own, without that of the project before it.", &TEXT),
     Field::new("driver", "Driver; `bridge` by default.", &TEXT),
@@ -50,7 +50,9 @@ pub(crate) fn networks(root: &Mapping, project: &ProjectName, cx: &mut Cx<'_>) -
         networks.insert(key.to_owned(), network(key, entry, project, cx));
     }
     let default = || Network { name: format!("{project}_default"), ..Network::default() };
-    networks.entry("default".to_owned()).or_insert_with(default);
+    if cx.normalize {
+        networks.entry("default".to_owned()).or_insert_with(default);
+    }
     networks
 }
 

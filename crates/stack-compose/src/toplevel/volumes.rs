@@ -14,7 +14,7 @@ use crate::shape::{Field, Forms, Object, Shape};
 use crate::yaml::{Entry, Mapping, Node};
 
 pub(super) const VOLUMES: Shape = section_of(&Shape::Nullable(&VOLUME), "volume");
-const VOLUME: Shape = Shape::Forms(Forms { long: &LONG, short: &[], expand: expand_external });
+const VOLUME: Shape = Shape::Forms(Forms::new(&LONG, &[], expand_external));
 const LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("name", "Name of its own, without that of the project before it.", &TEXT),
     Field::new("driver", "Driver; `local` by default.", &TEXT),

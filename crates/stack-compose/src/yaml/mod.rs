@@ -7,4 +7,4 @@ mod syntax;
 
 pub(crate) use node::{Entry, Kind, Layout, Mapping, Node, Piece, Tag, Value};
 pub(crate) use read::read;
-pub(crate) use scalar::rfc3339;
+pub(crate) use scalar::{print_float, resolve, rfc3339, unsigned};

@@ -48,6 +48,11 @@ fn is_time(text: &str) -> bool {
     good && zone.is_empty() == text.starts_with(' ')
 }
 
+/// A whole number above those with a sign.
+pub(crate) fn unsigned(text: &str) -> Option<u64> {
+    text.replace('_', "").parse().ok().filter(|number| i64::try_from(*number).is_err())
+}
+
 /// A date as Go writes it in JSON.
 pub(crate) fn rfc3339(text: &str) -> String {
     let Some(([year, month, day], rest)) = date_and_rest(text) else { return text.to_owned() };
@@ -104,14 +109,15 @@ impl Value {
             Self::Null => String::new(),
             Self::Bool(value) => value.to_string(),
             Self::Int(number) => number.to_string(),
-            Self::Float(number) => print_float(number),
+            // Docker compose has these whole numbers in 64 bits without a sign.
+            Self::Float(number) => unsigned(text).map_or_else(|| print_float(number), |whole| whole.to_string()),
             Self::Time | Self::Text => text.to_owned(),
         }
     }
 }
 
 /// The shortest digits that read back as the same number, with an exponent below 1e-4 and from a million on.
-fn print_float(number: f64) -> String {
+pub(crate) fn print_float(number: f64) -> String {
     if !number.is_finite() {
         let name = if number.is_nan() { "NaN" } else { "Inf" };
         let sign = if number.is_nan() {
@@ -179,6 +185,8 @@ mod tests {
         assert_eq!(printed("12345678.9"), "1.23456789e+07");
         assert_eq!(printed("999999.5"), "999999.5");
         assert_eq!(printed("0755"), "493");
+        assert_eq!(printed("12345678901234567890"), "12345678901234567890");
+        assert_eq!(printed("123456789012345678901"), "1.2345678901234568e+20");
         assert_eq!(printed("-.inf"), "-Inf");
     }
 }
