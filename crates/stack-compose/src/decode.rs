@@ -2,6 +2,7 @@
 //! once.
 
 use crate::context::Cx;
+use crate::keys::service_key;
 use crate::report::{Code, Problem};
 use crate::text::Spanned;
 use crate::units::{UnitError, octal, parse_bytes, parse_cpus, parse_duration, parse_float};
@@ -211,6 +212,11 @@ impl Cx<'_> {
     }
 }
 
+/// `image nginx`, where a colon is missing.
+fn without_colon(text: &str) -> Option<(&str, &str)> {
+    text.split_once(' ').filter(|(key, _)| service_key(key).is_some())
+}
+
 /// What to do about a value of the wrong type.
 fn type_help(problem: Problem, node: &Node, what: &str, wanted: &str) -> Problem {
     let Some(scalar) = node.as_scalar() else { return collection_help(problem, node, wanted) };
@@ -237,6 +243,10 @@ fn type_help(problem: Problem, node: &Node, what: &str, wanted: &str) -> Problem
             problem.help("write it as an item of a list").patch(node.span, format!("[\"{text}\"]"))
         }
         "a project" => problem.help("write `services:` and the services below it"),
+        "a mapping" if what.starts_with("service ") && without_colon(text).is_some() => {
+            let (key, value) = without_colon(text).unwrap_or_default();
+            problem.reason(format!("there is no colon behind `{key}`")).patch(node.span, format!("{key}: {value}"))
+        }
         "a mapping" if what.starts_with("service ") => {
             problem.help("write the image below the name").patch(node.span, format!("{{image: {text}}}"))
         }

@@ -42,7 +42,13 @@ pub(crate) fn parse_project(root: Node, name: ProjectName, profiles: &[String], 
 
 fn parse_service(name: &str, entry: &Entry, cx: &mut Cx<'_>) -> Service {
     let mut service = Service { name: name.to_owned(), span: entry.key, ..Service::default() };
-    let Some(fields) = entry.value.as_mapping() else { return service };
+    let Some(fields) = entry.value.as_mapping() else {
+        // What cannot be read is not missing as well.
+        if entry.value.tag == Tag::Broken {
+            service.image = Some(Spanned::default());
+        }
+        return service;
+    };
     for (key, field) in fields {
         if field.value.tag == Tag::Broken {
             // What cannot be read is not missing as well.
