@@ -69,6 +69,20 @@ pub enum CgroupError {
         /// Who.
         processes: Vec<i32>,
     },
+    /// A rule for devices that is none.
+    #[error("`{text}` is no rule for devices: they are like `c 10:229 rwm`")]
+    DeviceRule {
+        /// What it says.
+        text: String,
+    },
+    /// The kernel does not take the program that decides about devices (version 2).
+    #[error("cannot hold devices back in {path}")]
+    DeviceProgram {
+        /// The cgroup.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// systemd cannot be talked to.
     #[error("cannot reach systemd at {socket}")]
     Bus {
@@ -97,13 +111,14 @@ impl CgroupError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::NotMounted | Self::ControllerMissing { .. } | Self::ControllerNotMounted { .. } => Fault::Missing,
-            Self::BelowUsage { .. } => Fault::User,
-            Self::Directory { source, .. } | Self::Write { source, .. } | Self::Read { source, .. } => {
-                match source.kind() {
-                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Fault::Denied,
-                    _ => Fault::Transient,
-                }
-            }
+            Self::BelowUsage { .. } | Self::DeviceRule { .. } => Fault::User,
+            Self::DeviceProgram { source, .. }
+            | Self::Directory { source, .. }
+            | Self::Write { source, .. }
+            | Self::Read { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Fault::Denied,
+                _ => Fault::Transient,
+            },
             Self::Controller(_) | Self::NotEmpty { .. } | Self::Bus { .. } | Self::Scope { .. } => Fault::Transient,
         }
     }
@@ -127,11 +142,19 @@ impl CgroupError {
                 let all = all.or_else(|| fs_err::read_to_string("/sys/devices/system/cpu/online").ok());
                 Some(format!("correct `cpuset`: there are the processors {}", all.unwrap_or_default().trim()))
             }
+            Self::DeviceProgram { source, .. } if source.raw_os_error() == Some(nix::libc::ENOSYS) => {
+                Some("boot a kernel with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF".to_owned())
+            }
+            Self::DeviceRule { .. } => Some("correct `device_cgroup_rules`".to_owned()),
             _ if self.fault() == Fault::Denied => Some("run as root".to_owned()),
             Self::NotEmpty { .. } => Some("look at `cat /proc/PID/stack`: they hang in the kernel".to_owned()),
             Self::Bus { .. } => Some("install and start dbus: apt install dbus".to_owned()),
             Self::Scope { unit, .. } => Some(format!("look at `systemctl status {unit}`")),
-            Self::Directory { .. } | Self::Write { .. } | Self::Read { .. } | Self::Controller(_) => None,
+            Self::DeviceProgram { .. }
+            | Self::Directory { .. }
+            | Self::Write { .. }
+            | Self::Read { .. }
+            | Self::Controller(_) => None,
         }
     }
 }

@@ -63,7 +63,6 @@ impl Hierarchy {
     }
 
     /// Makes a container's cgroup with its limits and returns the way in. `cgroup` is relative to the hierarchies.
-    /// Devices are held back on v1 only.
     ///
     /// # Errors
     /// A directory cannot be made or a limit cannot be set.
@@ -82,10 +81,12 @@ impl Hierarchy {
         writes.retain(|write| !(is_new && write.neutral));
         self.write_all(cgroup, &writes)?;
         self.write_blkio(cgroup, &limits.blkio)?;
-        if self.kind() == Kind::V1
-            && let (Some(directory), Devices::Usual { and }) = (self.directory("devices", cgroup), allowed)
-        {
-            devices::restrict(directory, and)?;
+        if let (Some(directory), Devices::Usual { and }) = (self.directory("devices", cgroup), allowed) {
+            let rules = devices::usual(and)?;
+            match self.kind() {
+                Kind::V1 => devices::restrict_v1(&directory, &rules)?,
+                Kind::V2 => devices::restrict_v2(&directory, &rules)?,
+            }
         }
         self.join(cgroup)
     }
@@ -362,9 +363,9 @@ mod tests {
         fs::write(leaf.join("pids.max"), "").unwrap();
         let hierarchy = Hierarchy::v2_at(root.path());
         let cgroup = Path::new("stack/shop/c1");
-        hierarchy.create(cgroup, &Limits::default(), Devices::Usual { and: &[] }).unwrap();
+        hierarchy.create(cgroup, &Limits::default(), Devices::All).unwrap();
         let limits = Limits { memory: Some(stack_model::Bytes(1 << 20)), ..Limits::default() };
-        let error = hierarchy.create(cgroup, &limits, Devices::Usual { and: &[] }).unwrap_err();
+        let error = hierarchy.create(cgroup, &limits, Devices::All).unwrap_err();
         assert!(matches!(error, CgroupError::ControllerMissing { controller: "memory", .. }), "{error}");
     }
 }

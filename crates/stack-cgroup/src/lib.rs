@@ -1,8 +1,8 @@
 //! Resource limits as cgroup writes, for v1, hybrid and v2.
 //!
-//! One algorithm (make directories, render writes, write), two tables ([`render`]). Detection and the device rules of
-//! v1 go through `cgroups-rs`; v2 is our own, because delegation has to be exact and every error has to be seen. On
-//! hosts that systemd runs with v2, the cgroup `stack/shop` is the delegated scope `system.slice/stack-shop.scope`;
+//! One algorithm (make directories, render writes, write), two tables ([`render`]). Detection of v1 goes through
+//! `cgroups-rs`; the rest is our own, because delegation has to be exact and every error has to be seen. Devices are held
+//! back by lines on v1 and by an eBPF program on v2. On hosts that systemd runs with v2, the cgroup `stack/shop` is the delegated scope `system.slice/stack-shop.scope`;
 //! callers do not see the difference. Nothing outside the directories made here is written to, except the list of
 //! controllers that a parent passes on (v2).
 
@@ -20,7 +20,7 @@ mod tree;
 mod usage;
 
 pub use detect::{Hierarchy, Kind};
-pub use devices::Devices;
+pub use devices::{DeviceAccess, DeviceKind, DeviceRule, Devices};
 pub use error::CgroupError;
 pub use join::Join;
 pub use render::{PIDS_DEFAULT, Write, render};

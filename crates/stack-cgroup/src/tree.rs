@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 
+use crate::devices::{restrict_v1, restrict_v2};
 use crate::file::{read, write};
 use crate::hierarchy::{processes, remove_patiently, wait_for_change};
-use crate::{CgroupError, Join};
+use crate::{CgroupError, DeviceRule, Join};
 
 /// One value for one file of a controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,11 @@ impl Tree {
     pub fn detect() -> Result<Self, CgroupError> {
         let found = Self::from_mountinfo(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
         if found.v1.is_empty() && found.v2.is_none() { Err(CgroupError::NotMounted) } else { Ok(found) }
+    }
+
+    /// A version 2 hierarchy whose root is any directory: for tests, and for a subtree that someone delegated.
+    pub fn v2_at(root: &Path) -> Self {
+        Self { v1: BTreeMap::new(), v2: Some(root.to_path_buf()) }
     }
 
     fn from_mountinfo(text: &str) -> Self {
@@ -133,6 +139,17 @@ impl Tree {
             write(&directory.join(file), value)?;
         }
         Ok(())
+    }
+
+    /// Says which devices the processes of a cgroup may use; the last rule that speaks of an access decides.
+    ///
+    /// # Errors
+    /// The controller is missing (version 1), or the kernel refuses a rule or the program (version 2).
+    pub fn restrict_devices(&self, cgroup: &Path, rules: &[DeviceRule]) -> Result<(), CgroupError> {
+        let missing =
+            || CgroupError::ControllerNotMounted { controller: "devices".to_owned(), file: "devices.allow".to_owned() };
+        let directory = self.directory("devices", cgroup).ok_or_else(missing)?;
+        if self.is_v2() { restrict_v2(&directory, rules) } else { restrict_v1(&directory, rules) }
     }
 
     /// Enables what the settings need from the root down (version 2); what cannot be enabled fails when it is written.

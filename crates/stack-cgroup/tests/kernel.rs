@@ -4,9 +4,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use stack_cgroup::{CgroupError, Devices, Hierarchy};
+use stack_cgroup::{CgroupError, DeviceAccess, DeviceRule, Devices, Hierarchy, Tree};
 use stack_model::{Bytes, Limits, NanoCpus};
 
 const USUAL: Devices<'_> = Devices::Usual { and: &[] };
@@ -119,6 +119,73 @@ fn memory_below_what_is_used_is_refused_with_a_reason() {
     child.wait().unwrap();
     hierarchy.remove(&cgroup).unwrap();
     hierarchy.remove_project(&project).unwrap();
+}
+
+/// The messages of the kernel are no device that every program expects (1:11).
+const MESSAGES: &str = "c 1:11 r";
+
+#[test]
+fn devices_are_held_back_and_given_by_rules() {
+    let Some(hierarchy) = hierarchy() else { return };
+    let project = project("devices");
+    let cgroup = project.join("c1");
+    hierarchy.ensure_project(&project).unwrap();
+    let rules = [MESSAGES.to_owned()];
+    let allowed = [(Devices::All, "yes yes yes"), (USUAL, "yes no no"), (Devices::Usual { and: &rules }, "yes yes no")];
+    for (devices, expected) in allowed {
+        let join = hierarchy.create(&cgroup, &Limits::default(), devices).unwrap();
+        assert_eq!(opened(&join), expected, "{devices:?}");
+    }
+    hierarchy.remove(&cgroup).unwrap();
+    hierarchy.remove_project(&project).unwrap();
+}
+
+/// On hybrid machines version 2 holds no controllers, but takes programs.
+#[test]
+fn a_program_of_version_2_holds_devices_back_until_the_next_one() {
+    if hierarchy().is_none() {
+        return;
+    }
+    let places = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
+    let Some(root) = places.into_iter().find(|place| place.join("cgroup.procs").exists()) else {
+        eprintln!("SKIP needs cgroup v2");
+        return;
+    };
+    let tree = Tree::v2_at(root);
+    let cgroup = project("program");
+    tree.create(&cgroup).unwrap();
+    let messages: DeviceRule = MESSAGES.parse().unwrap();
+    let writing = DeviceRule { access: DeviceAccess::of_letters("w"), ..messages };
+    for (more, expected) in [(vec![], "yes no no"), (vec![messages], "yes yes no"), (vec![writing], "yes no yes")] {
+        let rules: Vec<DeviceRule> =
+            std::iter::once(DeviceRule::NOTHING).chain(DeviceRule::usual()).chain(more).collect();
+        tree.restrict_devices(&cgroup, &rules).unwrap();
+        assert_eq!(opened(&tree.join(&cgroup).unwrap()), expected);
+    }
+    let refused = DeviceRule { allow: false, kind: None, ..messages };
+    tree.restrict_devices(&cgroup, &[refused]).unwrap();
+    assert_eq!(opened(&tree.join(&cgroup).unwrap()), "no no no");
+    tree.remove(&cgroup).unwrap();
+    tree.remove(cgroup.parent().unwrap()).unwrap();
+}
+
+/// Whether a process in the cgroup can open the null device, and the messages of the kernel to read and to write.
+fn opened(join: &stack_cgroup::Join) -> String {
+    let script = "read go; say() { (eval \"$1\") 2>/dev/null && printf '%s' yes || printf '%s' no; }; \
+                  say ': </dev/null'; printf ' '; say ': </dev/kmsg'; printf ' '; say ': >/dev/kmsg'";
+    #[expect(clippy::disallowed_methods, reason = "a process to put into the cgroup")]
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", script])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    for directory in &join.directories {
+        fs_err::write(directory.join("cgroup.procs"), child.id().to_string()).expect("a way in");
+    }
+    drop(child.stdin.take());
+    let output = child.wait_with_output().expect("its end");
+    String::from_utf8(output.stdout).expect("text")
 }
 
 /// Controllers that few containers need are joined by those that ask, also while they run.

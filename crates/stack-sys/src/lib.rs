@@ -5,6 +5,7 @@
 
 #![expect(unsafe_code, reason = "this crate is where it is allowed")]
 
+mod bpf;
 mod clone;
 mod exec;
 mod heap;
@@ -16,6 +17,7 @@ mod schedule;
 mod seccomp;
 mod signal;
 
+pub use bpf::{device_programs, load_device_program, set_device_program};
 pub use clone::{Cloned, Namespaces, SingleThreaded, clone_process};
 pub use exec::{end_process, execute_descriptor};
 pub use heap::{release_free_memory, use_one_arena};

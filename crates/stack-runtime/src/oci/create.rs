@@ -79,14 +79,17 @@ impl Runtime {
         if !is_new && !tree.processes(&plan.cgroup).is_empty() {
             warnings.push(format!("container's cgroup is not empty: {}", plan.cgroup.display()));
         }
-        let settings = resources.map(|resources| resources::lower(resources, tree.is_v2(), true)).unwrap_or_default();
         let undo = |error: OciError| {
             if is_new {
                 drop(tree.remove(&plan.cgroup));
             }
             error
         };
-        tree.set(&plan.cgroup, &settings).map_err(|error| undo(error.into()))?;
+        if let Some(resources) = resources {
+            tree.set(&plan.cgroup, &resources::lower(resources, tree.is_v2()))
+                .and_then(|()| tree.restrict_devices(&plan.cgroup, &resources::devices(resources)))
+                .map_err(|error| undo(error.into()))?;
+        }
         let listener = listen_at(directory).map_err(OciError::file("listen for `start`")).map_err(undo)?;
         let (reports, theirs) = wire::pair().map_err(OciError::file("make a socket")).map_err(undo)?;
         let join = tree.join(&plan.cgroup).map_err(|error| undo(error.into()))?;

@@ -145,7 +145,7 @@ impl Runtime {
             return Err(OciError::Status { operation: "update", id: id.to_owned(), status: status.to_owned() });
         }
         let tree = Tree::detect()?;
-        let mut settings = resources::lower(resources, tree.is_v2(), false);
+        let mut settings = resources::lower(resources, tree.is_v2());
         let place = |settings: &[Setting], name: &str| settings.iter().position(|setting| setting.file == name);
         let lifted = place(&settings, MEMORY).filter(|at| settings[*at].value.starts_with('-'));
         if lifted.is_some() && place(&settings, BOTH).is_none() && tree.text("memory", &state.cgroup, BOTH).is_some() {

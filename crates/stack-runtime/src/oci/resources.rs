@@ -1,23 +1,7 @@
 //! The resources of a bundle as cgroup settings.
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxDeviceCgroup, LinuxDeviceType, LinuxMemory, LinuxResources};
-use stack_cgroup::Setting;
-
-/// Devices that every container may use, after what the bundle says: null, zero, full, random, urandom, tty, console,
-/// ptmx and every pseudo terminal; and to make nodes is CAP_MKNOD's business.
-const DEVICES: [&str; 11] = [
-    "c *:* m",
-    "b *:* m",
-    "c 1:3 rwm",
-    "c 1:5 rwm",
-    "c 1:7 rwm",
-    "c 1:8 rwm",
-    "c 1:9 rwm",
-    "c 5:0 rwm",
-    "c 5:1 rwm",
-    "c 5:2 rwm",
-    "c 136:* rwm",
-];
+use stack_cgroup::{DeviceAccess, DeviceKind, DeviceRule, Setting};
 
 /// The range of v1's shares, and that of v2's weight, which a share is spread over.
 const SHARES: std::ops::RangeInclusive<u64> = 2..=262_144;
@@ -26,8 +10,8 @@ fn setting(controller: &str, file: &str, value: impl ToString) -> Setting {
     Setting { controller: controller.to_owned(), file: file.to_owned(), value: value.to_string() }
 }
 
-/// All settings, in an order that the kernel takes. `with_devices` is for a new container: an update leaves them.
-pub(super) fn lower(resources: &LinuxResources, v2: bool, with_devices: bool) -> Vec<Setting> {
+/// All settings, in an order that the kernel takes.
+pub(super) fn lower(resources: &LinuxResources, v2: bool) -> Vec<Setting> {
     let mut settings = Vec::new();
     if let Some(memory) = resources.memory() {
         settings.extend(if v2 { memory_v2(memory) } else { memory_v1(memory) });
@@ -63,9 +47,6 @@ pub(super) fn lower(resources: &LinuxResources, v2: bool, with_devices: bool) ->
     for (file, value) in resources.unified().iter().flatten() {
         let controller = file.split('.').next().unwrap_or_default();
         settings.push(setting(controller, file, value));
-    }
-    if with_devices && !v2 {
-        settings.extend(devices(resources.devices().as_deref().unwrap_or_default()));
     }
     settings
 }
@@ -185,33 +166,22 @@ fn block_v2(block: &LinuxBlockIo) -> Vec<Setting> {
 }
 
 /// What the bundle says in its order, then what every container may use. A bundle that says nothing gives nothing else.
-fn devices(rules: &[LinuxDeviceCgroup]) -> Vec<Setting> {
-    let mut settings = vec![setting("devices", "devices.deny", "a")];
-    for rule in rules {
-        let file = if rule.allow() { "devices.allow" } else { "devices.deny" };
-        let number = |number: Option<i64>| match number {
-            Some(number) if number >= 0 => number.to_string(),
-            _ => "*".to_owned(),
-        };
-        let kind = match rule.typ() {
-            Some(LinuxDeviceType::B) => "b",
-            Some(LinuxDeviceType::C | LinuxDeviceType::U) => "c",
-            Some(LinuxDeviceType::P) => continue,
-            Some(LinuxDeviceType::A) | None => "a",
-        };
-        // What the kernel does not know is passed over, as by other runtimes.
-        let mut access = rule.access().clone().unwrap_or_default();
-        access.retain(|one| "rwm".contains(one));
-        let access = if access.is_empty() { "rwm" } else { &access };
-        let value = match (kind, rule.major(), rule.minor()) {
-            ("a", ..) => "a".to_owned(),
-            (kind, major, minor) => format!("{kind} {}:{} {access}", number(major), number(minor)),
-        };
-        settings.push(setting("devices", file, value));
-    }
-    let allowed = DEVICES.iter().map(|device| setting("devices", "devices.allow", device));
-    settings.extend(allowed);
-    settings
+pub(super) fn devices(resources: &LinuxResources) -> Vec<DeviceRule> {
+    let rules = resources.devices().iter().flatten().filter_map(device);
+    std::iter::once(DeviceRule::NOTHING).chain(rules).chain(DeviceRule::usual()).collect()
+}
+
+fn device(rule: &LinuxDeviceCgroup) -> Option<DeviceRule> {
+    let kind = match rule.typ() {
+        Some(LinuxDeviceType::B) => Some(DeviceKind::Block),
+        Some(LinuxDeviceType::C | LinuxDeviceType::U) => Some(DeviceKind::Character),
+        // No controller knows of pipes.
+        Some(LinuxDeviceType::P) => return None,
+        Some(LinuxDeviceType::A) | None => None,
+    };
+    let number = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
+    let access = DeviceAccess::of_letters(rule.access().as_deref().unwrap_or_default());
+    Some(DeviceRule { allow: rule.allow(), kind, major: number(rule.major()), minor: number(rule.minor()), access })
 }
 
 #[cfg(test)]
@@ -220,7 +190,7 @@ mod tests {
 
     fn lines(json: serde_json::Value, v2: bool) -> Vec<String> {
         let resources: LinuxResources = serde_json::from_value(json).unwrap();
-        lower(&resources, v2, false).into_iter().map(|one| format!("{} {}", one.file, one.value)).collect()
+        lower(&resources, v2).into_iter().map(|one| format!("{} {}", one.file, one.value)).collect()
     }
 
     #[test]
@@ -264,9 +234,9 @@ mod tests {
             { "allow": true, "type": "b", "major": 8, "minor": 0, "access": "r" },
         ]});
         let resources: LinuxResources = serde_json::from_value(resources).unwrap();
-        let all = lower(&resources, false, true);
-        let lines: Vec<String> = all.iter().map(|one| format!("{} {}", one.file, one.value)).collect();
-        assert_eq!(lines[..3], ["devices.deny a", "devices.deny a", "devices.allow b 8:0 r"]);
-        assert_eq!(lines.last().unwrap(), "devices.allow c 136:* rwm");
+        let all = devices(&resources);
+        let first: DeviceRule = "b 8:0 r".parse().unwrap();
+        assert_eq!(all[..3], [DeviceRule::NOTHING, DeviceRule::NOTHING, first]);
+        assert_eq!(*all.last().unwrap(), "c 136:* rwm".parse().unwrap());
     }
 }
