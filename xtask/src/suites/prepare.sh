@@ -38,8 +38,9 @@ chroot "$root" bash -ec '
   done
   cd /src/crun/tests
   echo "#define HAVE_SECCOMP 1" > config.h; gcc -I. -static -D_GNU_SOURCE -o init init.c -lseccomp
-  # The images that the tests of runc would download: busybox with all its commands.
-  image=/src/image; rm -rf $image; mkdir -p $image/{bin,dev,etc,home,lib,proc,root,run,sys,tmp,usr/bin,usr/sbin,var}
+  # The images that the tests of runc would download: busybox with all its commands. Like those they have neither /proc
+  # nor /sys.
+  image=/src/image; rm -rf $image; mkdir -p $image/{bin,dev,etc,home,lib,root,run,tmp,usr/bin,usr/sbin,var}
   cp /bin/busybox $image/bin/busybox
   for name in $(busybox --list); do [ $name = busybox ] || ln $image/bin/busybox $image/bin/$name; done
   ln $image/bin/busybox $image/usr/bin/env
