@@ -136,7 +136,12 @@ impl Tree {
             let Some(directory) = self.directory(controller, cgroup) else {
                 return Err(CgroupError::ControllerNotMounted { controller: controller.clone(), file: file.clone() });
             };
-            write(&directory.join(file), value)?;
+            // Weights are those of a scheduler, and the file is named after it where it is not the old one (version 1).
+            let renamed =
+                file.strip_prefix("blkio.weight").map(|rest| directory.join(format!("blkio.bfq.weight{rest}")));
+            let place = Some(directory.join(file)).filter(|place| place.exists());
+            let place = place.or_else(|| renamed.filter(|renamed| renamed.exists()));
+            write(&place.unwrap_or_else(|| directory.join(file)), value)?;
         }
         Ok(())
     }

@@ -36,9 +36,9 @@ pub(crate) struct Global {
     /// Lowest level that is logged; errors are all there is
     #[arg(long, global = true, value_name = "LEVEL", hide = true)]
     log_level: Option<String>,
-    /// Cgroups by the names that systemd would give them
+    /// Cgroups where systemd would make them; an error where it does not run
     #[arg(long, global = true)]
-    systemd_cgroup: bool,
+    pub(crate) systemd_cgroup: bool,
     /// Who makes cgroups; it is always this program
     #[arg(long, global = true, value_name = "NAME")]
     cgroup_manager: Option<String>,
@@ -220,11 +220,11 @@ pub(crate) struct ExecArgs {
     /// Also while it is paused
     #[arg(long)]
     pub(crate) ignore_paused: bool,
-    /// Not supported
-    #[arg(long, value_name = "PROFILE", hide = true)]
+    /// AppArmor profile
+    #[arg(long, value_name = "PROFILE")]
     pub(crate) apparmor: Option<String>,
-    /// Not supported
-    #[arg(long, value_name = "LABEL", hide = true)]
+    /// SELinux label
+    #[arg(long, value_name = "LABEL")]
     pub(crate) process_label: Option<String>,
     /// The container
     pub(crate) id: String,
@@ -297,8 +297,9 @@ pub(crate) struct PsArgs {
     /// `table` or `json`
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: String,
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    _options: Vec<String>,
+    /// Options of ps(1): `-ef` by default
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PS OPTIONS")]
+    pub(crate) options: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -3,17 +3,23 @@
 #![expect(clippy::print_stdout, reason = "it is what the commands are for")]
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use oci_spec::runtime::LinuxResources;
 use serde_json::{Value, json};
-use stack_runtime::oci::{CreateOptions, Listed, OciError, ProcessOptions, Runtime, default_spec, features};
+use stack_runtime::oci::{CreateOptions, OciError, ProcessOptions, Runtime, default_spec, features};
 
-use crate::arguments::{Arguments, CreateArgs, EventsArgs, ExecArgs, ListArgs, PsArgs, SpecArgs, UpdateArgs, Verb};
+use crate::arguments::{Arguments, CreateArgs, ExecArgs, SpecArgs, UpdateArgs, Verb};
+use crate::listing;
+
+/// systemd runs and is process 1 (sd_booted(3)).
+const SYSTEMD_SIGN: &str = "/run/systemd/system";
 
 /// Runs one command and returns the exit code.
 pub(crate) fn run(arguments: Arguments, warn: &dyn Fn(&str)) -> Result<u8, OciError> {
+    if arguments.global.systemd_cgroup && !Path::new(SYSTEMD_SIGN).exists() {
+        return Err(usage("--systemd-cgroup: systemd does not run on this machine; leave it out"));
+    }
     let runtime = Runtime::new(arguments.global.root);
     match arguments.verb {
         Verb::Create(args) => {
@@ -35,9 +41,9 @@ pub(crate) fn run(arguments: Arguments, warn: &dyn Fn(&str)) -> Result<u8, OciEr
         Verb::Pause(args) => runtime.freeze(&args.id, true)?,
         Verb::Resume(args) => runtime.freeze(&args.id, false)?,
         Verb::Update(args) => update(&runtime, args)?,
-        Verb::Ps(args) => ps(&runtime, &args)?,
-        Verb::List(args) => list(&runtime, &args)?,
-        Verb::Events(args) => events(&runtime, &args)?,
+        Verb::Ps(args) => listing::ps(&runtime, &args)?,
+        Verb::List(args) => listing::list(&runtime, &args)?,
+        Verb::Events(args) => listing::events(&runtime, &args)?,
         Verb::Spec(args) => spec(&args)?,
         Verb::Features => print_json(&features()),
         Verb::Checkpoint(_) | Verb::Restore(_) => {
@@ -58,7 +64,7 @@ fn each(
     ids.iter().try_for_each(|id| act(id)).map(|()| 0)
 }
 
-fn usage(text: impl Into<String>) -> OciError {
+pub(crate) fn usage(text: impl Into<String>) -> OciError {
     OciError::Usage(text.into())
 }
 
@@ -88,11 +94,6 @@ fn exec(runtime: &Runtime, args: ExecArgs) -> Result<u8, OciError> {
     if args.argv.is_empty() && args.process.is_none() {
         return Err(usage("exec: no program is given, and no --process"));
     }
-    for (label, name) in [(&args.apparmor, "--apparmor"), (&args.process_label, "--process-label")] {
-        if label.as_deref().is_some_and(|label| !label.is_empty()) {
-            return Err(usage(format!("exec: {name} is not supported yet; leave it out")));
-        }
-    }
     let options = ProcessOptions {
         process: args.process,
         argv: args.argv,
@@ -104,6 +105,8 @@ fn exec(runtime: &Runtime, args: ExecArgs) -> Result<u8, OciError> {
         detach: args.detach,
         capabilities: args.cap,
         no_new_privileges: args.no_new_privs,
+        apparmor: args.apparmor,
+        selinux: args.process_label,
         pid_file: args.pid_file.map(absolute),
         console_socket: args.console_socket.map(absolute),
         preserve_fds: args.preserve_fds.into(),
@@ -160,96 +163,6 @@ fn update(runtime: &Runtime, args: UpdateArgs) -> Result<(), OciError> {
     runtime.update(&args.id, &resources)
 }
 
-fn ps(runtime: &Runtime, args: &PsArgs) -> Result<(), OciError> {
-    let processes = runtime.processes(&args.id)?;
-    if args.format == "json" {
-        println!("{}", json!(processes));
-        return Ok(());
-    }
-    println!("{:>8} CMD", "PID");
-    for pid in processes {
-        let words = fs_err::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&words).replace('\0', " ");
-        println!("{pid:>8} {}", line.trim_end());
-    }
-    Ok(())
-}
-
-fn list(runtime: &Runtime, args: &ListArgs) -> Result<(), OciError> {
-    let all = runtime.list()?;
-    if args.quiet {
-        all.iter().for_each(|one| println!("{}", one.id));
-        return Ok(());
-    }
-    if args.format == "json" {
-        println!("{}", json!(all));
-        return Ok(());
-    }
-    let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
-    let row = |one: &Listed| {
-        let bundle = one.bundle.display().to_string();
-        [one.id.clone(), one.pid.to_string(), one.status.clone(), bundle, one.created.clone(), one.owner.clone()]
-    };
-    let rows: Vec<[String; 6]> = std::iter::once(head).chain(all.iter().map(row)).collect();
-    let widths: Vec<usize> =
-        (0..6).map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0)).collect();
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width + 2));
-        println!("{}", cells.collect::<String>().trim_end());
-    }
-    Ok(())
-}
-
-fn events(runtime: &Runtime, args: &EventsArgs) -> Result<(), OciError> {
-    let interval = interval(&args.interval).ok_or_else(|| usage("events: the interval is like 5s or 100ms"))?;
-    let mut killed = None;
-    loop {
-        let kills = runtime.oom_kills(&args.id);
-        if let (Some(before), Ok(now)) = (killed, &kills)
-            && *now > before
-        {
-            println!("{}", json!({ "type": "oom", "id": args.id }));
-        }
-        killed = kills.ok();
-        let stats = match runtime.statistics(&args.id) {
-            Ok(stats) => stats,
-            // It has ended, and with it the events.
-            Err(OciError::Status { .. } | OciError::Missing(_)) if !args.stats && killed.is_some() => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let data = json!({
-            "cpu": { "usage": { "total": stats.cpu_nanos } },
-            "memory": {
-                "usage": {
-                    "usage": stats.memory_usage, "max": stats.memory_peak, "limit": stats.memory_limit.unwrap_or(0),
-                },
-                "killed": stats.oom_kills,
-            },
-            "pids": { "current": stats.pids, "limit": stats.pids_limit.unwrap_or(0) },
-        });
-        println!("{}", json!({ "type": "stats", "id": args.id, "data": data }));
-        if args.stats {
-            return Ok(());
-        }
-        runtime.wait(&args.id, interval)?;
-    }
-}
-
-/// A time as engines write it: `5s`, `100ms`, `1m`.
-fn interval(text: &str) -> Option<Duration> {
-    let digits = text.find(|one: char| !one.is_ascii_digit() && one != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let seconds = match unit {
-        "ms" => 1e-3,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return None,
-    };
-    let time = number.parse::<f64>().ok()? * seconds;
-    Duration::try_from_secs_f64(time).ok().filter(|time| !time.is_zero())
-}
-
 fn spec(args: &SpecArgs) -> Result<(), OciError> {
     let file = args.bundle.join(&args.file);
     let text = serde_json::to_string_pretty(&default_spec(args.rootless)).unwrap_or_default();
@@ -276,13 +189,6 @@ mod tests {
             assert_eq!(signal_number(text).unwrap(), number, "{text}");
         }
         assert!(signal_number("KIL").is_err() && signal_number("65").is_err());
-    }
-
-    #[test]
-    fn intervals_have_units() {
-        assert_eq!(interval("100ms"), Some(Duration::from_millis(100)));
-        assert_eq!(interval("1.5m"), Some(Duration::from_secs(90)));
-        assert!(["0s", "", "5x", "-1s"].into_iter().all(|text| interval(text).is_none()));
     }
 
     #[test]

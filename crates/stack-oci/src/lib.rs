@@ -5,6 +5,7 @@
 
 mod arguments;
 mod commands;
+mod listing;
 mod report;
 
 use std::ffi::OsString;

@@ -100,6 +100,7 @@ pub(crate) fn run_process(
             let silenced = if placement.silent { process::silence_streams() } else { Ok(()) };
             let led = silenced
                 .map_err(|error| StepFailure::new("open", "/dev/null", error))
+                .and_then(|()| init::run_on(&process.schedule.processors[0]))
                 .and_then(|()| enter::join(placement.container, &placement.join.tasks))
                 .and_then(|()| lead(process, tty, placement.kept, &theirs, whole));
             if let Err(failure) = led {
@@ -134,6 +135,10 @@ fn lead(
         wire::send(reports.as_fd(), &Report::Terminal, &[master.as_fd()])
             .map_err(|error| StepFailure::new("pass on", "the terminal", error))?;
     }
+    // Whoever decides about its calls is told its id, which it does not see itself.
+    let listener = process.seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
+    let failed = |error: io::Error| StepFailure::new("make", "a socket", error);
+    let told = listener.map(|_| wire::pair()).transpose().map_err(failed)?;
     let cloned = clone_process(whole, Namespaces::default(), true, None)
         .map_err(|error| StepFailure::new("clone", "a process", error))?;
     match cloned {
@@ -143,14 +148,37 @@ fn lead(
                 Some((_, name)) => init::use_terminal(name, owner.uid).map(drop),
                 None => Ok(()),
             });
-            let failure = match ready {
-                Ok(()) => enter::become_program(process, None, kept),
+            let ready = ready.and_then(|()| init::run_on(&process.schedule.processors[1]));
+            let failure = match ready.and_then(|()| know_oneself(process, told)) {
+                Ok(process) => enter::become_program(&process, None, kept),
                 Err(failure) => failure,
             };
             drop(wire::send(reports.as_fd(), &Report::Failed(failure), &[]));
             stack_sys::end_process(126)
         }
-        Cloned::Parent { pid, pidfd } => wire::send(reports.as_fd(), &Report::Program(pid), &[pidfd.as_fd()])
-            .map_err(|error| StepFailure::new("tell", "the command", error)),
+        Cloned::Parent { pid, pidfd } => {
+            if let Some((ours, _)) = &told {
+                wire::send(ours.as_fd(), &pid, &[]).map_err(|error| StepFailure::new("tell", "the process", error))?;
+            }
+            wire::send(reports.as_fd(), &Report::Program(pid), &[pidfd.as_fd()])
+                .map_err(|error| StepFailure::new("tell", "the command", error))
+        }
     }
+}
+
+/// Puts its own id, as the leader sees it, into what is said to whoever decides about its calls.
+fn know_oneself(process: &ProcessSpec, told: Option<(OwnedFd, OwnedFd)>) -> Result<ProcessSpec, StepFailure> {
+    let mut process = process.clone();
+    let listener = process.seccomp.as_mut().and_then(|filter| filter.listener.as_mut());
+    if let (Some(listener), Some((leaders, own))) = (listener, told) {
+        // Its end is to be seen when the leader is gone.
+        drop(leaders);
+        let gone = || StepFailure::because("hear", "its own id", "its leader has ended");
+        match wire::receive::<u32>(own.as_fd()) {
+            Ok(Some((pid, _))) => listener.say(pid),
+            Ok(None) => return Err(gone()),
+            Err(error) => return Err(StepFailure::new("hear", "its own id", error)),
+        }
+    }
+    Ok(process)
 }

@@ -57,7 +57,7 @@ fn collect(source: &Path, target: &str, permissions: &str, granted: &mut Vec<Gra
     let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
     let (mode, uid, gid) = (metadata.mode() & 0o7777, metadata.uid(), metadata.gid());
     granted.push(Granted {
-        node: DeviceSpec { path: target.to_owned(), kind, major, minor, mode, uid, gid },
+        node: DeviceSpec { path: target.to_owned(), kind, major, minor, mode, uid, gid, prepared: None },
         rule: format!("{kind} {major}:{minor} {permissions}"),
     });
     Ok(())

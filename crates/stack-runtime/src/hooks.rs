@@ -29,7 +29,9 @@ pub(crate) fn run(hooks: &[HookSpec], state: &str) -> Result<(), StepFailure> {
 #[expect(clippy::disallowed_methods, reason = "a hook is a program that the bundle names")]
 fn run_one(hook: &HookSpec, state: &str) -> Result<(), StepFailure> {
     let name = shown(&hook.path);
-    let failed = |error: std::io::Error| StepFailure::new("run the hook", &name, error);
+    // In the words of other runtimes, which engines look for.
+    let because = |reason: String| StepFailure::because("go on", "", format!("error running hook {name}: {reason}"));
+    let failed = |error: std::io::Error| because(error.to_string());
     let mut command = Command::new(&hook.path);
     if let Some((first, rest)) = hook.argv.split_first() {
         command.arg0(first).args(rest);
@@ -49,12 +51,10 @@ fn run_one(hook: &HookSpec, state: &str) -> Result<(), StepFailure> {
     }
     let status = child.wait().map_err(failed)?;
     match (in_time, status.code(), status.signal()) {
-        (false, ..) => Err(StepFailure::because("run the hook", name, "it does not end in time")),
+        (false, ..) => Err(because("it does not end in time".to_owned())),
         (true, Some(0), _) => Ok(()),
-        (true, Some(code), _) => Err(StepFailure::because("run the hook", name, format!("exit code {code}"))),
-        (true, None, signal) => {
-            Err(StepFailure::because("run the hook", name, format!("signal {}", signal.unwrap_or(0))))
-        }
+        (true, Some(code), _) => Err(because(format!("exit code {code}"))),
+        (true, None, signal) => Err(because(format!("signal {}", signal.unwrap_or(0)))),
     }
 }
 

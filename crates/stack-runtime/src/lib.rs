@@ -9,6 +9,7 @@ mod enter;
 mod error;
 mod hooks;
 mod init;
+mod listing;
 pub mod log;
 pub mod oci;
 mod process;
@@ -26,6 +27,7 @@ pub use attached::{AttachOptions, Attachment, End, run_exec};
 pub use ending::{complete_exit, ending_of_failure, memory_kills};
 pub use enter::{ExecOptions, exec_quietly};
 pub use error::{RuntimeError, StepFailure};
+pub use listing::{HostFacts, ProcessRow};
 pub use process::{exit_of, hears_signal, signal, streams_of, this_client};
 pub use record::{
     adopt, create_container, observe_containers, open_output, record_hooks, record_state, recorded_hooks,

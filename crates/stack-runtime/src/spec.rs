@@ -183,6 +183,8 @@ pub(crate) struct DeviceSpec {
     pub(crate) mode: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// Which of the copies that were made outside it is: in a user namespace nobody makes nodes.
+    pub(crate) prepared: Option<usize>,
 }
 
 /// The container's own cgroup in one hierarchy, as it appears below `/sys/fs/cgroup`.
@@ -272,6 +274,10 @@ pub(crate) enum MountKind {
     Cgroups {
         views: Vec<CgroupView>,
     },
+    /// The mount that is there already, with further options of its filesystem.
+    Remount {
+        options: Vec<(String, String)>,
+    },
 }
 
 /// What a fresh filesystem takes over from the directory it covers.
@@ -296,6 +302,7 @@ pub(crate) struct ProcessSpec {
     pub(crate) limits: Vec<LimitSpec>,
     pub(crate) schedule: ScheduleSpec,
     pub(crate) no_new_privileges: bool,
+    pub(crate) labels: LabelSpec,
     /// The first size of its terminal, in columns and rows, where that is not ours.
     pub(crate) console_size: Option<(u16, u16)>,
     pub(crate) seccomp: Option<Filter>,
@@ -325,6 +332,15 @@ pub(crate) struct LimitSpec {
     pub(crate) hard: u64,
 }
 
+/// What a security module confines the program by.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LabelSpec {
+    /// AppArmor's profile.
+    pub(crate) apparmor: Option<String>,
+    /// SELinux' context.
+    pub(crate) selinux: Option<String>,
+}
+
 /// How the kernel treats the process among others; nothing is left as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ScheduleSpec {
@@ -336,6 +352,9 @@ pub(crate) struct ScheduleSpec {
     pub(crate) scheduler: Option<(u32, i32, u32, u64, [u64; 3])>,
     /// personality(2).
     pub(crate) personality: Option<u32>,
+    /// Processors of a program beside the first one, until it has joined the container and from then on. Empty leaves
+    /// them.
+    pub(crate) processors: [Vec<usize>; 2],
 }
 
 /// Renders the orders of a container's first process, which has to join the cgroup that it is not born in.
@@ -454,6 +473,7 @@ pub(crate) fn render_process(container: &Container) -> Result<ProcessSpec, Runti
             ..ScheduleSpec::default()
         },
         no_new_privileges: security.no_new_privileges,
+        labels: LabelSpec::default(),
         seccomp,
     })
 }

@@ -28,8 +28,8 @@ impl Bed {
         }
         fs_err::copy("/usr/bin/busybox", root.join("bin/busybox")).expect("busybox");
         for applet in [
-            "sh", "cat", "grep", "hostname", "id", "ionice", "ls", "mkdir", "mount", "nice", "pwd", "sleep", "stat",
-            "touch", "tty", "uname",
+            "sh", "cat", "grep", "hostname", "id", "ionice", "ls", "mkdir", "mount", "nice", "pwd", "readlink",
+            "sleep", "stat", "touch", "true", "tty", "uname",
         ] {
             fs_err::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("an applet");
         }

@@ -65,6 +65,42 @@ pub(crate) fn mounts_have_their_options(bed: &Bed) {
     assert!(!shared.join("x").exists());
 }
 
+/// As on any host that systemd runs: its mounts are shared, and what is unmounted in one namespace is in the other.
+pub(crate) fn a_shared_root_leaves_the_mounts_of_the_host(bed: &Bed) {
+    bed.configure("grep -c ' / / .* shared:' /proc/self/mountinfo", |config| {
+        config["linux"]["rootfsPropagation"] = "shared".into();
+    });
+    let run = bed.command(&["run", "bed"]);
+    let words = run.get_args().map(|word| format!(" '{}'", word.to_string_lossy())).collect::<String>();
+    let program = run.get_program().to_string_lossy().into_owned();
+    let line = format!(
+        "mount --make-rshared /; cp /proc/self/mountinfo before; '{program}'{words}; \
+         cp /proc/self/mountinfo after; cmp before after && echo same"
+    );
+    #[expect(clippy::disallowed_methods, reason = "a namespace whose mounts are shared")]
+    let mut shell = std::process::Command::new("unshare");
+    let said = shell.args(["--mount", "sh", "-c", &line]).current_dir(bed.path("")).output().expect("its end");
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(text.ends_with("same\n"), "{text} {}", String::from_utf8_lossy(&said.stderr));
+}
+
+pub(crate) fn a_mount_that_is_there_is_changed(bed: &Bed) {
+    let said = bed.run("grep ' /data ' /proc/self/mountinfo; grep ' /tmp ' /proc/self/mountinfo", |config| {
+        for place in ["/data", "/tmp"] {
+            let options = json!(["size=64k"]);
+            add_mount(config, json!({ "destination": place, "type": "tmpfs", "source": "tmpfs", "options": options }));
+        }
+        let options = json!(["remount", "bind", "ro", "nosuid"]);
+        add_mount(config, json!({ "destination": "/data", "type": "bind", "source": "none", "options": options }));
+        let options = json!(["remount", "size=128k"]);
+        add_mount(config, json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": options }));
+    });
+    let lines: Vec<&str> = said.out.lines().collect();
+    assert_eq!(lines.len(), 2, "{said:?}");
+    assert!(lines[0].contains(" ro,nosuid") && lines[0].contains("size=64k"), "{said:?}");
+    assert!(lines[1].contains(" rw") && lines[1].contains("size=128k"), "{said:?}");
+}
+
 pub(crate) fn calls_are_filtered_by_the_bundle(bed: &Bed) {
     let filter = |action: &str| {
         json!({
@@ -183,11 +219,19 @@ pub(crate) fn what_is_not_supported_is_refused(bed: &Bed) {
         config["linux"]["seccomp"] = json!({ "defaultAction": "SCMP_ACT_NOTIFY", "syscalls": [] });
     });
     refused("absolute path", &|config| config["process"]["cwd"] = "data".into());
-    refused("apparmorProfile", &|config| config["process"]["apparmorProfile"] = "some".into());
+    if !std::path::Path::new("/sys/module/apparmor").exists() {
+        refused("AppArmor is not enabled", &|config| config["process"]["apparmorProfile"] = "some".into());
+    }
+    if !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
+        refused("SELinux is not enabled", &|config| config["process"]["selinuxLabel"] = "a:b:c:s0".into());
+        refused("SELinux is not enabled", &|config| config["linux"]["mountLabel"] = "a:b:c:s0".into());
+    }
     refused("netDevices", &|config| config["linux"]["netDevices"] = json!({ "eth0": { "name": "eth1" } }));
-    refused("remount", &|config| {
-        add_mount(config, json!({ "destination": "/data", "type": "bind", "source": "/tmp", "options": ["remount"] }));
-    });
+    if !std::path::Path::new("/run/systemd/system").exists() {
+        bed.configure("true", |_| ());
+        let said = bed.say(&["--systemd-cgroup", "run", "bed"]);
+        assert!(said.code == Some(1) && said.err.contains("systemd does not run"), "{said:?}");
+    }
 }
 
 pub(crate) fn the_kernel_treats_it_as_it_is_told(bed: &Bed) {

@@ -59,6 +59,72 @@ pub(crate) fn a_cgroup_below_the_containers_is_joined_and_removed(bed: &Bed) {
     assert!(!below.exists());
 }
 
+pub(crate) fn programs_of_exec_run_where_they_are_told(bed: &Bed) {
+    start(bed, "sleep 100", |_| ());
+    let allowed = |affinity: Value| {
+        let process = json!({
+            "args": ["grep", "Cpus_allowed_list", "/proc/self/status"], "cwd": "/", "env": ["PATH=/bin"],
+            "user": { "uid": 0, "gid": 0 }, "execCPUAffinity": affinity,
+        });
+        fs_err::write(bed.path("process.json"), process.to_string()).expect("a file");
+        bed.say(&["exec", "--process", "process.json", "bed"])
+    };
+    assert!(allowed(json!({ "initial": "0" })).out.ends_with(":\t0\n"));
+    assert!(allowed(json!({ "initial": "0", "final": "1" })).out.ends_with(":\t1\n"));
+    let said = allowed(json!({ "final": "9000" }));
+    assert!(said.code == Some(255) && said.err.contains("execCPUAffinity"), "{said:?}");
+}
+
+pub(crate) fn processes_are_shown_as_ps_does(bed: &Bed) {
+    start(bed, "sleep 100; true", |_| ());
+    let pid = bed.state("bed")["pid"].to_string();
+    let full = bed.ok(&["ps", "bed"]);
+    let words = |line: Option<&str>| line.unwrap_or_default().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(full.lines().next()), ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]);
+    let first = words(full.lines().nth(1));
+    assert_eq!(
+        (first[0].as_str(), first[1].as_str(), &first[7..10]),
+        ("root", pid.as_str(), &words(Some("/bin/sh -c sleep"))[..])
+    );
+    assert_eq!(bed.ok(&["ps", "bed", "-e", "-f"]).lines().next(), full.lines().next());
+    let short = bed.ok(&["ps", "bed", "-e", "-x"]);
+    assert_eq!(words(short.lines().next()), ["PID", "TTY", "STAT", "TIME", "COMMAND"]);
+    assert!(bed.say(&["ps", "bed", "-o", "pid"]).err.contains("is not supported"));
+    assert!(bed.say(&["ps", "--format", "xml", "bed"]).err.contains("`table` or `json`"));
+}
+
+pub(crate) fn calls_of_exec_are_asked_about(bed: &Bed) {
+    let socket = bed.path("listener");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    // What answers holds the descriptor: when it closes that, the calls fail with ENOSYS (seccomp_unotify(2)).
+    start(bed, "sleep 100", |config| {
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
+            "listenerPath": socket, "listenerMetadata": "mine",
+            "syscalls": [{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY" }],
+        });
+    });
+    let told = || -> Value {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut text = String::new();
+        // The descriptor beside the text is closed unread.
+        std::io::Read::read_to_string(&mut stream, &mut text).expect("a message");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let first = told();
+    let pid = bed.state("bed")["pid"].clone();
+    assert_eq!((&first["pid"], &first["state"]["pid"], &first["state"]["status"]), (&pid, &pid, &json!("creating")));
+    let (said, second) = std::thread::scope(|scope| {
+        let second = scope.spawn(told);
+        let said = bed.say(&["exec", "--pid-file", "second", "bed", "mkdir", "/tmp/x"]);
+        (said, second.join().expect("a message"))
+    });
+    assert!(said.code == Some(1) && said.err.contains("not implemented"), "{said:?}");
+    let own = fs_err::read_to_string(bed.path("second")).expect("a pid");
+    assert_eq!((second["pid"].to_string(), &second["state"]["pid"]), (own, &pid));
+    assert_eq!((&second["metadata"], &second["state"]["status"]), (&json!("mine"), &json!("running")));
+}
+
 pub(crate) fn sockets_are_passed_to_process_one(bed: &Bed) {
     bed.configure("echo $LISTEN_FDS $LISTEN_PID; cat <&3", |_| ());
     let file = fs_err::File::open("/proc/self/comm").expect("a file").into_parts().0;
@@ -158,6 +224,26 @@ pub(crate) fn sources_that_the_users_may_not_reach_are_bound(bed: &Bed) {
     assert_eq!((said.code, said.out.as_str()), (Some(0), "reached\n"), "{said:?}");
 }
 
+pub(crate) fn devices_are_made_for_other_users(bed: &Bed) {
+    open(&bed.path(""));
+    let said = bed.run("stat -c '%F %t:%T %a %u:%g' /dev/foo /dev/null; echo x >/dev/null && echo written", |config| {
+        with_users(config);
+        config["linux"]["devices"] = json!([
+            { "path": "/dev/foo", "type": "b", "major": 1, "minor": 5, "uid": 10, "gid": 11, "fileMode": 0o157 },
+        ]);
+    });
+    let expected = "block special file 1:5 157 10:11\ncharacter special file 1:3 666 0:0\nwritten\n";
+    assert_eq!((said.code, said.out.as_str()), (Some(0), expected), "{said:?}");
+}
+
+pub(crate) fn hooks_in_the_container_stand_in_its_root(bed: &Bed) {
+    let line = "pwd >data/where; cat data/from-image >>data/where";
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", line] });
+    let said = bed.run("cat /data/where", |config| config["hooks"] = json!({ "createContainer": [hook] }));
+    let root = fs_err::canonicalize(bed.path("rootfs")).expect("a path");
+    assert_eq!(said.out, format!("{}\n1", root.display()), "{said:?}");
+}
+
 pub(crate) fn a_cgroup_that_others_made_gets_processors(bed: &Bed) {
     let tree = stack_cgroup::Tree::detect().expect("cgroups");
     let pod = Path::new("/stack-test-pod");
@@ -191,7 +277,7 @@ pub(crate) fn a_frozen_cgroup_is_refused(bed: &Bed) {
     let said = bed.run("true", |config| config["linux"]["cgroupsPath"] = "/stack-test-frozen".into());
     tree.freeze(place, false).expect("a freezer");
     tree.remove(place).expect("nothing is in it");
-    assert!(said.code == Some(1) && said.err.contains("is frozen"), "{said:?}");
+    assert!(said.code == Some(1) && said.err.contains("container's cgroup unexpectedly frozen: thaw"), "{said:?}");
 }
 
 pub(crate) fn a_shared_cgroup_is_warned_of(bed: &Bed) {

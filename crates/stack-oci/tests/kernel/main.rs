@@ -4,8 +4,10 @@
 #![expect(clippy::print_stdout, reason = "it is the reporter of its own results")]
 
 mod bed;
+mod calls;
 mod configuration;
 mod conventions;
+mod hostile;
 mod life;
 
 use std::process::ExitCode;
@@ -37,6 +39,8 @@ const TESTS: &[Test] = tests! {
         the_process_is_as_it_is_told,
         the_kernel_treats_it_as_it_is_told,
         mounts_have_their_options,
+        a_mount_that_is_there_is_changed,
+        a_shared_root_leaves_the_mounts_of_the_host,
         calls_are_filtered_by_the_bundle,
         namespaces_are_joined_by_path,
         owners_are_mapped_in_a_user_namespace,
@@ -46,6 +50,9 @@ const TESTS: &[Test] = tests! {
         another_file_and_patterns_of_names,
         a_program_of_exec_leads_its_own_group,
         a_cgroup_below_the_containers_is_joined_and_removed,
+        programs_of_exec_run_where_they_are_told,
+        processes_are_shown_as_ps_does,
+        calls_of_exec_are_asked_about,
         sockets_are_passed_to_process_one,
         hooks_have_the_environment_they_are_given,
         hooks_in_the_container_are_filtered_too,
@@ -54,10 +61,22 @@ const TESTS: &[Test] = tests! {
         lines_are_as_written_where_no_terminal_reads,
         users_of_another_container_are_joined,
         sources_that_the_users_may_not_reach_are_bound,
+        devices_are_made_for_other_users,
+        hooks_in_the_container_stand_in_its_root,
         a_cgroup_that_others_made_gets_processors,
         a_kill_for_memory_is_an_event,
         a_frozen_cgroup_is_refused,
         a_shared_cgroup_is_warned_of;
+    hostile:
+        the_runtime_is_not_written_through_its_own_process,
+        descriptors_of_the_host_are_not_seen_on_the_way_in,
+        a_null_device_of_the_image_covers_nothing,
+        a_console_that_is_a_link_is_refused,
+        system_directories_that_are_links_are_refused,
+        a_working_directory_outside_is_refused,
+        nothing_is_inherited_that_was_not_asked_for;
+    calls:
+        a_start_makes_the_calls_that_it_always_makes;
 };
 
 fn main() -> ExitCode {

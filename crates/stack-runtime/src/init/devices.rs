@@ -11,8 +11,9 @@ use crate::error::StepFailure;
 use crate::spec::DeviceSpec;
 
 /// Makes the nodes, then the links that every `/dev` has.
-pub(super) fn make(root: &OwnedFd, devices: &[DeviceSpec]) -> Result<(), StepFailure> {
-    devices.iter().try_for_each(|device| make_node(root, device))?;
+/// `prepared` are the nodes that were made outside.
+pub(super) fn make(root: &OwnedFd, devices: &[DeviceSpec], prepared: &[OwnedFd]) -> Result<(), StepFailure> {
+    devices.iter().try_for_each(|device| make_node(root, device, prepared))?;
     let failed = |error: std::io::Error| StepFailure::new("make", "/dev", error);
     let directory = paths::ensure(root.as_fd(), "/dev", Kind::Directory, Links::Follow).map_err(failed)?;
     for (name, target) in DEVICE_LINKS {
@@ -28,8 +29,13 @@ pub(super) fn make(root: &OwnedFd, devices: &[DeviceSpec]) -> Result<(), StepFai
     Ok(())
 }
 
-fn make_node(root: &OwnedFd, device: &DeviceSpec) -> Result<(), StepFailure> {
+fn make_node(root: &OwnedFd, device: &DeviceSpec, prepared: &[OwnedFd]) -> Result<(), StepFailure> {
     let failed = |error: Errno| StepFailure::new("make", &device.path, error);
+    if let Some(node) = device.prepared.and_then(|at| prepared.get(at)) {
+        let place = paths::ensure(root.as_fd(), &device.path, Kind::File, Links::Follow)
+            .map_err(|error| StepFailure::new("make", &device.path, error))?;
+        return attach(node.as_fd(), place.as_fd(), &device.path);
+    }
     let (parent, name) = device.path.rsplit_once('/').unwrap_or(("", &device.path));
     let parent = if parent.is_empty() { "/" } else { parent };
     let directory = paths::ensure(root.as_fd(), parent, Kind::Directory, Links::Follow)
@@ -71,6 +77,10 @@ fn bind_node(root: &OwnedFd, device: &DeviceSpec) -> Result<(), StepFailure> {
     let source =
         rustix::fs::open(device.path.as_str(), OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| failed(error.into()))?;
+    let stat = rustix::fs::fstat(&source).map_err(|error| failed(error.into()))?;
+    if stat.st_rdev != makedev(device.major, device.minor) {
+        return Err(StepFailure::because("bind", &device.path, "the host has another device there"));
+    }
     let place = paths::ensure(root.as_fd(), &device.path, Kind::File, Links::Follow).map_err(failed)?;
     let copy = clone_mount(source.as_fd(), false).map_err(failed)?;
     attach(copy.as_fd(), place.as_fd(), &device.path)

@@ -9,6 +9,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use stack_model::NotExecuted;
 
 use super::identity::seal;
+use super::labels::label_next;
 use crate::error::StepFailure;
 use crate::spec::ProcessSpec;
 use crate::users::Identity;
@@ -74,7 +75,11 @@ pub(crate) fn execute(
     let Ok(variables) = variables.collect::<Result<Vec<_>, _>>() else {
         return StepFailure::because("execute", program, "a variable contains a NUL byte");
     };
-    if let Err(failure) = become_ordinary(kept).and_then(|()| seal(process, identity)).and_then(|()| before()) {
+    if let Err(failure) = become_ordinary(kept)
+        .and_then(|()| label_next(&process.labels))
+        .and_then(|()| seal(process, identity))
+        .and_then(|()| before())
+    {
         return failure;
     }
     let mut reason = Errno::ENOENT;

@@ -156,6 +156,17 @@ fn schedule(spec: &ScheduleSpec) -> Result<(), StepFailure> {
     Ok(())
 }
 
+/// Lets this process run on these processors only; none leaves them.
+pub(crate) fn run_on(processors: &[usize]) -> Result<(), StepFailure> {
+    if processors.is_empty() {
+        return Ok(());
+    }
+    let failed = |error: nix::errno::Errno| StepFailure::new("choose", "the processors", error);
+    let mut set = nix::sched::CpuSet::new();
+    processors.iter().try_for_each(|one| set.set(*one)).map_err(failed)?;
+    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set).map_err(failed)
+}
+
 /// Sets what the process was given. Without a limit of files, ours has to be lowered: few programs are ready for one
 /// that is high (some loop over all descriptors).
 fn limit(limits: &[LimitSpec]) -> Result<(), StepFailure> {

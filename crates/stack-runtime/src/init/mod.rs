@@ -8,6 +8,7 @@ mod copy;
 mod devices;
 mod execute;
 mod identity;
+mod labels;
 mod mounts;
 mod paths;
 mod reaper;
@@ -27,9 +28,9 @@ use crate::spec::{InitSpec, StreamSpec};
 use crate::users::Identity;
 
 pub(crate) use execute::{execute, join_process_rules};
-pub(crate) use identity::{assume, environment, identify};
+pub(crate) use identity::{assume, environment, identify, run_on};
 pub(crate) use reaper::{open_terminal, use_terminal};
-pub(crate) use rootfs::clone_mount;
+pub(crate) use rootfs::{clone_mount, detached};
 
 /// What happens between the steps, and what they are handed. Whoever made the process decides.
 pub(crate) struct Course<'a> {
@@ -113,12 +114,16 @@ fn assemble(spec: &InitSpec, course: &Course<'_>) -> Result<(), StepFailure> {
     }
     mounts::mount_all(&root, &spec.mounts, course.prepared)?;
     if let Some(devices) = &spec.devices {
-        devices::make(&root, devices)?;
+        devices::make(&root, devices, course.prepared)?;
     }
     mounts::close_devices(&root, &spec.mounts)?;
     (course.mounted)()?;
     unshare_cgroup(spec)?;
-    hooks::run(&spec.hooks.create_container, &hooks::state_text(&spec.hooks.state, "created", course.pid))?;
+    if !spec.hooks.create_container.is_empty() {
+        // They find the container where they are, as engines expect it.
+        rustix::process::fchdir(&root).map_err(|error| StepFailure::new("enter", "the root filesystem", error))?;
+        hooks::run(&spec.hooks.create_container, &hooks::state_text(&spec.hooks.state, "created", course.pid))?;
+    }
     sysctl::write_all(&spec.sysctls)?;
     rootfs::hide_paths(&root, &spec.masked, &spec.protected)?;
     identity::make_directory(&root, &spec.process)?;

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use fs_err as fs;
 use rustix::fs::{Mode, OFlags};
-use rustix::mount::MountAttrFlags;
+use rustix::mount::{
+    FsPickFlags, MountAttrFlags, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fspick,
+};
 use stack_sys::{MountChange, change_mount};
 
 use super::copy;
@@ -46,6 +48,7 @@ pub(super) fn mount_all(root: &OwnedFd, mounts: &[MountSpec], prepared: &[OwnedF
                 bind(root, mount, &copy_of(&source, mount, true)?)?;
             }
             MountKind::Filesystem { kind, options, fill } => mount_filesystem(root, mount, kind, options, *fill)?,
+            MountKind::Remount { options } => remount(root, mount, options)?,
             MountKind::Cgroups { views } => mount_cgroups(root, &mount.target, views, mount.change.set)?,
         }
     }
@@ -122,7 +125,13 @@ fn mount_filesystem(
 ) -> Result<(), StepFailure> {
     let failed = |error: io::Error| StepFailure::new("mount", &mount.target, error);
     let links = if KERNELS_OWN.contains(&kind) { Links::Refuse } else { Links::Follow };
-    let place = paths::ensure(root.as_fd(), &mount.target, Kind::Directory, links).map_err(failed)?;
+    let place = paths::ensure(root.as_fd(), &mount.target, Kind::Directory, links).map_err(|error| {
+        if links == Links::Refuse && error.raw_os_error() == Some(nix::libc::ELOOP) {
+            let why = format!("{kind} must be mounted on ordinary directory, and this is a link");
+            return StepFailure::because("mount", &mount.target, why);
+        }
+        failed(error)
+    })?;
     let mut options: Vec<(&str, &str)> = options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let mode = rustix::fs::fstat(&place).map(|stat| format!("{:o}", stat.st_mode & 0o7777));
     let mode = mode.map_err(|error| failed(error.into()))?;
@@ -144,6 +153,29 @@ fn mount_filesystem(
     }
     attach(filesystem.as_fd(), place.as_fd(), &mount.target)?;
     propagate(&filesystem, mount)
+}
+
+/// Changes the mount that is at the target already.
+fn remount(root: &OwnedFd, mount: &MountSpec, options: &[(String, String)]) -> Result<(), StepFailure> {
+    let failed = |error: io::Error| StepFailure::new("mount again", &mount.target, error);
+    let place = paths::open(root.as_fd(), &mount.target, Links::Follow).map_err(failed)?;
+    if !options.is_empty() {
+        reconfigure(&place, options).map_err(|error| failed(error.into()))?;
+    }
+    change_attributes(&place, &mount.change).map_err(failed)?;
+    propagate(&place, mount)
+}
+
+fn reconfigure(place: &OwnedFd, options: &[(String, String)]) -> rustix::io::Result<()> {
+    let context = fspick(place, "", FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH)?;
+    for (name, value) in options {
+        if value.is_empty() {
+            fsconfig_set_flag(context.as_fd(), name.as_str())?;
+        } else {
+            fsconfig_set_string(context.as_fd(), name.as_str(), value.as_str())?;
+        }
+    }
+    fsconfig_reconfigure(context.as_fd())
 }
 
 /// Fills an empty volume with what the image has at its target.

@@ -36,7 +36,7 @@ const NO_EXEC: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOEXEC;
 const RD_ONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
 
 /// Makes a filesystem that is attached nowhere yet. An option without a value is a flag.
-pub(super) fn detached(
+pub(crate) fn detached(
     kind: &str,
     options: &[(&str, &str)],
     attributes: MountAttrFlags,
@@ -289,8 +289,13 @@ pub(super) fn enter(root: &OwnedFd, spec: &RootSpec) -> Result<(), StepFailure> 
         rustix::mount::mount_move(".", "/").map_err(failed)?;
         rustix::process::chroot(".").map_err(failed)?;
     } else {
+        let old = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let old = old.map_err(failed)?;
         // pivot_root(2): with both arguments the same, the old root ends up on top of the new one, and is taken off.
         rustix::process::pivot_root(".", ".").map_err(failed)?;
+        rustix::process::fchdir(&old).map_err(failed)?;
+        // Where the host's mounts know of ours, what is taken off here would be taken off there.
+        mount_change(".", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC).map_err(failed)?;
         unmount(".", UnmountFlags::DETACH).map_err(failed)?;
     }
     rustix::process::chdir("/").map_err(failed)?;

@@ -75,7 +75,7 @@ pub(super) fn spawn(
             // Into the cgroups first: they belong to whoever the process is outside.
             let ready = init::join_cgroups(&plan.init.cgroup_tasks).and_then(|()| match &plan.users {
                 Some(users) => follow_users(plan, users, &theirs, whole),
-                None => become_root(plan.born_in.user),
+                None => Ok(()),
             });
             become_container(plan, ready, (&theirs, &listener), whole)
         }
@@ -133,15 +133,22 @@ fn become_container(
     (create, listener): (&OwnedFd, &OwnedFd),
     whole: SingleThreaded,
 ) -> ! {
-    if let Err(failure) = ready {
+    let give_up = |failure: StepFailure| -> ! {
         drop(wire::send(create.as_fd(), &Report::Failed(failure), &[]));
         stack_sys::end_process(1)
+    };
+    if let Err(failure) = ready {
+        give_up(failure)
     }
     let told = |wanted: fn(&Order) -> bool| match wire::receive::<Order>(create.as_fd()) {
         Ok(Some((order, _))) if wanted(&order) => Some(order),
         _ => None,
     };
     let Some(Order::Begin(pid)) = told(|order| matches!(order, Order::Begin(_))) else { stack_sys::end_process(1) };
+    // Only now are the maps written, without which there is nobody to become.
+    if let Err(failure) = become_root(plan.born_in.user) {
+        give_up(failure)
+    }
     let started = std::cell::OnceCell::new();
     let mounted = || {
         let lost = |error: io::Error| StepFailure::new("tell", "the runtime", error);

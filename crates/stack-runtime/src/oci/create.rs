@@ -73,7 +73,9 @@ impl Runtime {
         if !is_new && tree.is_frozen(&plan.cgroup) {
             // Its process would never get as far as saying anything.
             let path = plan.cgroup.display();
-            return Err(OciError::Spec(format!("the container's cgroup {path} is frozen; thaw it, or choose another")));
+            return Err(OciError::Spec(format!(
+                "the container's cgroup unexpectedly frozen: thaw {path}, or choose another"
+            )));
         }
         let mut warnings = Vec::new();
         if !is_new && !tree.processes(&plan.cgroup).is_empty() {

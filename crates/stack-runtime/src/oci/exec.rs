@@ -6,8 +6,10 @@ use std::path::{Component, Path, PathBuf};
 use fs_err as fs;
 use stack_cgroup::{Join, Tree};
 
+use super::lower_process::Module;
+use super::plan::find_listener;
 use super::socket::send_terminal;
-use super::{OciError, Runtime, document, lower};
+use super::{OciError, Runtime, document, lower_process};
 use crate::attached::{self, Placement};
 use crate::capabilities::{Capabilities, CapabilitySet};
 use crate::process;
@@ -36,6 +38,10 @@ pub struct ProcessOptions {
     pub capabilities: Vec<String>,
     /// No new privileges.
     pub no_new_privileges: bool,
+    /// AppArmor's profile, instead of the container's.
+    pub apparmor: Option<String>,
+    /// SELinux' context, instead of the container's.
+    pub selinux: Option<String>,
     /// Where its process id is written.
     pub pid_file: Option<PathBuf>,
     /// The socket that takes the master of its terminal.
@@ -57,12 +63,21 @@ impl Runtime {
     pub fn exec(&self, id: &str, options: &ProcessOptions) -> Result<i32, OciError> {
         let state = self.load(id)?;
         let status = self.status(&state);
+        if status == "paused" && !options.ignore_paused {
+            return Err(OciError::Paused(id.to_owned()));
+        }
         let fits = matches!(status, "running" | "created") || options.ignore_paused && status == "paused";
         if !fits {
             return Err(OciError::Status { operation: "exec in", id: id.to_owned(), status: status.to_owned() });
         }
         crate::spawner::sealed::ensure().map_err(OciError::file("seal the program"))?;
-        let (process, tty) = self.render(id, options)?;
+        let (mut process, tty) = self.render(id, options)?;
+        if let Some(filter) = process.seccomp.as_mut().filter(|filter| filter.notifies) {
+            let mut shown = state.shown();
+            shown.insert("status".to_owned(), status.into());
+            shown.insert("pid".to_owned(), state.pid.into());
+            filter.listener = Some(find_listener(&self.config(id)?, shown)?);
+        }
         let gone = || OciError::Status { operation: "exec in", id: id.to_owned(), status: "stopped".to_owned() };
         let container = process::open(state.pid).filter(|_| state.is_alive()).ok_or_else(gone)?;
         let placement = Placement {
@@ -87,10 +102,10 @@ impl Runtime {
             let text = fs::read(file).map_err(OciError::file("read the process"))?;
             let process = document::read_process(&text)?;
             let tty = process.terminal().unwrap_or(false) || options.tty;
-            return Ok((lower::lower_process(&process, &spec)?, tty));
+            return Ok((lower_process::lower_process(&process, &spec)?, tty));
         }
         let process = spec.process().clone().unwrap_or_default();
-        let mut lowered = lower::lower_process(&process, &spec)?;
+        let mut lowered = lower_process::lower_process(&process, &spec)?;
         lowered.argv.clone_from(&options.argv);
         if let Some(cwd) = &options.cwd {
             lowered.cwd.clone_from(cwd);
@@ -113,6 +128,12 @@ impl Runtime {
             }
         }
         lowered.no_new_privileges |= options.no_new_privileges;
+        if let Some(profile) = lower_process::label(&options.apparmor, Module::AppArmor, "--apparmor")? {
+            lowered.labels.apparmor = Some(profile);
+        }
+        if let Some(label) = lower_process::label(&options.selinux, Module::Selinux, "--process-label")? {
+            lowered.labels.selinux = Some(label);
+        }
         Ok((lowered, options.tty))
     }
 }

@@ -3,21 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use nix::libc;
-use oci_spec::runtime::{
-    Hook, IOPriorityClass, LinuxCapabilities, LinuxDevice, LinuxDeviceType, LinuxPersonalityDomain, LinuxSchedulerFlag,
-    LinuxSchedulerPolicy, Mount, PosixRlimitType, Process, Spec,
-};
+use oci_spec::runtime::{Hook, LinuxDevice, LinuxDeviceType, Mount, Process, Spec};
 
+use super::OciError;
+use super::lower_process::{clamp, lower_process};
 use super::mount_options::{self, MountOptions};
-use super::{OciError, filter};
-use crate::capabilities::{Capabilities, CapabilitySet, CapabilitySets};
 use crate::spec::{
-    CgroupView, ChangeSpec, DeviceSpec, Fill, HookSpec, HookSpecs, InitSpec, LimitSpec, MountKind, MountSpec,
-    NamespaceSpec, ProcessSpec, RootSource, RootSpec, ScheduleSpec, StreamSpec, UserSpec,
+    CgroupView, ChangeSpec, DeviceSpec, Fill, HookSpec, HookSpecs, InitSpec, MountKind, MountSpec, NamespaceSpec,
+    ProcessSpec, RootSource, RootSpec, StreamSpec,
 };
-
-/// What Podman's `--group-add keep-groups` asks with.
-const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 
 /// Devices that every container has: name and minor number of major 1, then the terminal.
 const DEVICES: [(&str, u32, u32); 6] =
@@ -32,6 +26,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) state: serde_json::Map<String, serde_json::Value>,
     /// Sources of mounts are opened outside of the container's user namespace.
     pub(super) outside: bool,
+    /// SELinux' context of the mounts that are made for it.
+    pub(super) mount_label: Option<String>,
     /// A cgroup namespace of its own, a time namespace with these lines, a mount namespace.
     pub(super) namespaces: NamespaceSpec,
 }
@@ -102,10 +98,6 @@ pub(super) fn lower(spec: &Spec, around: Surroundings<'_>) -> Result<InitSpec, O
     })
 }
 
-fn clamp(size: u64) -> u16 {
-    u16::try_from(size).unwrap_or(u16::MAX)
-}
-
 pub(super) fn hook(hook: &Hook) -> HookSpec {
     HookSpec {
         path: hook.path().clone(),
@@ -115,154 +107,18 @@ pub(super) fn hook(hook: &Hook) -> HookSpec {
     }
 }
 
-/// Renders a process, for the container or beside its first one.
-pub(super) fn lower_process(process: &Process, spec: &Spec) -> Result<ProcessSpec, OciError> {
-    if !process.cwd().is_absolute() {
-        return Err(OciError::Spec("the working directory `cwd` must be an absolute path".to_owned()));
-    }
-    let variables = process.env().iter().flatten().filter_map(|text| text.split_once('='));
-    let linux = spec.linux().as_ref();
-    let seccomp = linux.and_then(|linux| linux.seccomp().as_ref()).map(filter::lower).transpose()?;
-    let user = process.user();
-    refuse_labels(process)?;
-    Ok(ProcessSpec {
-        argv: process.args().clone().unwrap_or_default(),
-        env: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        cwd: process.cwd().to_string_lossy().into_owned(),
-        user: UserSpec::Numbers {
-            uid: user.uid(),
-            gid: user.gid(),
-            groups: user.additional_gids().clone().unwrap_or_default(),
-            keep_groups: spec.annotations().as_ref().is_some_and(|all| all.contains_key(KEEP_GROUPS)),
-            umask: user.umask(),
-        },
-        capabilities: Capabilities::Sets(process.capabilities().as_ref().map(sets).unwrap_or_default()),
-        limits: limits(process)?,
-        schedule: schedule(process, linux.and_then(|linux| linux.personality().as_ref()).map(|one| one.domain())),
-        no_new_privileges: process.no_new_privileges().unwrap_or(false),
-        console_size: process.console_size().map(|size| (clamp(size.width()), clamp(size.height()))),
-        seccomp,
-    })
-}
-
-/// What is not implemented must not be passed over: the container would be less confined than asked for, or other.
-fn refuse_labels(process: &Process) -> Result<(), OciError> {
-    let asked = |label: &Option<String>| label.as_deref().is_some_and(|label| !label.is_empty());
-    let refused = [
-        (asked(process.apparmor_profile()), "process.apparmorProfile"),
-        (asked(process.selinux_label()) && has_selinux(), "process.selinuxLabel"),
-        (process.exec_cpu_affinity().is_some(), "process.execCPUAffinity"),
-    ];
-    refuse(&refused)
-}
-
-/// The same for what is not the process's.
+/// What is not implemented must not be passed over: the container would be other than asked for.
 pub(super) fn refuse_unsupported(spec: &Spec) -> Result<(), OciError> {
     let Some(linux) = spec.linux() else { return Ok(()) };
     let refused = [
         (linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices"),
         (linux.intel_rdt().is_some(), "linux.intelRdt"),
         (linux.memory_policy().is_some(), "linux.memoryPolicy"),
-        (linux.mount_label().as_deref().is_some_and(|label| !label.is_empty()) && has_selinux(), "linux.mountLabel"),
     ];
-    refuse(&refused)
-}
-
-/// Where SELinux is off, nothing looks at labels, and those that a configuration has anyway are left out.
-fn has_selinux() -> bool {
-    Path::new("/sys/fs/selinux/enforce").exists()
-}
-
-fn refuse(asked: &[(bool, &str)]) -> Result<(), OciError> {
-    match asked.iter().find(|(asked, _)| *asked) {
+    match refused.iter().find(|(asked, _)| *asked) {
         Some((_, name)) => Err(OciError::Spec(format!("`{name}` is not supported yet; remove it"))),
         None => Ok(()),
     }
-}
-
-fn sets(capabilities: &LinuxCapabilities) -> CapabilitySets {
-    let set = |list: &Option<oci_spec::runtime::Capabilities>| {
-        let names: Vec<String> = list.iter().flatten().map(ToString::to_string).collect();
-        CapabilitySet::of_names(names.iter().map(String::as_str))
-    };
-    CapabilitySets {
-        bounding: set(capabilities.bounding()),
-        permitted: set(capabilities.permitted()),
-        effective: set(capabilities.effective()),
-        inheritable: set(capabilities.inheritable()),
-        ambient: set(capabilities.ambient()),
-    }
-}
-
-fn limits(process: &Process) -> Result<Vec<LimitSpec>, OciError> {
-    let mut limits: Vec<LimitSpec> = Vec::new();
-    for limit in process.rlimits().iter().flatten() {
-        let resource = match limit.typ() {
-            PosixRlimitType::RlimitCpu => libc::RLIMIT_CPU,
-            PosixRlimitType::RlimitFsize => libc::RLIMIT_FSIZE,
-            PosixRlimitType::RlimitData => libc::RLIMIT_DATA,
-            PosixRlimitType::RlimitStack => libc::RLIMIT_STACK,
-            PosixRlimitType::RlimitCore => libc::RLIMIT_CORE,
-            PosixRlimitType::RlimitRss => libc::RLIMIT_RSS,
-            PosixRlimitType::RlimitNproc => libc::RLIMIT_NPROC,
-            PosixRlimitType::RlimitNofile => libc::RLIMIT_NOFILE,
-            PosixRlimitType::RlimitMemlock => libc::RLIMIT_MEMLOCK,
-            PosixRlimitType::RlimitAs => libc::RLIMIT_AS,
-            PosixRlimitType::RlimitLocks => libc::RLIMIT_LOCKS,
-            PosixRlimitType::RlimitSigpending => libc::RLIMIT_SIGPENDING,
-            PosixRlimitType::RlimitMsgqueue => libc::RLIMIT_MSGQUEUE,
-            PosixRlimitType::RlimitNice => libc::RLIMIT_NICE,
-            PosixRlimitType::RlimitRtprio => libc::RLIMIT_RTPRIO,
-            PosixRlimitType::RlimitRttime => libc::RLIMIT_RTTIME,
-        };
-        if limits.iter().any(|known| known.resource == resource) {
-            return Err(OciError::Spec(format!("the limit {:?} is there twice", limit.typ())));
-        }
-        limits.push(LimitSpec { resource, soft: limit.soft(), hard: limit.hard() });
-    }
-    Ok(limits)
-}
-
-fn schedule(process: &Process, domain: Option<LinuxPersonalityDomain>) -> ScheduleSpec {
-    let scheduler = process.scheduler().as_ref().map(|one| {
-        let policy = match one.policy() {
-            LinuxSchedulerPolicy::SchedOther => libc::SCHED_OTHER,
-            LinuxSchedulerPolicy::SchedFifo => libc::SCHED_FIFO,
-            LinuxSchedulerPolicy::SchedRr => libc::SCHED_RR,
-            LinuxSchedulerPolicy::SchedBatch => libc::SCHED_BATCH,
-            // Defined, but never implemented in a kernel.
-            LinuxSchedulerPolicy::SchedIso => 4,
-            LinuxSchedulerPolicy::SchedIdle => libc::SCHED_IDLE,
-            LinuxSchedulerPolicy::SchedDeadline => libc::SCHED_DEADLINE,
-        };
-        let flags = one.flags().iter().flatten().fold(0_u64, |all, flag| {
-            all | match flag {
-                LinuxSchedulerFlag::SchedResetOnFork => 0x01,
-                LinuxSchedulerFlag::SchedFlagReclaim => 0x02,
-                LinuxSchedulerFlag::SchedFlagDLOverrun => 0x04,
-                LinuxSchedulerFlag::SchedFlagKeepPolicy => 0x08,
-                LinuxSchedulerFlag::SchedFlagKeepParams => 0x10,
-                LinuxSchedulerFlag::SchedFlagUtilClampMin => 0x20,
-                LinuxSchedulerFlag::SchedFlagUtilClampMax => 0x40,
-            }
-        });
-        let times = [one.runtime(), one.deadline(), one.period()].map(|time| time.unwrap_or(0));
-        let priority = u32::try_from(one.priority().unwrap_or(0)).unwrap_or(0);
-        (u32::try_from(policy).unwrap_or(0), one.nice().unwrap_or(0), priority, flags, times)
-    });
-    let io_priority = process.io_priority().as_ref().map(|one| {
-        let class = match one.class() {
-            IOPriorityClass::IoprioClassRt => 1,
-            IOPriorityClass::IoprioClassBe => 2,
-            IOPriorityClass::IoprioClassIdle => 3,
-        };
-        (class, u16::try_from(one.priority()).unwrap_or(0))
-    });
-    let personality = domain.map(|domain| match domain {
-        LinuxPersonalityDomain::PerLinux => 0,
-        LinuxPersonalityDomain::PerLinux32 => 8,
-    });
-    ScheduleSpec { oom_score: process.oom_score_adj(), io_priority, scheduler, personality }
 }
 
 fn mount(mount: &Mount, around: &Surroundings<'_>, prepared: &mut usize) -> Result<MountSpec, OciError> {
@@ -271,13 +127,13 @@ fn mount(mount: &Mount, around: &Surroundings<'_>, prepared: &mut usize) -> Resu
     let options = mount_options::parse(options);
     let mut change = options.change.clone();
     if options.remount {
-        return Err(OciError::Spec(format!("mount {target}: `remount` is not supported; give the options directly")));
+        return Ok(MountSpec { target, source: MountKind::Remount { options: options.data }, change });
     }
     if is_prepared(mount, &options, around.outside) {
         change.prepared = Some(*prepared);
         *prepared += 1;
     }
-    let MountOptions { bind, copy_up, data, .. } = options;
+    let MountOptions { bind, copy_up, mut data, .. } = options;
     let kind = mount.typ().as_deref().filter(|kind| !kind.is_empty());
     let bind = bind.or_else(|| matches!(kind, Some("bind") | None).then_some(true));
     let source = match (bind, kind) {
@@ -287,7 +143,13 @@ fn mount(mount: &Mount, around: &Surroundings<'_>, prepared: &mut usize) -> Resu
             MountKind::Bind { path: around.bundle.join(path), create: false, recursive }
         }
         (None, Some("cgroup" | "cgroup2")) => MountKind::Cgroups { views: around.cgroup_views.clone() },
-        (None, kind) => filesystem(kind.unwrap_or_default(), mount, copy_up, data),
+        (None, kind) => {
+            let kind = kind.unwrap_or_default();
+            // The kernel labels these two itself.
+            let context = around.mount_label.as_ref().filter(|_| !matches!(kind, "proc" | "sysfs"));
+            data.extend(context.map(|label| ("context".to_owned(), label.clone())));
+            filesystem(kind, mount, copy_up, data)
+        }
     };
     Ok(MountSpec { target, source, change })
 }
@@ -341,6 +203,7 @@ fn devices(asked: &[LinuxDevice], mounts: &[MountSpec]) -> Option<Vec<DeviceSpec
         mode: 0o666,
         uid: 0,
         gid: 0,
+        prepared: None,
     });
     let asked: Vec<DeviceSpec> = asked.iter().map(device).collect();
     let named = |one: &DeviceSpec| asked.iter().any(|asked| asked.path == one.path);
@@ -361,6 +224,7 @@ fn device(device: &LinuxDevice) -> DeviceSpec {
         mode: device.file_mode().unwrap_or(0o666),
         uid: device.uid().unwrap_or(0),
         gid: device.gid().unwrap_or(0),
+        prepared: None,
     }
 }
 

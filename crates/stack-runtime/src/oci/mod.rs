@@ -31,6 +31,7 @@ mod exec;
 mod features;
 mod filter;
 mod lower;
+mod lower_process;
 mod mount_options;
 mod operate;
 mod owners;
@@ -78,6 +79,9 @@ pub enum OciError {
         /// What it is.
         status: String,
     },
+    /// Nothing can run in it.
+    #[error("cannot exec in a paused container: resume `{0}` first, or give --ignore-paused")]
+    Paused(String),
     /// The configuration is wrong.
     #[error("config.json: {0}")]
     Spec(String),

@@ -6,12 +6,13 @@ use std::path::Path;
 
 use fs_err as fs;
 use oci_spec::runtime::{LinuxIdMapping, Spec};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, makedev, mknodat};
 use stack_sys::{Cloned, MountChange, Namespaces, SingleThreaded, change_mount, clone_process};
 
 use super::birth::Order;
 use super::{OciError, lower, mount_options};
 use crate::spawner::wire;
+use crate::spec::DeviceSpec;
 use crate::{init, process};
 
 /// Gives the process of a new user namespace the users of the configuration.
@@ -69,6 +70,50 @@ pub(super) fn prepare_sources(spec: &Spec, bundle: &Path, outside: bool) -> Resu
         prepared.push(copy);
     }
     Ok(prepared)
+}
+
+/// Makes the nodes of a container with users of its own, where nodes can be made: on a filesystem that is mounted
+/// nowhere.
+pub(super) fn prepare_devices<'a>(
+    spec: &Spec,
+    devices: impl Iterator<Item = &'a mut DeviceSpec>,
+    prepared: &mut Vec<OwnedFd>,
+) -> Result<(), OciError> {
+    let linux = spec.linux().as_ref();
+    let uids = linux.and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default();
+    let gids = linux.and_then(|linux| linux.gid_mappings().as_deref()).unwrap_or_default();
+    let attributes =
+        rustix::mount::MountAttrFlags::MOUNT_ATTR_NOEXEC | rustix::mount::MountAttrFlags::MOUNT_ATTR_NOSUID;
+    let place = init::detached("tmpfs", &[("mode", "755"), ("size", "64k")], attributes).map_err(OciError::Step)?;
+    for (number, device) in devices.filter(|device| device.kind != 'p').enumerate() {
+        let name = number.to_string();
+        let owner = (outside(uids, device.uid), outside(gids, device.gid));
+        let make = || -> io::Result<OwnedFd> {
+            let (mode, rdev) = (Mode::from_raw_mode(device.mode), makedev(device.major, device.minor));
+            let kind = if device.kind == 'b' { FileType::BlockDevice } else { FileType::CharacterDevice };
+            mknodat(&place, name.as_str(), kind, mode, rdev)?;
+            // mknod(2) applies the umask.
+            chmodat(&place, name.as_str(), mode, AtFlags::empty())?;
+            let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
+            chownat(&place, name.as_str(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+            let node = rustix::fs::openat(&place, name.as_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            init::clone_mount(node.as_fd(), false)
+        };
+        let node = match make() {
+            // Whoever is root of a user namespace only cannot make any either; the host's own do as well.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+            made => made.map_err(OciError::file(format!("make the device {}", device.path)))?,
+        };
+        device.prepared = Some(prepared.len());
+        prepared.push(node);
+    }
+    Ok(())
+}
+
+/// Who somebody of the container is outside; one that is not mapped stays who he is, and is nobody inside.
+fn outside(maps: &[LinuxIdMapping], id: u32) -> u32 {
+    let within = |map: &&LinuxIdMapping| id.checked_sub(map.container_id()).is_some_and(|above| above < map.size());
+    maps.iter().find(within).map_or(id, |map| map.host_id() + (id - map.container_id()))
 }
 
 /// A user namespace with these maps. A process holds it just long enough to be opened.

@@ -15,7 +15,8 @@ use super::OciError;
 use super::create::CreateOptions;
 use super::document::read_spec;
 use super::lower::{self, Surroundings};
-use super::owners::prepare_sources;
+use super::lower_process;
+use super::owners::{prepare_devices, prepare_sources};
 use super::state::shown;
 use crate::seccomp::Listener;
 use crate::spec::{CgroupView, InitSpec, NamespaceSpec};
@@ -62,11 +63,19 @@ pub(super) fn plan(options: &CreateOptions, tree: &Tree) -> Result<Plan, OciErro
         no_pivot: options.no_pivot,
         outside,
         state: state.clone(),
+        mount_label: match spec.linux() {
+            Some(linux) => {
+                lower_process::label(linux.mount_label(), lower_process::Module::Selinux, "linux.mountLabel")?
+            }
+            None => None,
+        },
         namespaces,
     };
     let mut init = lower::lower(&spec, around)?;
     if let Some(filter) = init.process.seccomp.as_mut().filter(|filter| filter.notifies) {
-        filter.listener = Some(find_listener(&spec, &state)?);
+        let mut state = state.clone();
+        state.insert("status".to_owned(), "creating".into());
+        filter.listener = Some(find_listener(&spec, state)?);
     }
     if sockets > 0 {
         // The program is process 1 of its own.
@@ -74,7 +83,10 @@ pub(super) fn plan(options: &CreateOptions, tree: &Tree) -> Result<Plan, OciErro
         init.process.env.retain(|(name, _)| variables.iter().all(|(own, _)| name != own));
         init.process.env.extend(variables.map(|(name, value)| (name.to_owned(), value)));
     }
-    let prepared = prepare_sources(&spec, &options.bundle, outside)?;
+    let mut prepared = prepare_sources(&spec, &options.bundle, outside)?;
+    if outside {
+        prepare_devices(&spec, init.devices.iter_mut().flatten(), &mut prepared)?;
+    }
     Ok(Plan { spec, text, init, cgroup, born_in, joined, users, inner, prepared, state })
 }
 
@@ -180,19 +192,18 @@ pub(super) fn annotations(spec: &Spec) -> Map<String, Value> {
 
 /// Connects to the socket of whoever decides about the calls that a filter passes on, before the container's
 /// namespaces hide it.
-fn find_listener(spec: &Spec, state: &Map<String, Value>) -> Result<Listener, OciError> {
+pub(super) fn find_listener(spec: &Spec, state: Map<String, Value>) -> Result<Listener, OciError> {
     let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let path = seccomp.and_then(|seccomp| seccomp.listener_path().as_ref());
     let missing = || OciError::Spec("seccomp: SCMP_ACT_NOTIFY needs a `listenerPath`".to_owned());
     let path = path.ok_or_else(missing)?;
     let metadata = seccomp.and_then(|seccomp| seccomp.listener_metadata().clone()).unwrap_or_default();
-    let mut state = state.clone();
-    state.insert("status".to_owned(), "creating".into());
     let message = serde_json::json!({
         "ociVersion": spec.version(), "fds": ["seccompFd"], "pid": 0, "metadata": metadata, "state": state,
     });
-    let stream = std::os::unix::net::UnixStream::connect(path)
-        .map_err(OciError::file(format!("connect to the seccomp listener {}", path.display())))?;
+    let stream = std::os::unix::net::UnixStream::connect(path).map_err(|error| {
+        OciError::Spec(format!("failed to connect with seccomp agent at `listenerPath` {}: {error}", path.display()))
+    })?;
     let descriptor: RawFd = std::os::fd::IntoRawFd::into_raw_fd(stream);
     Ok(Listener { descriptor, message: message.to_string() })
 }

@@ -128,11 +128,14 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Puts the process's id in, which nobody knows before the clone.
+    /// Puts the process's id in, which nobody knows before the clone. That of the container's own process is the same
+    /// unless the state has one.
     pub(crate) fn say(&mut self, pid: u32) {
         if let Ok(mut message) = serde_json::from_str::<serde_json::Value>(&self.message) {
             message["pid"] = pid.into();
-            message["state"]["pid"] = pid.into();
+            if message["state"]["pid"].is_null() {
+                message["state"]["pid"] = pid.into();
+            }
             self.message = message.to_string();
         }
     }

@@ -1,0 +1,123 @@
+//! Bundles and containers that are up to no good (the classes S1 to S8 of known escapes).
+
+use std::os::unix::fs::symlink;
+
+use serde_json::json;
+
+use crate::bed::Bed;
+
+/// What the program of the host is, to see that it stays so.
+fn program() -> Vec<u8> {
+    fs_err::read(std::env::current_exe().expect("a path")).expect("a program")
+}
+
+/// CVE-2019-5736: the program that is executed is the runtime itself, which the container then tries to write.
+pub(crate) fn the_runtime_is_not_written_through_its_own_process(bed: &Bed) {
+    let before = program();
+    let script = "#!/proc/self/exe\n";
+    fs_err::write(bed.path("rootfs/bin/again"), script).expect("a script");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs_err::set_permissions(bed.path("rootfs/bin/again"), mode).expect("a mode");
+    let said = bed.run("true", |config| config["process"]["args"] = json!(["/bin/again"]));
+    // Whatever it says of its arguments: it is not the program of the host that says it.
+    assert_ne!(said.code, Some(0), "{said:?}");
+    // Every process that appears is opened to be written, for as long as programs come in from outside.
+    let line = "while :; do for exe in /proc/[0-9]*/exe; do (echo x >>$exe) 2>/dev/null && \
+                echo $exe $(readlink $exe) >>/data/written; done; done";
+    bed.configure(line, |_| ());
+    bed.ok(&["run", "--detach", "bed"]);
+    for _ in 0..30 {
+        bed.ok(&["exec", "bed", "true"]);
+    }
+    bed.ok(&["delete", "--force", "bed"]);
+    assert!(program() == before, "the program of the host was changed");
+    let written = fs_err::read_to_string(bed.path("rootfs/data/written")).unwrap_or_default();
+    assert_eq!(written, "");
+}
+
+/// CVE-2016-9962: a process that is on its way in is looked into.
+pub(crate) fn descriptors_of_the_host_are_not_seen_on_the_way_in(bed: &Bed) {
+    let line = "while :; do for fd in /proc/[0-9]*/fd/*; do to=$(readlink $fd) && \
+                case $fd in */fd/[012]|/proc/1/*|/proc/$$/*) ;; *) echo $fd $to ;; esac; done; done >/data/seen 2>/dev/null";
+    bed.configure(line, |_| ());
+    bed.ok(&["run", "--detach", "bed"]);
+    for _ in 0..60 {
+        bed.ok(&["exec", "bed", "true"]);
+    }
+    bed.ok(&["delete", "--force", "bed"]);
+    let seen = fs_err::read_to_string(bed.path("rootfs/data/seen")).expect("a file");
+    // The pipes of the watcher's own substitutions are its own.
+    let foreign: Vec<&str> =
+        seen.lines().filter(|line| !line.contains(" pipe:[") && !line.contains("/data/")).collect();
+    assert!(foreign.is_empty(), "{foreign:?}");
+}
+
+/// CVE-2025-31133: what covers secrets comes from the image.
+pub(crate) fn a_null_device_of_the_image_covers_nothing(bed: &Bed) {
+    symlink("/data/from-image", bed.path("rootfs/dev/null")).expect("a link");
+    let said = bed.run("cat /data/hidden; echo x >/data/hidden; cat /data/from-image", |config| {
+        config["mounts"].as_array_mut().expect("a list").retain(|mount| mount["destination"] == "/proc");
+        config["linux"]["maskedPaths"] = json!(["/data/from-image"]);
+    });
+    assert!(said.code == Some(1) && said.err.contains("something else is in its place"), "{said:?}");
+    assert_eq!(fs_err::read_to_string(bed.path("rootfs/data/from-image")).expect("a file"), "1");
+}
+
+/// CVE-2025-52565: the console of the image leads elsewhere.
+pub(crate) fn a_console_that_is_a_link_is_refused(bed: &Bed) {
+    symlink("/data/from-image", bed.path("rootfs/dev/console")).expect("a link");
+    let said = bed.run("true", |config| {
+        config["process"]["terminal"] = true.into();
+        config["mounts"]
+            .as_array_mut()
+            .expect("a list")
+            .retain(|mount| ["/proc", "/dev/pts"].iter().any(|place| mount["destination"] == *place));
+    });
+    assert!(said.code == Some(1) && said.err.contains("/dev/console"), "{said:?}");
+}
+
+/// CVE-2023-27561, CVE-2019-19921: the system's directories of the image lead elsewhere.
+pub(crate) fn system_directories_that_are_links_are_refused(bed: &Bed) {
+    for (name, target) in [("proc", "/tmp"), ("sys", "../../.."), ("proc", "/../../../etc")] {
+        let place = bed.path("rootfs").join(name);
+        fs_err::remove_dir(&place).expect("a directory");
+        symlink(target, &place).expect("a link");
+        let said = bed.run("true", |config| config["linux"]["sysctl"] = json!({ "net.ipv4.ip_forward": "1" }));
+        assert!(
+            said.code == Some(1) && said.err.contains(&format!("/{name}: ")) && said.err.contains("ordinary directory"),
+            "{name} -> {target}: {said:?}"
+        );
+        fs_err::remove_file(&place).expect("a link");
+        fs_err::create_dir(&place).expect("a directory");
+    }
+}
+
+/// CVE-2024-21626: the working directory is a descriptor of the runtime.
+pub(crate) fn a_working_directory_outside_is_refused(bed: &Bed) {
+    for number in 3..12 {
+        let cwd = format!("/proc/self/fd/{number}");
+        let said = bed.run("pwd; ls", |config| config["process"]["cwd"] = cwd.clone().into());
+        assert!(said.code == Some(1) && said.err.contains("working directory"), "{cwd}: {said:?}");
+    }
+    bed.configure("sleep 100", |_| ());
+    bed.ok(&["run", "--detach", "bed"]);
+    for number in 3..12 {
+        let cwd = format!("/proc/self/fd/{number}");
+        let said = bed.say(&["exec", "--cwd", &cwd, "bed", "ls"]);
+        assert!(said.code == Some(255) && said.err.contains("working directory"), "{cwd}: {said:?}");
+    }
+}
+
+/// CVE-2022-24769: capabilities come back with a program of another user.
+pub(crate) fn nothing_is_inherited_that_was_not_asked_for(bed: &Bed) {
+    let line = "grep -E 'Cap(Inh|Amb)' /proc/self/status";
+    let none = "CapInh:\t0000000000000000\nCapAmb:\t0000000000000000\n";
+    for uid in [0, 5] {
+        assert_eq!(bed.run(line, |config| config["process"]["user"] = json!({ "uid": uid, "gid": uid })).out, none);
+    }
+    bed.configure("sleep 100", |_| ());
+    bed.ok(&["run", "--detach", "bed"]);
+    for user in ["0", "5"] {
+        assert_eq!(bed.ok(&["exec", "--user", user, "bed", "sh", "-c", line]), none);
+    }
+}
