@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 use stack_model::{
-    self as model, Blkio, Condition, Device, ExtraHost, FileKind, Hook, HostNamespaces, HostPort, Protocol, PullPolicy,
-    RestartPolicy, Security, Ulimit,
+    self as model, Blkio, Condition, Device, ExtraHost, FileKind, Hook, HostPort, Protocol, PullPolicy, RestartPolicy,
+    Security, Ulimit,
 };
 
 use crate::text::{Span, Spanned};
@@ -32,6 +32,8 @@ pub(crate) struct Service {
     pub(crate) build: Option<Build>,
     pub(crate) cap_add: Vec<Spanned<String>>,
     pub(crate) cap_drop: Vec<Spanned<String>>,
+    /// The view of cgroups is the host's.
+    pub(crate) cgroup_of_host: bool,
     pub(crate) command: Option<Vec<String>>,
     pub(crate) configs: Vec<FileReference>,
     pub(crate) container_name: Option<Spanned<String>>,
@@ -54,10 +56,10 @@ pub(crate) struct Service {
     pub(crate) extra_hosts: Vec<ExtraHost>,
     pub(crate) group_add: Vec<String>,
     pub(crate) healthcheck: Option<Healthcheck>,
-    pub(crate) host_namespaces: HostNamespaces,
     pub(crate) hostname: Option<Spanned<String>>,
     pub(crate) image: Option<Spanned<String>>,
     pub(crate) init: Option<bool>,
+    pub(crate) ipc: Option<Spanned<NamespaceSource>>,
     pub(crate) label_file: Vec<Spanned<PathBuf>>,
     pub(crate) labels: IndexMap<String, String>,
     /// Bytes.
@@ -73,6 +75,7 @@ pub(crate) struct Service {
     pub(crate) networks: Option<IndexMap<String, Attachment>>,
     pub(crate) oom_kill_disable: Option<Spanned<bool>>,
     pub(crate) oom_score_adj: Option<Spanned<i64>>,
+    pub(crate) pid: Option<Spanned<NamespaceSource>>,
     pub(crate) pids_limit: Option<Spanned<i64>>,
     pub(crate) ports: Vec<Port>,
     pub(crate) post_start: Vec<Hook>,
@@ -99,6 +102,8 @@ pub(crate) struct Service {
     pub(crate) tty: Option<bool>,
     pub(crate) ulimits: BTreeMap<String, Ulimit>,
     pub(crate) user: Option<String>,
+    /// The host name is the host's.
+    pub(crate) uts_of_host: bool,
     pub(crate) volumes: Vec<VolumeMount>,
     pub(crate) volumes_from: Vec<Spanned<VolumesFrom>>,
     pub(crate) working_dir: Option<String>,
@@ -212,16 +217,62 @@ pub(crate) struct Healthcheck {
     pub(crate) start_interval: Option<u64>,
 }
 
+/// Another container of the project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// The first one of a service.
+    Service(String),
+    /// The one of this name.
+    Container(String),
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Service(name) => write!(f, "service:{name}"),
+            Self::Container(name) => write!(f, "container:{name}"),
+        }
+    }
+}
+
 /// `network_mode`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NetworkSource {
     Host,
     None,
     Bridge,
-    /// That of another service.
-    Service(String),
-    /// That of a container, by its name.
-    Container(String),
+    Of(Peer),
+}
+
+impl NetworkSource {
+    pub(crate) fn peer(&self) -> Option<&Peer> {
+        match self {
+            Self::Of(peer) => Some(peer),
+            Self::Host | Self::None | Self::Bridge => None,
+        }
+    }
+}
+
+/// `pid` and `ipc`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NamespaceSource {
+    /// Its own, which others may share.
+    Shareable,
+    /// Its own, for itself.
+    Private,
+    /// Its own, without shared memory.
+    Bare,
+    Host,
+    Of(Peer),
+}
+
+impl NamespaceSource {
+    pub(crate) fn peer(&self) -> Option<&Peer> {
+        match self {
+            Self::Of(peer) => Some(peer),
+            Self::Shareable | Self::Private | Self::Bare | Self::Host => None,
+        }
+    }
 }
 
 /// An entry of `links`.
@@ -289,9 +340,7 @@ pub(crate) struct VolumeMount {
 /// An entry of `volumes_from`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VolumesFrom {
-    /// A service, or a container by its name.
-    pub(crate) name: String,
-    pub(crate) is_container: bool,
+    pub(crate) peer: Peer,
     pub(crate) read_only: bool,
 }
 

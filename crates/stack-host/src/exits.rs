@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use stack_engine::Wake;
-use stack_model::{ContainerId, Event, Exit, State, Stopping};
+use stack_model::{ContainerId, Event, Exit, Namespace, State, Stopping};
 
 use crate::apply::blocking;
 use crate::host::Shared;
@@ -48,7 +48,7 @@ pub(crate) async fn watch_exit(
     let exit = stack_runtime::exit_of(pidfd.as_fd());
     let shares_processes = {
         let world = shared.world.borrow();
-        world.containers.get(&id).is_some_and(|resident| resident.container.spec.host_namespaces.pid)
+        world.containers.get(&id).is_some_and(|resident| resident.container.spec.namespaces.pid != Namespace::Own)
     };
     let watched = id.clone();
     // Nothing of it can fail; a worker that panics leaves what the exit status says.

@@ -24,9 +24,9 @@ mod unit;
 pub use control::{Errand, PolicyChange, Reply, Request, UpOptions};
 pub use desired::{
     Attachment, Blkio, Client, Condition, ContainerSpec, Dependency, Desired, Device, Dns, ExtraHost, FileKind,
-    FileMount, Healthcheck, HostAddress, HostNamespaces, HostPort, Ipv6Wish, Limits, LinkOptions, Logging, Mount,
-    MountSource, Network, NetworkMode, OneOff, PortSpec, Power, Probe, Protocol, PullPolicy, RestartPolicy, Seccomp,
-    Security, Service, Ulimit, Volume, VolumesFrom,
+    FileMount, Healthcheck, HostAddress, HostPort, Ipv6Wish, Joint, Limits, LinkOptions, Logging, Mount, MountSource,
+    Namespace, Namespaces, Network, NetworkMode, OneOff, PortSpec, Power, Probe, Protocol, PullPolicy, RestartPolicy,
+    Seccomp, Security, Service, Ulimit, Volume, VolumesFrom,
 };
 pub use desired::{Build, BuildNetwork, Dockerfile, NamedContext, SecretSource};
 pub use diagnostic::{Diagnostic, Failure, Fault, Label, Patch, Severity};

@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     Bytes, ContainerId, ContainerSpec, DiffId, Ending, Healthcheck, Hooks, IfName, ImageFacts, ImageId, ImageReference,
-    LinkOptions, Millis, Names, NetworkName, Now, OneOff, OutOfMemory, PublishedPort, Ruleset, ServiceName, VolumeName,
+    Joint, LinkOptions, Millis, Names, NetworkName, Now, OneOff, OutOfMemory, PublishedPort, Ruleset, ServiceName,
+    VolumeName,
 };
 
 /// A look at the machine, restricted to one project.
@@ -133,9 +134,9 @@ pub struct Container {
     pub healthcheck: Option<Healthcheck>,
     /// Mounts with every name resolved.
     pub mounts: Vec<ResolvedMount>,
-    /// The container whose network it is in.
-    #[serde(default)]
-    pub joins: Option<ContainerId>,
+    /// The containers whose network and namespaces it is in.
+    #[serde(default, deserialize_with = "joins")]
+    pub joins: BTreeMap<Joint, ContainerId>,
     /// Interfaces.
     pub endpoints: Vec<Endpoint>,
     /// Ports with every choice made.
@@ -143,6 +144,20 @@ pub struct Container {
     pub ports: BTreeSet<PublishedPort>,
     /// When it was decided.
     pub created: Now,
+}
+
+/// Records of earlier versions name the container whose network it is, or none.
+fn joins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Joint, ContainerId>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Network(Option<ContainerId>),
+        All(BTreeMap<Joint, ContainerId>),
+    }
+    Ok(match Written::deserialize(deserializer)? {
+        Written::Network(id) => id.into_iter().map(|id| (Joint::Network, id)).collect(),
+        Written::All(all) => all,
+    })
 }
 
 /// What a container runs.

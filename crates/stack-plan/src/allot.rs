@@ -180,6 +180,11 @@ impl Ports {
         self.taken.entry((port.protocol, port.host_port)).or_default().push((port.host_ip, owner));
     }
 
+    /// Gives back what an owner has taken.
+    pub(crate) fn release(&mut self, owner: &str) {
+        self.taken.values_mut().for_each(|list| list.retain(|(_, other)| other != owner));
+    }
+
     fn owner(&self, protocol: Protocol, host_ip: Option<IpAddr>, port: u16) -> Option<&str> {
         let list = self.taken.get(&(protocol, port))?;
         list.iter().find(|(other, _)| addresses_overlap(*other, host_ip)).map(|(_, owner)| owner.as_str())

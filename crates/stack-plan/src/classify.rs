@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use stack_model::{Attachment, ContainerSpec, Dns, Effect, FileKind, HostNamespaces, Limits, NetworkMode};
+use stack_model::{Attachment, ContainerSpec, Dns, Effect, FileKind, Limits, Namespaces, NetworkMode};
 
 use crate::words;
 
@@ -64,7 +64,7 @@ fn fields_that_are_compared(spec: &ContainerSpec) {
         shm_size: _,
         oom_score_adj: _,
         security: _,
-        host_namespaces: _,
+        namespaces: _,
         devices: _,
         device_cgroup_rules: _,
         init: _,
@@ -285,16 +285,10 @@ fn compare_confinement(old: &ContainerSpec, new: &ContainerSpec, changes: &mut V
             [words::security(&old.security), words::security(&new.security)],
         );
     }
-    let HostNamespaces { pid, ipc, uts, cgroup } = old.host_namespaces;
-    let shared = [
-        ("pid", pid, new.host_namespaces.pid),
-        ("ipc", ipc, new.host_namespaces.ipc),
-        ("uts", uts, new.host_namespaces.uts),
-        ("cgroup", cgroup, new.host_namespaces.cgroup),
-    ];
-    for (field, old, new) in shared.into_iter().filter(|(_, old, new)| old != new) {
-        let word = |host: bool| if host { "host" } else { "private" }.to_owned();
-        note(changes, field, Effect::Replace, [word(old), word(new)]);
+    for ((field, old), (_, new)) in namespaces(&old.namespaces).into_iter().zip(namespaces(&new.namespaces)) {
+        if old != new {
+            note(changes, field, Effect::Replace, [old, new]);
+        }
     }
     if old.logging != new.logging {
         let values = [words::optional(old.logging.most.as_ref()), words::optional(new.logging.most.as_ref())];
@@ -307,6 +301,14 @@ fn compare_confinement(old: &ContainerSpec, new: &ContainerSpec, changes: &mut V
         let values = [words::list(&old.device_cgroup_rules), words::list(&new.device_cgroup_rules)];
         note(changes, "device_cgroup_rules", Effect::Replace, values);
     }
+}
+
+/// Each namespace as the file writes it.
+fn namespaces(all: &Namespaces) -> [(&'static str, String); 4] {
+    let Namespaces { pid, ipc, without_shm, uts, cgroup } = all;
+    let host = |is_host: bool| if is_host { "host" } else { "private" }.to_owned();
+    let ipc = if *without_shm { "none".to_owned() } else { words::namespace(ipc) };
+    [("pid", words::namespace(pid)), ("ipc", ipc), ("uts", host(*uts)), ("cgroup", host(*cgroup))]
 }
 
 /// What stands in `/etc/hosts` and `/etc/resolv.conf`. Programs read both once.

@@ -24,7 +24,7 @@ pub fn plan(desired: &Desired, observed: &Observed, history: &History, now: Now)
     warn_unpublished(&mut draft, desired);
     let mut segments = network::settle(frame);
     let mut survey = survey::survey(frame, &segments);
-    resolve::resolve_all(frame, &mut survey, &segments);
+    resolve::resolve_all(frame, &mut survey, &segments, &graph);
     survey::hold_networks(&mut survey, &mut segments);
     survey::follow(&mut survey, desired, &graph);
 

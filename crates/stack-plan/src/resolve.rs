@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use stack_model::{
     Attachment, Container, ContainerId, ContainerSpec, Endpoint, Failure, Fault, Healthcheck, HostAddress, IfName,
-    ImageConfig, ImageFacts, Key, Mount, MountSource, NetworkMode, NetworkName, Probe, Process, PublishedPort,
-    ResolvedMount, ResolvedSource, Service, ServiceName, Until, VolumeName, VolumesFrom, short_hex,
+    ImageConfig, ImageFacts, Joint, Key, Mount, MountSource, NetworkMode, NetworkName, Probe, Process, PublishedPort,
+    ResolvedMount, ResolvedSource, Service, ServiceName, State, Until, VolumeName, VolumesFrom, short_hex,
 };
 
 use crate::RECORD_SCHEMA;
 use crate::allot::{Addresses, Ports, Slot};
 use crate::draft::Frame;
+use crate::graph::Dependencies;
 use crate::network::{Segment, Standing, address6};
 use crate::survey::{Fresh, Leader, Replica, Survey, Verdict, lacking_image};
 
@@ -27,55 +28,67 @@ const MOST_NETWORKS: usize = 36;
 type Segments<'a> = BTreeMap<&'a NetworkName, Segment<'a>>;
 
 /// Resolves every container that is to be created, and the ports of those whose ports changed.
-pub(crate) fn resolve_all<'a>(frame: Frame<'a>, survey: &mut Survey<'a>, segments: &Segments<'a>) {
+///
+/// What is in a namespace of another container is resolved after that one, and the other one may be in that of a third.
+pub(crate) fn resolve_all<'a>(
+    frame: Frame<'a>,
+    survey: &mut Survey<'a>,
+    segments: &Segments<'a>,
+    graph: &Dependencies<'a>,
+) {
     let mut allot = Allot::new(frame, survey, segments);
-    resolve_those(frame, survey, segments, &mut allot, &|mode| !matches!(mode, NetworkMode::Service(_)));
-    let leaders = leaders(survey);
-    for replica in survey.replicas.values_mut() {
-        replica.join(&leaders);
+    let joins = |service: &Service| service.container.joined().next().is_some();
+    for replica in survey.replicas.values_mut().filter(|replica| !joins(replica.service)) {
+        resolve_one(frame, replica, segments, &mut allot);
     }
-    resolve_those(frame, survey, segments, &mut allot, &|mode| matches!(mode, NetworkMode::Service(_)));
+    for &name in graph.order() {
+        let service = &frame.desired.services[name];
+        if !joins(service) {
+            continue;
+        }
+        let leaders = leaders(survey, service);
+        for (_, replica) in survey.replicas.range_mut((name, 0)..=(name, u32::MAX)) {
+            let stayed = allot.is_staying(replica);
+            replica.join(leaders.clone());
+            if stayed && matches!(replica.verdict, Verdict::Replace(_)) {
+                allot.release(replica);
+            }
+            resolve_one(frame, replica, segments, &mut allot);
+        }
+    }
 }
 
-/// The containers that there will be of services whose network others are in.
-fn leaders<'a>(survey: &Survey<'a>) -> BTreeMap<ServiceName, Leader> {
-    let named = survey.replicas.values().filter_map(|replica| match &replica.service.container.network {
-        NetworkMode::Service(name) => Some(name),
-        NetworkMode::None | NetworkMode::Host | NetworkMode::Attached(_) => None,
-    });
-    let leader = |name: &'a ServiceName| {
+/// The containers that there will be of the services whose network and namespaces a service is in.
+fn leaders(survey: &Survey<'_>, service: &Service) -> BTreeMap<Joint, Leader> {
+    let leader = |name: &ServiceName| {
         let replica = survey.replicas.get(&(name, 1))?;
         let container = match &replica.fresh {
             Some(Ok(fresh)) => &fresh.container,
             Some(Err(_)) | None => &replica.current?.container,
         };
+        let started = replica.current.and_then(|current| match current.state {
+            State::Running { started, .. } => Some(started),
+            State::Creating | State::Created | State::Exited { .. } | State::Removing => None,
+        });
         let (id, hostname) = (container.id.clone(), container.process.hostname.clone());
-        Some((name.clone(), Leader { key: replica.key(), id, hostname }))
+        Some(Leader { key: replica.key(), id, hostname, started })
     };
-    named.filter_map(leader).collect()
+    service.container.joined().filter_map(|(what, name)| Some((what, leader(name)?))).collect()
 }
 
-fn resolve_those<'a>(
-    frame: Frame<'a>,
-    survey: &mut Survey<'a>,
-    segments: &Segments<'a>,
-    allot: &mut Allot<'a>,
-    wanted: &dyn Fn(&NetworkMode) -> bool,
-) {
-    for replica in survey.replicas.values_mut().filter(|replica| wanted(&replica.service.container.network)) {
-        let creates = match replica.verdict {
-            Verdict::Create => true,
-            Verdict::Replace(_) => replica.service.power != stack_model::Power::Off,
-            Verdict::Keep | Verdict::Restart(_) | Verdict::Off => false,
-        };
-        if creates {
-            replica.fresh = Some(fresh(frame, replica, segments, allot));
-        } else if let Verdict::Keep | Verdict::Restart(_) = replica.verdict {
-            replica.record = revise(frame, replica, allot);
-            if let Some(Err(_)) = replica.record {
-                // A restart that cannot be written down would be asked for again and again.
-                replica.verdict = Verdict::Keep;
-            }
+fn resolve_one<'a>(frame: Frame<'a>, replica: &mut Replica<'a>, segments: &Segments<'a>, allot: &mut Allot<'a>) {
+    let creates = match replica.verdict {
+        Verdict::Create => true,
+        Verdict::Replace(_) => replica.service.power != stack_model::Power::Off,
+        Verdict::Keep | Verdict::Restart(_) | Verdict::Off => false,
+    };
+    if creates {
+        replica.fresh = Some(fresh(frame, replica, segments, allot));
+    } else if let Verdict::Keep | Verdict::Restart(_) = replica.verdict {
+        replica.record = revise(frame, replica, allot);
+        if let Some(Err(_)) = replica.record {
+            // A restart that cannot be written down would be asked for again and again.
+            replica.verdict = Verdict::Keep;
         }
     }
 }
@@ -113,6 +126,18 @@ impl<'a> Allot<'a> {
         }
         Self { addresses, ports, staying }
     }
+
+    fn is_staying(&self, replica: &Replica<'_>) -> bool {
+        replica.current.is_some_and(|current| self.staying.contains(&current.container.id))
+    }
+
+    /// It goes after all.
+    fn release(&mut self, replica: &Replica<'_>) {
+        if let Some(current) = replica.current {
+            self.staying.remove(&current.container.id);
+            self.ports.release(&format!("{}/{}", replica.slot.0, replica.slot.1));
+        }
+    }
 }
 
 fn fresh<'a>(
@@ -128,16 +153,13 @@ fn fresh<'a>(
     let id = new_id(frame, replica.slot);
     let mut process = process(spec, &facts.config, &id).map_err(Until::Failed)?;
     let (endpoints, holders) = endpoints(replica, &id, container_name(frame, replica).as_str(), segments, allot)?;
-    let joins = match (&spec.network, &replica.leader) {
-        (NetworkMode::Service(_), Some(leader)) => {
-            if spec.hostname.is_none() {
-                process.hostname.clone_from(&leader.hostname);
-            }
-            Some(leader.id.clone())
-        }
-        (NetworkMode::Service(name), None) => return Err(Until::Done(Key::Container(name.clone(), 1))),
-        (NetworkMode::None | NetworkMode::Host | NetworkMode::Attached(_), _) => None,
-    };
+    if let Some((_, name)) = spec.joined().find(|(what, _)| !replica.leaders.contains_key(what)) {
+        return Err(Until::Done(Key::Container(name.clone(), 1)));
+    }
+    if let Some(leader) = replica.leaders.get(&Joint::Network).filter(|_| spec.hostname.is_none()) {
+        process.hostname.clone_from(&leader.hostname);
+    }
+    let joins = replica.leaders.iter().map(|(what, leader)| (*what, leader.id.clone())).collect();
     process.extra_hosts = extra_hosts(spec, &endpoints, segments);
     let previous = replica.current.map(|current| &current.container.ports).cloned().unwrap_or_default();
     let ports = decide_ports(spec, replica.slot, &endpoints, &previous, &mut allot.ports).map_err(Until::Failed)?;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use stack_model::{
-    Cause, Container, ContainerId, Desired, Effect, Endpoint, Failure, Fault, ImageFacts, Key, NetworkMode,
-    NetworkName, ObservedContainer, Power, PullPolicy, Service, ServiceName, State, Until,
+    Cause, Container, ContainerId, Desired, Effect, Endpoint, Failure, Fault, ImageFacts, Joint, Key, NetworkName, Now,
+    ObservedContainer, Power, PullPolicy, Service, ServiceName, State, Until,
 };
 
 use crate::allot::Slot;
@@ -30,16 +30,18 @@ pub(crate) struct Replica<'a> {
     pub(crate) fresh: Option<Result<Fresh, Until>>,
     /// The record that the current container should have, where it differs, or why it cannot have it.
     pub(crate) record: Option<Result<Box<Container>, Failure>>,
-    /// The container whose network it is in, if it is in another's.
-    pub(crate) leader: Option<Leader>,
+    /// The containers whose network and namespaces it is in.
+    pub(crate) leaders: BTreeMap<Joint, Leader>,
 }
 
-/// A container whose network another one is in.
+/// A container that another one has something of.
 #[derive(Debug, Clone)]
 pub(crate) struct Leader {
     pub(crate) key: Key,
     pub(crate) id: ContainerId,
     pub(crate) hostname: String,
+    /// When the process that it has now was started.
+    pub(crate) started: Option<Now>,
 }
 
 /// A container to be created.
@@ -79,16 +81,27 @@ impl<'a> Replica<'a> {
         Key::Container(self.slot.0.clone(), self.slot.1)
     }
 
-    /// Finds whose network it is in. A network goes with its container, and whoever is in it has to follow.
-    pub(crate) fn join(&mut self, leaders: &BTreeMap<ServiceName, Leader>) {
-        let NetworkMode::Service(name) = &self.service.container.network else { return };
-        self.leader = leaders.get(name).cloned();
-        let (Some(leader), Some(current)) = (&self.leader, self.current) else { return };
-        if matches!(self.verdict, Verdict::Keep | Verdict::Restart(_))
-            && current.container.joins.as_ref() != Some(&leader.id)
-        {
+    /// Takes note of whose network and namespaces it is in. They go with their containers, and whoever is in them has to
+    /// follow; the namespaces go with the process already, and a network outlives it.
+    pub(crate) fn join(&mut self, leaders: BTreeMap<Joint, Leader>) {
+        self.leaders = leaders;
+        let Some(current) = self.current.filter(|_| !self.is_left_alone()) else { return };
+        if !matches!(self.verdict, Verdict::Keep | Verdict::Restart(_)) {
+            return;
+        }
+        let other = self.leaders.iter().find(|(what, leader)| current.container.joins.get(what) != Some(&leader.id));
+        if let Some((_, leader)) = other {
             self.verdict = Verdict::Replace(Cause::Follows(leader.key.clone()));
             self.changes.clear();
+            return;
+        }
+        let State::Running { started: own, .. } = current.state else { return };
+        let is_anew =
+            |(what, leader): &(&Joint, &Leader)| **what != Joint::Network && leader.started.is_some_and(|it| it > own);
+        if self.verdict == Verdict::Keep
+            && let Some((_, leader)) = self.leaders.iter().find(is_anew)
+        {
+            self.verdict = Verdict::Restart(Cause::Follows(leader.key.clone()));
         }
     }
 
@@ -156,7 +169,7 @@ pub(crate) fn survey<'a>(frame: Frame<'a>, segments: &BTreeMap<&'a NetworkName, 
                 changes: Vec::new(),
                 fresh: None,
                 record: None,
-                leader: None,
+                leaders: BTreeMap::new(),
             };
             judge(frame, segments, &mut replica);
             replicas.insert((name, index), replica);

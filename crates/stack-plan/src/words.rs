@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use stack_model::{
-    Blkio, Device, ExtraHost, FileMount, Healthcheck, Hook, HostAddress, HostPort, Mount, MountSource, NetworkMode,
-    PortSpec, Probe, Protocol, PullPolicy, RestartPolicy, Seccomp, Security, ServiceName, Ulimit, VolumesFrom,
-    short_hex,
+    Blkio, Device, ExtraHost, FileMount, Healthcheck, Hook, HostAddress, HostPort, Mount, MountSource, Namespace,
+    NetworkMode, PortSpec, Probe, Protocol, PullPolicy, RestartPolicy, Seccomp, Security, ServiceName, Ulimit,
+    VolumesFrom, short_hex,
 };
 
 /// Longest value in a plan line, in characters.
@@ -180,6 +180,15 @@ fn mount(mount: &Mount) -> String {
 pub(crate) fn files(list: &[FileMount]) -> String {
     let list: Vec<String> = list.iter().map(|file| format!("{}@{}", file.target, file.content)).collect();
     short(&format!("[{}]", list.join(", ")))
+}
+
+/// Whose a namespace is.
+pub(crate) fn namespace(whose: &Namespace) -> String {
+    match whose {
+        Namespace::Own => "private".to_owned(),
+        Namespace::Host => "host".to_owned(),
+        Namespace::Service(name) => format!("service:{name}"),
+    }
 }
 
 /// Networks by name.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use stack_cgroup::{Hierarchy, Join};
-use stack_model::{Container, ContainerSpec, Layout, ProjectName, ResolvedSource, Seccomp, Ulimit};
+use stack_model::{Container, ContainerSpec, Layout, Namespace, ProjectName, ResolvedSource, Seccomp, Ulimit};
 
 use crate::capabilities::{self, Capabilities};
 use crate::seccomp::{self, Filter};
@@ -74,6 +74,10 @@ pub struct StartSpec<'a> {
     pub layers: Vec<PathBuf>,
     /// The network namespace to be in; `None` is the host's.
     pub netns: Option<BorrowedFd<'a>>,
+    /// The process 1 of a running container whose processes it is among: its pidfd.
+    pub pid_of: Option<BorrowedFd<'a>>,
+    /// The same of a container whose IPC it has.
+    pub ipc_of: Option<BorrowedFd<'a>>,
     /// Files of the run directory.
     pub files: Vec<GeneratedFile>,
     /// Where limits are written.
@@ -146,8 +150,20 @@ pub(crate) struct SystemSpec {
     pub(crate) cgroup_views: Vec<CgroupView>,
     /// `/sys` can be written.
     pub(crate) writable: bool,
-    /// Bytes of `/dev/shm`; `None` is the host's.
-    pub(crate) shm_size: Option<u64>,
+    pub(crate) shm: ShmSpec,
+}
+
+/// What `/dev/shm` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ShmSpec {
+    /// Memory of the container's own, so many bytes.
+    Own(u64),
+    /// The host's.
+    Host,
+    /// That of the container whose IPC it has.
+    Shared,
+    /// A directory like any other.
+    Nothing,
 }
 
 /// Programs of the host's that run at certain steps, with the state as JSON on their standard input.
@@ -362,11 +378,12 @@ pub(crate) struct ScheduleSpec {
 /// # Errors
 /// Its profile of system calls is not one.
 pub(crate) fn render(spec: &StartSpec<'_>, join: &Join, devices: Vec<DeviceSpec>) -> Result<InitSpec, RuntimeError> {
-    let StartSpec { layout, project, container, layers, netns, files, hierarchy: _, cgroup } = spec;
+    let StartSpec { layout, project, container, layers, netns, pid_of: _, ipc_of: _, files, hierarchy: _, cgroup } =
+        spec;
     let directory = layout.container(project, &container.id);
     let run = layout.container_run(project, &container.id);
     let privileged = container.spec.privileged;
-    let shared = container.spec.host_namespaces;
+    let shared = &container.spec.namespaces;
     let own_name = netns.is_some() && !shared.uts;
     let propagation = host_propagation(container);
     let open = privileged || container.spec.security.unmask;
@@ -389,7 +406,12 @@ pub(crate) fn render(spec: &StartSpec<'_>, join: &Join, devices: Vec<DeviceSpec>
         system: Some(SystemSpec {
             cgroup_views: render_cgroup_views(join, cgroup),
             writable: privileged,
-            shm_size: (!shared.ipc).then(|| container.spec.shm_size.map_or(SHM_BYTES, |size| size.0)),
+            shm: match shared.ipc {
+                Namespace::Own if shared.without_shm => ShmSpec::Nothing,
+                Namespace::Own => ShmSpec::Own(container.spec.shm_size.map_or(SHM_BYTES, |size| size.0)),
+                Namespace::Host => ShmSpec::Host,
+                Namespace::Service(_) => ShmSpec::Shared,
+            },
         }),
         mounts: render_mounts(layout, container, files),
         devices: Some(devices).filter(|devices| !devices.is_empty()),

@@ -12,6 +12,7 @@ mod hooks;
 mod images;
 mod ipv6;
 mod keys;
+mod namespaces;
 mod policies;
 mod run;
 mod signals;

@@ -9,5 +9,5 @@ pub(super) const KEY: ServiceKey = ServiceKey::new(
     "Which cgroup namespace the container is in: `host` or `private`.",
     &Shape::Leaf(Leaf::Choice(&["host", "private"])),
 )
-.parse(|node, service, cx| service.host_namespaces.cgroup = host_namespace(node, "cgroup", &["private"], cx))
-.lower(|from, to| to.container.host_namespaces.cgroup = from.service.host_namespaces.cgroup);
+.parse(|node, service, cx| service.cgroup_of_host = host_namespace(node, "cgroup", &["private"], cx))
+.lower(|from, to| to.container.namespaces.cgroup = from.service.cgroup_of_host);

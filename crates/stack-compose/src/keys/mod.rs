@@ -64,6 +64,7 @@ mod network_mode;
 mod networks;
 mod oom_kill_disable;
 mod oom_score_adj;
+mod peer;
 mod pid;
 mod pids_limit;
 mod platform;

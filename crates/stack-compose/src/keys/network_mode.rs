@@ -3,9 +3,8 @@
 use crate::shape::common::TEXT;
 use stack_model::{self as model, NetworkMode, NetworkName, ServiceName};
 
-use super::{Lowering, ServiceKey};
+use super::{Lowering, ServiceKey, peer};
 use crate::context::Cx;
-use crate::decode::not_yet;
 use crate::nearest::nearest;
 use crate::project::Project;
 use crate::report::{Code, Problem, Report};
@@ -27,15 +26,13 @@ pub(crate) const BRIDGE: &str = "bridge";
 
 fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     let Some(text) = cx.text(node, "`network_mode`") else { return };
-    let named = |rest: &str| !rest.is_empty();
-    let mode = match text.value.split_once(':') {
-        None if text.value.is_empty() => return,
-        None if text.value == "host" => NetworkSource::Host,
-        None if text.value == "none" => NetworkSource::None,
-        None if matches!(text.value.as_str(), "bridge" | "default") => NetworkSource::Bridge,
-        Some(("service", name)) if named(name) => NetworkSource::Service(name.to_owned()),
-        Some(("container", name)) if named(name) => NetworkSource::Container(name.to_owned()),
-        _ => {
+    let mode = match (text.value.as_str(), peer::parse(&text.value)) {
+        ("", _) => return,
+        ("host", _) => NetworkSource::Host,
+        ("none", _) => NetworkSource::None,
+        ("bridge" | "default", _) => NetworkSource::Bridge,
+        (_, Some(peer)) => NetworkSource::Of(peer),
+        (_, None) => {
             let message = format!("`{}` is not a network mode", text.value);
             let problem = Problem::error(Code::InvalidValue, text.span, message);
             let problem = problem.reason(
@@ -50,18 +47,14 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
 
 fn check(service: &Service, project: &Project, report: &mut Report) {
     let Some(mode) = &service.network_mode else { return };
-    if let NetworkSource::Container(name) = &mode.value
-        && container(project, name).is_none()
-    {
-        let problem = not_yet(mode.span, &format!("the network of `{name}`, which is no container of this project,"));
-        report.push(problem.help("write `service:NAME` for a service of this project").when_run());
+    if let Some(peer) = mode.value.peer() {
+        peer::check(peer, mode.span, "network", project, report);
     }
     let word = match &mode.value {
         NetworkSource::Bridge => return,
         NetworkSource::Host => "host".to_owned(),
         NetworkSource::None => "none".to_owned(),
-        NetworkSource::Service(name) => format!("service:{name}"),
-        NetworkSource::Container(name) => format!("container:{name}"),
+        NetworkSource::Of(peer) => peer.to_string(),
     };
     if let Some(port) = service.ports.first() {
         let message = format!("`ports` have no effect with `network_mode: {word}`");
@@ -70,28 +63,10 @@ fn check(service: &Service, project: &Project, report: &mut Report) {
     }
 }
 
-/// The service whose first container has that name.
-pub(super) fn container<'p>(project: &'p Project, name: &str) -> Option<&'p Service> {
-    project.services.values().find(|service| match &service.container_name {
-        Some(own) => own.value == name,
-        None => format!("{}-{}-1", project.name, service.name) == name,
-    })
-}
-
-/// Whoever is in the network of a service that is itself in another's is in that one.
 fn lower(from: &Lowering<'_>, to: &mut model::Service) {
-    let (mut service, mut leader) = (from.service, None);
-    // Longer chains are cycles, which are reported elsewhere.
-    for _ in 0..=from.project.services.len() {
-        let next = match service.network_mode.as_ref().map(|mode| &mode.value) {
-            Some(NetworkSource::Service(name)) => from.project.services.get(name),
-            Some(NetworkSource::Container(name)) => container(from.project, name),
-            _ => None,
-        };
-        let Some(next) = next else { break };
-        (service, leader) = (next, Some(next));
-    }
-    to.container.network = match service.network_mode.as_ref().map(|mode| &mode.value) {
+    let mode = |service: &'_ Service| service.network_mode.as_ref().map(|mode| mode.value.clone());
+    let leader = peer::last(from.project, from.service, |service| service.network_mode.as_ref()?.value.peer());
+    to.container.network = match mode(leader.unwrap_or(from.service)) {
         Some(NetworkSource::Host) => NetworkMode::Host,
         Some(NetworkSource::None) if leader.is_none() => NetworkMode::None,
         Some(NetworkSource::Bridge) if leader.is_none() => {
@@ -105,13 +80,7 @@ fn lower(from: &Lowering<'_>, to: &mut model::Service) {
     };
     if let NetworkMode::Service(name) = &to.container.network {
         let origin = from.service.network_mode.as_ref().map_or(from.service.span, |mode| mode.span);
-        let dependency = model::Dependency {
-            condition: model::Condition::Started,
-            restart: true,
-            required: true,
-            origin: from.project.names.origin(origin),
-        };
-        to.depends_on.entry(name.clone()).or_insert(dependency);
+        peer::follow(from, to, &name.clone(), origin);
     }
 }
 
@@ -147,8 +116,8 @@ mod tests {
         assert_eq!(errors("network_mode: service:b"), ["4:27 service `a` depends on undefined service `b`"]);
         assert_eq!(
             errors("network_mode: container:other"),
-            ["4:19 the network of `other`, which is no container of this project, is not supported yet; write \
-              `service:NAME` for a service of this project"]
+            ["4:19 the network of `other`, which is no container of this project, is not supported yet; name a \
+              service of this project instead"]
         );
         assert_eq!(errors("network_mode: hots"), ["4:19 `hots` is not a network mode; did you mean `host`?"]);
     }

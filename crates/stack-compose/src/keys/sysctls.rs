@@ -4,7 +4,7 @@ use super::ServiceKey;
 use super::forms::labels_of;
 use crate::project::Project;
 use crate::report::{Code, Problem, Report};
-use crate::service::{NetworkSource, Service};
+use crate::service::{NamespaceSource, NetworkSource, Service};
 use crate::shape::common::LABELS;
 use crate::text::Span;
 
@@ -38,9 +38,10 @@ fn check(service: &Service, _: &Project, report: &mut Report) {
         let found = service.origins.iter().find(|(origin, _)| *origin == path);
         let span = found.map_or(service.span, |(_, span): &(String, Span)| *span);
         let is_host = service.network_mode.as_ref().is_some_and(|mode| mode.value == NetworkSource::Host);
+        let ipc_of_host = service.ipc.as_ref().is_some_and(|ipc| ipc.value == NamespaceSource::Host);
         let shared = match (is_net, of_ipc) {
             (true, _) if is_host => Some(("on the network of the host", "a network")),
-            (_, true) if service.host_namespaces.ipc => Some(("in the IPC namespace of the host", "one")),
+            (_, true) if ipc_of_host => Some(("in the IPC namespace of the host", "one")),
             _ => None,
         };
         if let Some((place, own)) = shared {

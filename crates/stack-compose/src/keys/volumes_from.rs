@@ -4,13 +4,12 @@ use stack_model::{self as model, ServiceName};
 
 use super::ServiceKey;
 use super::key::Lowering;
-use super::network_mode::container;
+use super::peer;
 use crate::context::Cx;
-use crate::decode::not_yet;
 use crate::nearest::nearest;
 use crate::project::Project;
 use crate::report::{Code, Problem, Report};
-use crate::service::{Service, VolumesFrom};
+use crate::service::{Peer, Service, VolumesFrom};
 use crate::shape::common::TEXTS;
 use crate::text::Spanned;
 use crate::yaml::Node;
@@ -29,9 +28,9 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
         let Some(text) = cx.text(item, "an item of `volumes_from`").filter(|text| !text.value.is_empty()) else {
             continue;
         };
-        let (is_container, rest) = match text.value.strip_prefix("container:") {
-            Some(rest) => (true, rest),
-            None => (false, text.value.as_str()),
+        let (make, rest): (fn(String) -> Peer, _) = match text.value.strip_prefix("container:") {
+            Some(rest) => (Peer::Container, rest),
+            None => (Peer::Service, text.value.as_str()),
         };
         let (name, read_only) = match rest.split_once(':') {
             None | Some((_, "rw")) => (rest.split(':').next().unwrap_or(rest), false),
@@ -43,29 +42,20 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
                 continue;
             }
         };
-        let from = VolumesFrom { name: name.to_owned(), is_container, read_only };
+        let from = VolumesFrom { peer: make(name.to_owned()), read_only };
         service.volumes_from.push(Spanned::new(from, text.span));
     }
 }
 
 fn check(service: &Service, project: &Project, report: &mut Report) {
-    for from in service.volumes_from.iter().filter(|from| source(project, &from.value).is_none()) {
-        // That a service is not there is said where dependencies are checked.
-        if from.value.is_container {
-            let what = format!("the volumes of `{}`, which is no container of this project,", from.value.name);
-            let problem = not_yet(from.span, &what);
-            report.push(problem.help("write the name of a service of this project").when_run());
-        }
+    for from in &service.volumes_from {
+        peer::check(&from.value.peer, from.span, "volumes", project, report);
     }
-}
-
-fn source<'p>(project: &'p Project, from: &VolumesFrom) -> Option<&'p Service> {
-    if from.is_container { container(project, &from.name) } else { project.services.get(&from.name) }
 }
 
 fn lower(from: &Lowering<'_>, to: &mut model::Service) {
     for shared in &from.service.volumes_from {
-        let Some(source) = source(from.project, &shared.value) else { continue };
+        let Some(source) = peer::find(from.project, &shared.value.peer) else { continue };
         let service = ServiceName::new(&source.name);
         let dependency = model::Dependency {
             condition: model::Condition::Started,
@@ -106,10 +96,8 @@ mod tests {
         );
         assert_eq!(
             errors("volumes_from: ['container:x']"),
-            [
-                "4:20 the volumes of `x`, which is no container of this project, is not supported yet; write the name of a \
-              service of this project"
-            ]
+            ["4:20 the volumes of `x`, which is no container of this project, is not supported yet; name a service \
+              of this project instead"]
         );
     }
 }

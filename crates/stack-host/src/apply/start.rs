@@ -1,11 +1,14 @@
 //! Starting a container: namespace, names, files, cgroup, process; then the tasks that follow it.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use stack_engine::Changed;
-use stack_model::{Container, ContainerId, Failure, Fault, Health, Hooks, NetworkMode, Probe, ResolvedSource, State};
+use stack_model::{
+    Container, ContainerId, Failure, Fault, Health, Hooks, Joint, NetworkMode, Probe, ResolvedSource, State,
+};
 use stack_runtime::{GeneratedFile, RuntimeError, StartSpec, Started};
 
 use super::blocking;
@@ -28,7 +31,7 @@ struct Launched {
 }
 
 pub(super) async fn start(shared: &Shared, id: ContainerId) -> Result<Changed, Failure> {
-    let (container, sandbox, leader) = {
+    let (container, sandbox, leaders) = {
         let world = shared.world.borrow();
         let gone = || Failure::new(Fault::Missing, format!("container {} does not exist", id.short()));
         let resident = world.containers.get(&id).ok_or_else(gone)?;
@@ -36,14 +39,16 @@ pub(super) async fn start(shared: &Shared, id: ContainerId) -> Result<Changed, F
             return Ok(Changed::No);
         }
         let container = resident.container.clone();
-        let leader = container.joins.as_ref().map(|leader| leader_of(&world, &container, leader)).transpose()?;
-        (container, resident.sandbox.clone(), leader)
+        let joins = container.joins.iter();
+        let leaders = joins.map(|(what, leader)| Ok((*what, leader_of(&world, &container, leader, *what)?)));
+        let leaders = leaders.collect::<Result<Leaders, Failure>>()?;
+        (container, resident.sandbox.clone(), leaders)
     };
     // The readers exist before the process does, so that its first line finds them.
     let pipes = output::open(shared, &container)?;
     // Before the process: hooks that a run before this one has had are not those of this one.
     stack_runtime::record_hooks(&shared.kit.layout, &shared.kit.project, &id, &Hooks::default()).map_err(failed)?;
-    let launched = blocking(shared, move |kit| launch(kit, &container, sandbox, leader)).await?;
+    let launched = blocking(shared, move |kit| launch(kit, &container, sandbox, &leaders)).await?;
     let Launched { started, sandbox, sockets, memory_kills } = launched;
     let began = now();
     if let Some(sockets) = sockets {
@@ -61,36 +66,42 @@ pub(super) async fn start(shared: &Shared, id: ContainerId) -> Result<Changed, F
     Ok(Changed::Yes)
 }
 
-/// The container whose network another one is in.
+/// A container that another one has its network or a namespace of.
 struct Leader {
     container: Container,
-    sandbox: Sandbox,
+    /// Its network; it has none of its own where that is the host's.
+    sandbox: Option<Sandbox>,
+    pidfd: OwnedFd,
 }
 
-fn leader_of(world: &World, container: &Container, leader: &ContainerId) -> Result<Leader, Failure> {
+type Leaders = BTreeMap<Joint, Leader>;
+
+fn leader_of(world: &World, container: &Container, leader: &ContainerId, what: Joint) -> Result<Leader, Failure> {
     let resident = world.containers.get(leader).filter(|resident| resident.is_running());
     let found = resident.and_then(|resident| {
-        let sandbox = resident.sandbox.clone()?;
-        Some(Leader { container: resident.container.clone(), sandbox })
+        let pidfd = resident.pidfd.as_ref()?.try_clone().ok()?;
+        Some(Leader { container: resident.container.clone(), sandbox: resident.sandbox.clone(), pidfd })
     });
-    found.ok_or_else(|| {
-        let text = format!("{} is to be on the network of a container that does not run", container.name);
+    found.filter(|leader| what != Joint::Network || leader.sandbox.is_some()).ok_or_else(|| {
+        let place = match what {
+            Joint::Network => "on the network",
+            Joint::Pid => "among the processes",
+            Joint::Ipc => "in the IPC namespace",
+        };
+        let text = format!("{} is to be {place} of a container that does not run", container.name);
         Failure::new(Fault::Transient, text).hint("look at why the other one has ended: `stack logs`")
     })
 }
 
 /// Makes everything that blocks. Nothing of it needs undoing when a later step fails: descriptors close by themselves,
 /// and the cgroup is found and used by the next attempt.
-fn launch(
-    kit: &Kit,
-    container: &Container,
-    sandbox: Option<Sandbox>,
-    leader: Option<Leader>,
-) -> Result<Launched, Failure> {
+fn launch(kit: &Kit, container: &Container, sandbox: Option<Sandbox>, leaders: &Leaders) -> Result<Launched, Failure> {
     let fresh = sandbox.is_none();
+    let leader = leaders.get(&Joint::Network);
+    let process_of = |what: Joint| leaders.get(&what).map(|leader| leader.pidfd.as_fd());
     let sandbox = match (&container.spec.network, sandbox) {
         (NetworkMode::Host, _) => None,
-        (NetworkMode::Service(_), own) => leader.as_ref().map(|leader| leader.sandbox.clone()).or(own),
+        (NetworkMode::Service(_), own) => leader.and_then(|leader| leader.sandbox.clone()).or(own),
         (NetworkMode::None | NetworkMode::Attached(_), Some(sandbox)) => Some(sandbox),
         (NetworkMode::None | NetworkMode::Attached(_), None) => {
             Some(Arc::new(kit.net.create_sandbox(&container.endpoints).map_err(failed)?))
@@ -101,14 +112,15 @@ fn launch(
         Some(_) | None => None,
     };
     let run = kit.layout.container_run(&kit.project, &container.id);
-    let generated =
-        files::write_files(&run, container, leader.as_ref().map(|leader| &leader.container)).map_err(failed)?;
+    let generated = files::write_files(&run, container, leader.map(|leader| &leader.container)).map_err(failed)?;
     let spec = StartSpec {
         layout: &kit.layout,
         project: &kit.project,
         container,
         layers: container.layers.iter().map(|layer| kit.store.layer_path(layer)).collect(),
         netns: sandbox.as_ref().map(|sandbox| sandbox.as_fd()),
+        pid_of: process_of(Joint::Pid),
+        ipc_of: process_of(Joint::Ipc),
         files: generated
             .into_iter()
             .map(|file| GeneratedFile { source: file.source, target: file.target, read_only: file.read_only })

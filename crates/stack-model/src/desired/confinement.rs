@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ServiceName;
+
 /// A further name in `/etc/hosts`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtraHost {
@@ -87,20 +89,83 @@ pub struct Device {
     pub permissions: String,
 }
 
-/// Namespaces of the host's that a container shares instead of having its own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each kind of namespace")]
-pub struct HostNamespaces {
+/// Whose the namespaces of a container are, beside that of its network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespaces {
     /// Process ids.
     #[serde(default)]
-    pub pid: bool,
+    pub pid: Namespace,
     /// System V IPC, POSIX message queues and `/dev/shm`.
     #[serde(default)]
-    pub ipc: bool,
-    /// Host name.
+    pub ipc: Namespace,
+    /// There is no `/dev/shm`; only where the IPC is its own.
+    #[serde(default)]
+    pub without_shm: bool,
+    /// The host name is the host's.
     #[serde(default)]
     pub uts: bool,
-    /// Cgroups.
+    /// The view of cgroups is the host's.
     #[serde(default)]
     pub cgroup: bool,
+}
+
+/// Whose a namespace is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", from = "Whose")]
+pub enum Namespace {
+    /// The container's own.
+    #[default]
+    Own,
+    /// The host's.
+    Host,
+    /// That of another service's first container.
+    Service(ServiceName),
+}
+
+impl Namespace {
+    /// The service whose first container's it is.
+    pub fn service(&self) -> Option<&ServiceName> {
+        match self {
+            Self::Service(name) => Some(name),
+            Self::Own | Self::Host => None,
+        }
+    }
+}
+
+/// A [`Namespace`] as records have it; in those of earlier versions it is a word about the host.
+#[derive(Deserialize)]
+#[serde(untagged, rename_all = "snake_case")]
+enum Whose {
+    IsHost(bool),
+    Named(Word),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    Own,
+    Host,
+    Service(ServiceName),
+}
+
+impl From<Whose> for Namespace {
+    fn from(whose: Whose) -> Self {
+        match whose {
+            Whose::IsHost(false) | Whose::Named(Word::Own) => Self::Own,
+            Whose::IsHost(true) | Whose::Named(Word::Host) => Self::Host,
+            Whose::Named(Word::Service(name)) => Self::Service(name),
+        }
+    }
+}
+
+/// What a container can have of another one instead of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Joint {
+    /// Interfaces, addresses and ports.
+    Network,
+    /// Process ids.
+    Pid,
+    /// System V IPC, POSIX message queues and `/dev/shm`.
+    Ipc,
 }

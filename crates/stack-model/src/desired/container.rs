@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Device, Dns, ExtraHost, HostNamespaces, Security, Ulimit};
+use super::{Device, Dns, ExtraHost, Joint, Namespaces, Security, Ulimit};
 use crate::{Bytes, Hook, ImageReference, Millis, NanoCpus, NetworkName, ServiceName, Stage, VolumeName};
 
 /// The part of a service that a container is made of. Each field has a class in `stack-plan`'s `classify.rs`.
@@ -66,9 +66,9 @@ pub struct ContainerSpec {
     /// How the program is confined, beyond its capabilities.
     #[serde(default)]
     pub security: Security,
-    /// Namespaces of the host's that it shares.
-    #[serde(default)]
-    pub host_namespaces: HostNamespaces,
+    /// Whose its namespaces are.
+    #[serde(default, alias = "host_namespaces")]
+    pub namespaces: Namespaces,
     /// Devices of the host.
     #[serde(default)]
     pub devices: Vec<Device>,
@@ -148,6 +148,17 @@ pub struct ContainerSpec {
 }
 
 impl ContainerSpec {
+    /// What it has of other services' first containers instead of its own.
+    pub fn joined(&self) -> impl Iterator<Item = (Joint, &ServiceName)> {
+        let network = match &self.network {
+            NetworkMode::Service(name) => Some(name),
+            NetworkMode::None | NetworkMode::Host | NetworkMode::Attached(_) => None,
+        };
+        let Namespaces { pid, ipc, .. } = &self.namespaces;
+        let all = [(Joint::Network, network), (Joint::Pid, pid.service()), (Joint::Ipc, ipc.service())];
+        all.into_iter().filter_map(|(what, name)| Some((what, name?)))
+    }
+
     /// What to run at a point of its life.
     pub fn hooks(&self, stage: Stage) -> &[Hook] {
         match stage {
@@ -177,7 +188,7 @@ impl ContainerSpec {
             shm_size: None,
             oom_score_adj: 0,
             security: Security::default(),
-            host_namespaces: HostNamespaces::default(),
+            namespaces: Namespaces::default(),
             devices: Vec::new(),
             device_cgroup_rules: Vec::new(),
             init: false,
@@ -550,6 +561,7 @@ pub enum Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Namespace;
 
     /// Records of an earlier version lack the fields that came later. Each of them has to mean what it meant then, or
     /// every container would be replaced by the first `up` of a new version.
@@ -560,5 +572,16 @@ mod tests {
         assert_eq!(spec, ContainerSpec::new(ImageReference::new("app:1")));
         let text = serde_json::json!({ "aliases": [], "ipv4": null });
         assert_eq!(serde_json::from_value::<Attachment>(text).unwrap(), Attachment::default());
+    }
+
+    #[test]
+    fn namespaces_of_the_host_are_read_as_earlier_versions_wrote_them() {
+        let shared = serde_json::json!({ "pid": true, "ipc": false, "uts": true, "cgroup": false });
+        let text = serde_json::json!({ "image": "a", "network": "none", "stop_grace": 0, "host_namespaces": shared });
+        let spec: ContainerSpec = serde_json::from_value(text).unwrap();
+        assert_eq!(spec.namespaces, Namespaces { pid: Namespace::Host, uts: true, ..Namespaces::default() });
+        let whose = [Namespace::Own, Namespace::Host, Namespace::Service("db".into())];
+        let again: Vec<Namespace> = serde_json::from_value(serde_json::to_value(&whose).unwrap()).unwrap();
+        assert_eq!(again, whose);
     }
 }

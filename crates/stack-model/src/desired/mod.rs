@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{IfName, Millis, NetworkName, Origin, ProjectName, ServiceName, VolumeName};
 
 pub use build::{Build, BuildNetwork, Dockerfile, NamedContext, SecretSource};
-pub use confinement::{Device, Dns, ExtraHost, HostAddress, HostNamespaces, Seccomp, Security, Ulimit};
+pub use confinement::{Device, Dns, ExtraHost, HostAddress, Joint, Namespace, Namespaces, Seccomp, Security, Ulimit};
 pub use container::{
     Attachment, Blkio, ContainerSpec, FileKind, FileMount, Healthcheck, HostPort, Limits, Logging, Mount, MountSource,
     NetworkMode, PortSpec, Probe, Protocol, PullPolicy, RestartPolicy, VolumesFrom,

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use insta::assert_snapshot;
 use stack_model::{
     Attachment, Bytes, ContainerSpec, Device, Effect, ExtraHost, FileKind, FileMount, Hook, HostAddress, HostPort,
-    ImageReference, Millis, Mount, MountSource, NanoCpus, NetworkMode, NetworkName, PullPolicy, RestartPolicy, Seccomp,
-    State, Ulimit, VolumesFrom,
+    ImageReference, Millis, Mount, MountSource, Namespace, NanoCpus, NetworkMode, NetworkName, PullPolicy,
+    RestartPolicy, Seccomp, State, Ulimit, VolumesFrom,
 };
 use stack_plan::{compare, most_severe};
 
@@ -63,10 +63,11 @@ const FIELDS: &[(&str, &str, Effect, Edit)] = &[
     ("oom_score_adj", "oom_score_adj", Effect::Replace, |spec| spec.oom_score_adj = 100),
     ("security", "security_opt", Effect::Replace, |spec| spec.security.no_new_privileges = true),
     ("security", "security_opt", Effect::Replace, |spec| spec.security.seccomp = Seccomp::Profile("{}".into())),
-    ("host_namespaces", "pid", Effect::Replace, |spec| spec.host_namespaces.pid = true),
-    ("host_namespaces", "ipc", Effect::Replace, |spec| spec.host_namespaces.ipc = true),
-    ("host_namespaces", "uts", Effect::Replace, |spec| spec.host_namespaces.uts = true),
-    ("host_namespaces", "cgroup", Effect::Replace, |spec| spec.host_namespaces.cgroup = true),
+    ("namespaces", "pid", Effect::Replace, |spec| spec.namespaces.pid = Namespace::Host),
+    ("namespaces", "ipc", Effect::Replace, |spec| spec.namespaces.ipc = Namespace::Host),
+    ("namespaces", "ipc", Effect::Replace, |spec| spec.namespaces.without_shm = true),
+    ("namespaces", "uts", Effect::Replace, |spec| spec.namespaces.uts = true),
+    ("namespaces", "cgroup", Effect::Replace, |spec| spec.namespaces.cgroup = true),
     ("devices", "devices", Effect::Replace, |spec| {
         let (source, target) = ("/dev/fuse".into(), "/dev/fuse".into());
         spec.devices.push(Device { source, target, permissions: "rwm".into() });

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
 use stack_model::{
-    Condition, Container, Dependency, HostPort, IfName, ImageReference, Mount, MountSource, NetworkMode, Plan,
-    PortSpec, Probe, Protocol, PublishedPort, ResolvedSource, Service, State,
+    Condition, Container, ContainerSpec, Exit, HostPort, IfName, ImageReference, Joint, Mount, MountSource, Namespace,
+    NetworkMode, ObservedContainer, Plan, PortSpec, Probe, Protocol, PublishedPort, ResolvedSource, RestartPolicy,
+    Service, State,
 };
 
 use crate::project::{Build, check, service, shop};
@@ -336,30 +337,69 @@ fn a_failed_start_is_tried_again_later() {
     ");
 }
 
+/// A service that has something of another one's first container.
+fn follower(leader: &str, share: impl FnOnce(&mut ContainerSpec)) -> Service {
+    service().edit(|service| share(&mut service.container)).depends(leader, |dependency| dependency.restart = true)
+}
+
 #[test]
 fn whoever_is_on_the_network_of_another_follows_it() {
     let project = |image: &str| {
-        let app = service().edit(|service| {
-            service.container.network = NetworkMode::Service("vpn".into());
-            let dependency = Dependency {
-                condition: Condition::Started,
-                restart: true,
-                required: true,
-                origin: stack_model::Origin::default(),
-            };
-            service.depends_on.insert("vpn".into(), dependency);
-        });
+        let app = follower("vpn", |spec| spec.network = NetworkMode::Service("vpn".into()));
         shop([("app", app), ("vpn", service().image(image))])
     };
     let mut world = World::with(&project("app:1"));
     let app = world.container("app", 1).container.clone();
-    assert_eq!(app.joins.as_ref(), Some(&world.id("vpn", 1)));
+    assert_eq!(app.joins, [(Joint::Network, world.id("vpn", 1))].into());
     assert_eq!(app.process.hostname, world.container("vpn", 1).container.process.hostname);
     assert!(app.endpoints.is_empty());
     // A new leader is a new network.
     world.settle(&project("app:2"));
     let renewed = world.container("app", 1).container.clone();
     assert_ne!(renewed.id, app.id);
-    assert_eq!(renewed.joins.as_ref(), Some(&world.id("vpn", 1)));
+    assert_eq!(renewed.joins, [(Joint::Network, world.id("vpn", 1))].into());
     assert!(world.plan(&project("app:2")).is_converged());
+}
+
+/// `a` is among the processes of `b`, which is on the network of `c`.
+fn chain(image: &str) -> stack_model::Desired {
+    let a = follower("b", |spec| {
+        spec.namespaces.pid = Namespace::Service("b".into());
+        spec.namespaces.ipc = Namespace::Service("b".into());
+    });
+    let b = follower("c", |spec| spec.network = NetworkMode::Service("c".into()));
+    shop([("a", a.publish(HostPort::Range(8080, 8080), 80)), ("b", b), ("c", service().image(image)), ("d", service())])
+}
+
+#[test]
+fn whoever_is_in_the_namespaces_of_another_follows_it_through_several() {
+    let mut world = World::with(&chain("app:1"));
+    let before = ["a", "b", "c", "d"].map(|name| world.id(name, 1));
+    let joins = world.container("a", 1).container.joins.clone();
+    assert_eq!(joins, [(Joint::Pid, before[1].clone()), (Joint::Ipc, before[1].clone())].into());
+    world.settle(&chain("app:2"));
+    let after = ["a", "b", "c", "d"].map(|name| world.id(name, 1));
+    assert!((0..3).all(|at| before[at] != after[at]) && before[3] == after[3]);
+    assert_eq!(world.container("a", 1).container.joins[&Joint::Pid], after[1]);
+    // It has the port of the container before it.
+    assert_eq!(world.container("a", 1).container.ports.first().unwrap().host_port, 8080);
+    assert!(world.plan(&chain("app:2")).is_converged());
+}
+
+#[test]
+fn whoever_is_in_the_namespaces_of_a_process_is_restarted_after_that_was() {
+    let mut desired = chain("app:1");
+    desired.services.get_mut("b").unwrap().container.restart = RestartPolicy::Always;
+    let mut world = World::with(&desired);
+    let before = ["a", "b"].map(|name| world.id(name, 1));
+    world.now = stack_model::Now(world.now.0 + 60_000);
+    world.exit_after("b", 50_000, Exit { code: Some(1), ..Exit::default() });
+    world.settle(&desired);
+    assert_eq!(["a", "b"].map(|name| world.id(name, 1)), before);
+    let started = |container: &ObservedContainer| match container.state {
+        State::Running { started, .. } => started,
+        ref other => panic!("{other:?}"),
+    };
+    assert!(started(world.container("a", 1)) >= started(world.container("b", 1)));
+    assert!(world.plan(&desired).is_converged());
 }

@@ -30,7 +30,7 @@ use crate::users::Identity;
 pub(crate) use execute::{execute, join_process_rules};
 pub(crate) use identity::{assume, environment, identify, run_on};
 pub(crate) use reaper::{open_terminal, use_terminal};
-pub(crate) use rootfs::{clone_mount, detached};
+pub(crate) use rootfs::{clone_mount, detached, shared_memory_of};
 
 /// What happens between the steps, and what they are handed. Whoever made the process decides.
 pub(crate) struct Course<'a> {
@@ -38,6 +38,8 @@ pub(crate) struct Course<'a> {
     pub(crate) joined: &'a [(OwnedFd, LinkNameSpaceType)],
     /// Mounts that were prepared outside, with other owners.
     pub(crate) prepared: &'a [OwnedFd],
+    /// A copy of the `/dev/shm` of the container whose IPC it has.
+    pub(crate) shm: Option<&'a OwnedFd>,
     /// Its own process id as the host sees it, where a hook has to know.
     pub(crate) pid: Option<u32>,
     /// The namespaces are there, and the root is mounted but not entered.
@@ -110,7 +112,7 @@ fn assemble(spec: &InitSpec, course: &Course<'_>) -> Result<(), StepFailure> {
     rootfs::keep_to_ourselves(&spec.root)?;
     let root = rootfs::mount_root(&spec.root)?;
     if let Some(system) = &spec.system {
-        rootfs::mount_system(&root, system, matches!(spec.streams, StreamSpec::Front { .. }))?;
+        rootfs::mount_system(&root, system, course.shm, matches!(spec.streams, StreamSpec::Front { .. }))?;
     }
     mounts::mount_all(&root, &spec.mounts, course.prepared)?;
     if let Some(devices) = &spec.devices {

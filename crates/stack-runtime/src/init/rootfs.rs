@@ -9,11 +9,12 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
     unmount,
 };
+use rustix::thread::LinkNameSpaceType;
 use stack_sys::{MountAttributes, MountChange, change_mount, set_mount_attributes};
 
 use super::paths::{self, Kind, Links};
 use crate::error::{StepFailure, shown};
-use crate::spec::{CgroupView, RootSource, RootSpec, SystemSpec};
+use crate::spec::{CgroupView, RootSource, RootSpec, ShmSpec, SystemSpec};
 
 /// Nodes of `/dev`, by name and number.
 const DEVICES: [(&str, u32, u32); 6] =
@@ -26,6 +27,8 @@ pub(super) const DEVICE_LINKS: [(&str, &str); 5] = [
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 ];
+/// Memory that processes share by name (shm_overview(7)).
+const SHM: &str = "/dev/shm";
 /// Where cgroups are mounted.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
@@ -111,8 +114,13 @@ fn overlay(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd, Step
     detached("overlay", &options, PLAIN)
 }
 
-/// `/proc`, `/dev` and `/sys`.
-pub(super) fn mount_system(root: &OwnedFd, spec: &SystemSpec, tty: bool) -> Result<(), StepFailure> {
+/// `/proc`, `/dev` and `/sys`. `shm` is a copy of another container's `/dev/shm`.
+pub(super) fn mount_system(
+    root: &OwnedFd,
+    spec: &SystemSpec,
+    shm: Option<&OwnedFd>,
+    tty: bool,
+) -> Result<(), StepFailure> {
     mount_at(root, "/proc", "proc", &[], NO_SUID | NO_DEV | NO_EXEC)?;
     mount_at(
         root,
@@ -124,13 +132,16 @@ pub(super) fn mount_system(root: &OwnedFd, spec: &SystemSpec, tty: bool) -> Resu
     make_devices(root, tty)?;
     let terminals = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
     mount_at(root, "/dev/pts", "devpts", &terminals, NO_SUID | NO_EXEC)?;
-    match spec.shm_size {
-        Some(size) => {
+    match (spec.shm, shm) {
+        (ShmSpec::Own(size), _) => {
             let size = size.to_string();
             let own = [("mode", "1777"), ("size", size.as_str())];
-            mount_at(root, "/dev/shm", "tmpfs", &own, NO_SUID | NO_DEV | NO_EXEC)?;
+            mount_at(root, SHM, "tmpfs", &own, NO_SUID | NO_DEV | NO_EXEC)?;
         }
-        None => bind_host(root, "/dev/shm")?,
+        (ShmSpec::Host, _) => bind_host(root, SHM)?,
+        (ShmSpec::Shared, Some(copy)) => attach_at(root, copy, SHM)?,
+        (ShmSpec::Shared, None) => return Err(StepFailure::because("mount", SHM, "nobody shares it")),
+        (ShmSpec::Nothing, _) => {}
     }
     mount_at(root, "/dev/mqueue", "mqueue", &[], NO_SUID | NO_DEV | NO_EXEC)?;
     let writable = if spec.writable { PLAIN } else { RD_ONLY };
@@ -144,9 +155,37 @@ fn bind_host(root: &OwnedFd, path: &str) -> Result<(), StepFailure> {
     let failed = |error: std::io::Error| StepFailure::new("mount", path, error);
     let source = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| failed(error.into()))?;
-    let copy = clone_mount(source.as_fd(), true).map_err(failed)?;
-    let place = paths::ensure(root.as_fd(), path, Kind::Directory, Links::Refuse).map_err(failed)?;
-    attach(copy.as_fd(), place.as_fd(), path)
+    attach_at(root, &clone_mount(source.as_fd(), true).map_err(failed)?, path)
+}
+
+/// Attaches a detached mount at a place of the system's own.
+fn attach_at(root: &OwnedFd, mount: &OwnedFd, target: &str) -> Result<(), StepFailure> {
+    let place = paths::ensure(root.as_fd(), target, Kind::Directory, Links::Refuse)
+        .map_err(|error| StepFailure::new("mount", target, error))?;
+    attach(mount.as_fd(), place.as_fd(), target)
+}
+
+/// A detached copy of the `/dev/shm` of a container, by the pidfd of its process 1. A mount is copied only by who is in
+/// its mount namespace (open_tree(2)), so this process goes there and comes back. It has mounts of its own already.
+pub(crate) fn shared_memory_of(peer: &OwnedFd) -> Result<OwnedFd, StepFailure> {
+    let failed = |error: std::io::Error| StepFailure::new("share", SHM, error);
+    let open = |path: &str, flags: OFlags| {
+        rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty()).map_err(|error| failed(error.into()))
+    };
+    let (own, root) = (open("/proc/self/ns/mnt", OFlags::RDONLY)?, open("/", OFlags::PATH | OFlags::DIRECTORY)?);
+    let enter = |namespace: &OwnedFd| {
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))
+            .map_err(|error| failed(error.into()))
+    };
+    enter(peer)?;
+    let inside = open("/", OFlags::PATH | OFlags::DIRECTORY)?;
+    let place = paths::open(inside.as_fd(), SHM, Links::Refuse).map_err(failed)?;
+    let copy = clone_mount(place.as_fd(), false).map_err(failed)?;
+    enter(&own)?;
+    // setns(2) has moved the root to that of the namespace, which need not be the one of before.
+    rustix::process::fchdir(&root).map_err(|error| failed(error.into()))?;
+    rustix::process::chroot(".").map_err(|error| failed(error.into()))?;
+    Ok(copy)
 }
 
 fn mount_at(
@@ -156,10 +195,7 @@ fn mount_at(
     options: &[(&str, &str)],
     attributes: MountAttrFlags,
 ) -> Result<(), StepFailure> {
-    let mount = detached(kind, options, attributes)?;
-    let place = paths::ensure(root.as_fd(), target, Kind::Directory, Links::Refuse)
-        .map_err(|error| StepFailure::new("mount", target, error))?;
-    attach(mount.as_fd(), place.as_fd(), target)
+    attach_at(root, &detached(kind, options, attributes)?, target)
 }
 
 fn make_devices(root: &OwnedFd, tty: bool) -> Result<(), StepFailure> {

@@ -177,6 +177,7 @@ fn become_container(
     let course = Course {
         joined: &plan.inner,
         prepared: &plan.prepared,
+        shm: None,
         pid: Some(pid),
         mounted: &mounted,
         terminal: &terminal,

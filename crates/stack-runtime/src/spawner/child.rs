@@ -1,14 +1,15 @@
 //! The spawner itself, and what it turns into.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 
-use rustix::thread::LinkNameSpaceType;
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use stack_sys::{Cloned, Namespaces, SingleThreaded, clone_process};
 
 use super::keeper::Keeper;
-use super::wire::{self, Answer, EnterOrders, GoAhead, Request};
+use super::wire::{self, Answer, EnterOrders, GoAhead, Own, Request};
 use crate::error::StepFailure;
 use crate::init::Course;
 use crate::spec::InitSpec;
@@ -70,20 +71,20 @@ fn make(
     keeper: &mut Keeper,
     whole: SingleThreaded,
 ) -> io::Result<()> {
-    let Request::Start { netns, shared, into_cgroup, streams, keep } = request else {
+    let Request::Start { netns, pid_of, ipc_of, own, into_cgroup, streams, keep } = request else {
         return pass(orders, answers, further, whole);
     };
-    let netns = if netns { further.next() } else { None };
-    let cgroup = if into_cgroup { further.next() } else { None };
-    let streams: Vec<OwnedFd> = if streams { further.collect() } else { Vec::new() };
-    let namespaces = Namespaces {
-        pid: !shared.pid,
-        mount: true,
-        uts: netns.is_some() && !shared.uts,
-        ipc: !shared.ipc,
-        ..Namespaces::default()
+    let mut next = |given: bool| if given { further.next() } else { None };
+    let given = Given {
+        netns: next(netns),
+        pid_of: next(pid_of),
+        ipc_of: next(ipc_of),
+        cgroup: next(into_cgroup),
+        streams: if streams { further.collect() } else { Vec::new() },
     };
-    let (pid, pidfd) = start(orders, answers, (netns, cgroup, streams), namespaces, whole)?;
+    let Own { pid, ipc, uts } = own;
+    let namespaces = Namespaces { pid, mount: true, uts, ipc, ..Namespaces::default() };
+    let (pid, pidfd) = start(orders, answers, given, namespaces, whole)?;
     if let Some(run) = keep {
         keeper.keep(run, pid, Some(pidfd));
     }
@@ -95,33 +96,69 @@ fn fail(answers: &OwnedFd, failure: StepFailure) {
     drop(wire::send(answers.as_fd(), &Answer::Failed(failure), &[]));
 }
 
+/// The descriptors that a container is started with.
+struct Given {
+    netns: Option<OwnedFd>,
+    pid_of: Option<OwnedFd>,
+    ipc_of: Option<OwnedFd>,
+    cgroup: Option<OwnedFd>,
+    streams: Vec<OwnedFd>,
+}
+
+/// Clones a process among those of a container, if there is one: whoever joins a process namespace stays outside of it,
+/// and only the children are inside (setns(2)).
+fn clone_among(
+    peer: Option<&OwnedFd>,
+    namespaces: Namespaces,
+    cgroup: Option<BorrowedFd<'_>>,
+    whole: SingleThreaded,
+) -> io::Result<Cloned> {
+    let Some(peer) = peer else { return clone_process(whole, namespaces, true, cgroup) };
+    let own = rustix::fs::open("/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let pids = Some(LinkNameSpaceType::ProcessID);
+    move_into_link_name_space(peer.as_fd(), pids)?;
+    let cloned = clone_process(whole, namespaces, true, cgroup);
+    if !matches!(cloned, Ok(Cloned::Child)) && move_into_link_name_space(own.as_fd(), pids).is_err() {
+        // The next container would be born among these processes.
+        std::process::abort();
+    }
+    cloned
+}
+
 fn start(
     orders: &OwnedFd,
     answers: &OwnedFd,
-    (netns, cgroup, streams): (Option<OwnedFd>, Option<OwnedFd>, Vec<OwnedFd>),
+    given: Given,
     namespaces: Namespaces,
     whole: SingleThreaded,
 ) -> io::Result<(u32, OwnedFd)> {
-    match clone_process(whole, namespaces, true, cgroup.as_ref().map(AsFd::as_fd))? {
+    let Given { netns, pid_of, ipc_of, cgroup, streams } = given;
+    match clone_among(pid_of.as_ref(), namespaces, cgroup.as_ref().map(AsFd::as_fd), whole)? {
         Cloned::Parent { pid, pidfd } => {
             wire::send(answers.as_fd(), &Answer::Spawned(pid), &[pidfd.as_fd()])?;
             Ok((pid, pidfd))
         }
         Cloned::Child => {
             let may_go = || matches!(wire::receive::<GoAhead>(answers.as_fd()), Ok(Some(_)));
-            drop(cgroup);
+            drop((cgroup, pid_of));
             let taken = take_streams(&streams).and_then(|()| wire::unpack::<InitSpec>(orders));
             let taken = taken.map_err(|error| StepFailure::new("read", "the orders", error));
             let taken = taken.and_then(|init| init::join_cgroups(&init.cgroup_tasks).map(|()| init));
+            let taken = taken.and_then(|init| {
+                let shm = ipc_of.as_ref().map(init::shared_memory_of).transpose()?;
+                Ok((init, shm))
+            });
             fail(
                 answers,
                 match taken {
-                    Ok(init) => {
-                        let joined: Vec<_> =
-                            netns.map(|netns| (netns, LinkNameSpaceType::Network)).into_iter().collect();
+                    Ok((init, shm)) => {
+                        let network = netns.map(|netns| (netns, LinkNameSpaceType::Network));
+                        let ipc = ipc_of.map(|peer| (peer, LinkNameSpaceType::InterProcessCommunication));
+                        let joined: Vec<_> = network.into_iter().chain(ipc).collect();
                         let course = Course {
                             joined: &joined,
                             prepared: &[],
+                            shm: shm.as_ref(),
                             pid: None,
                             mounted: &|| Ok(()),
                             terminal: &|_| Ok(()),

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use stack_cgroup::{Devices, Join};
+use stack_model::Namespace;
 use stack_sys::{Cloned, Namespaces, SingleThreaded, clone_process};
 
 use super::predecessors::Identity;
-use super::wire::{self, Answer, EnterOrders, GoAhead, Request};
+use super::wire::{self, Answer, EnterOrders, GoAhead, Own, Request};
 use super::{SPAWNER_ARGUMENT, sealed};
 use crate::error::StepFailure;
 use crate::spec::{self, DeviceSpec, ProcessSpec, StartSpec, StreamSpec};
@@ -98,10 +99,16 @@ impl Spawner {
         let join = spec.hierarchy.create(&spec.cgroup, &container.spec.limits, devices)?;
         let run = spec.layout.container_run(spec.project, &container.id);
         let keep = self.keeps.then(|| run.clone());
-        let shared = container.spec.host_namespaces;
+        let shared = &container.spec.namespaces;
         let request = Request::Start {
             netns: spec.netns.is_some(),
-            shared,
+            pid_of: spec.pid_of.is_some(),
+            ipc_of: spec.ipc_of.is_some(),
+            own: Own {
+                pid: shared.pid == Namespace::Own,
+                ipc: shared.ipc == Namespace::Own,
+                uts: spec.netns.is_some() && !shared.uts,
+            },
             into_cgroup: join.v2_dir.is_some(),
             streams: streams.is_some(),
             keep,
@@ -112,7 +119,7 @@ impl Spawner {
         }
         let memory = wire::pack(&orders).map_err(RuntimeError::Spawner)?;
         let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
-        descriptors.extend(spec.netns);
+        descriptors.extend([spec.netns, spec.pid_of, spec.ipc_of].into_iter().flatten());
         descriptors.extend(join.v2_dir.as_ref().map(AsFd::as_fd));
         descriptors.extend(streams.into_iter().flatten().map(AsFd::as_fd));
         let has_terminal = container.spec.tty;

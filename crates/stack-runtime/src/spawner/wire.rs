@@ -12,7 +12,6 @@ use rustix::net::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use stack_model::HostNamespaces;
 
 use crate::error::StepFailure;
 use crate::spec::ProcessSpec;
@@ -20,7 +19,7 @@ use crate::spec::ProcessSpec;
 /// Larger orders than this come in a memory file; these are the small messages around it.
 const MESSAGE_BYTES_MAX: usize = 16 << 10;
 /// Descriptors of one message.
-const DESCRIPTORS_MAX: usize = 8;
+const DESCRIPTORS_MAX: usize = 12;
 
 /// What the supervisor asks for: only what the spawner has to know, which stays small by that; the rest is for the new
 /// process, an [`InitSpec`](crate::spec::InitSpec) or [`EnterOrders`]. Descriptors: the orders in a memory file, the socket for the answers, then the ones
@@ -31,8 +30,12 @@ pub(super) enum Request {
     Start {
         /// The network namespace to be in follows.
         netns: bool,
-        /// Namespaces of the host's to share.
-        shared: HostNamespaces,
+        /// The pidfd of the container whose processes it is among follows.
+        pid_of: bool,
+        /// The pidfd of the container whose IPC it has follows.
+        ipc_of: bool,
+        /// Which namespaces it is born in.
+        own: Own,
         /// A version 2 directory for `CLONE_INTO_CGROUP` follows.
         into_cgroup: bool,
         /// Its three standard streams follow.
@@ -57,6 +60,14 @@ pub(super) enum Request {
         /// Its run directory.
         run: PathBuf,
     },
+}
+
+/// Namespaces of a container's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Own {
+    pub(super) pid: bool,
+    pub(super) ipc: bool,
+    pub(super) uts: bool,
 }
 
 /// What is in the memory file of [`Request::Enter`].

@@ -34,6 +34,8 @@ pub(crate) fn supervise_main() -> ExitCode {
         container: &container,
         layers: vec![layer.into()],
         netns: Some(netns.file().as_fd()),
+        pid_of: None,
+        ipc_of: None,
         files: Vec::new(),
         hierarchy: &hierarchy,
         cgroup: layout.cgroup(&project).join(container.id.as_str()),
