@@ -523,7 +523,7 @@ impl<'s> StageRun<'s> {
         let opened = self.open_source(from)?;
         let found = opened.tree.look(&sources::relative(source));
         let found = found.map_err(|missing| self.missing_bind(mount, source, missing))?;
-        let Opened { tree, _view: view, .. } = opened;
+        let Opened { tree, _view: view } = opened;
         kept.views.extend(view);
         if !found.metadata.is_dir() {
             if !writable {
