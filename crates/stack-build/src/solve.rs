@@ -21,7 +21,7 @@ use crate::files::FileDigests;
 use crate::graph::{self, Graph};
 use crate::ignore::Ignore;
 use crate::stage::{Snapshot, StageRun};
-use crate::workshop::{Workshop, home};
+use crate::workshop::{Workshop, abandoned, home};
 
 /// Builds images. One process needs only one.
 #[derive(Debug)]
@@ -142,6 +142,10 @@ impl Builder {
         let graph = graph::parse(text, request)?;
         let target = graph.target(request.target.as_deref())?;
         let _lease = self.store.lease()?;
+        if self.tools.is_none() && abandoned(&self.layout).next().is_some() {
+            // What a build that died has left is removed by who can do that.
+            return Err(BuildError::Unmade);
+        }
         let workshop = self.tools.as_ref().map(|tools| Workshop::open(&self.layout, &tools.hierarchy)).transpose()?;
         let mut cache = StepCache::open(&self.store, home(&self.layout).join("cache"), request.no_cache)?;
         for image in &request.cache_from {

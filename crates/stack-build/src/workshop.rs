@@ -184,22 +184,25 @@ impl Drop for Workshop<'_> {
 /// # Errors
 /// A directory cannot be removed.
 pub fn sweep(layout: &Layout, hierarchy: &Hierarchy) -> Result<(), BuildError> {
-    let work = home(layout).join("work");
     let mut any = false;
-    for entry in fs::read_dir(&work).into_iter().flatten().flatten() {
-        let directory = entry.path();
-        let Ok(lock) = fs::File::open(&directory) else { continue };
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            continue;
-        }
+    for (directory, _lock) in abandoned(layout) {
         any = true;
-        let project = ProjectName::new(entry.file_name().to_string_lossy());
+        let project = ProjectName::new(directory.file_name().unwrap_or_default().to_string_lossy());
         clear(&layout_of(layout, &directory), hierarchy, &project, &directory)?;
     }
     if any {
         sweep_locks(&home(layout).join("cache"), |name| name.ends_with(".lock"));
     }
     Ok(())
+}
+
+/// Directories of builds that died, each with its lock.
+pub(crate) fn abandoned(layout: &Layout) -> impl Iterator<Item = (PathBuf, fs::File)> {
+    fs::read_dir(home(layout).join("work")).into_iter().flatten().flatten().filter_map(|entry| {
+        let lock = fs::File::open(entry.path()).ok()?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
+        Some((entry.path(), lock))
+    })
 }
 
 fn layout_of(layout: &Layout, directory: &Path) -> Layout {

@@ -34,6 +34,11 @@ pub(crate) fn what_was_made_before_is_found_without_making_anything(bed: &Bed) {
     assert!(matches!(recall(), Err(BuildError::Unmade)), "nothing was made yet");
     let made = bed.build(&request).built;
     assert_eq!(recall().expect("all was made"), Built { cached: made.steps, names: Vec::new(), ..made });
+    let left = bed.layout.build().join("work/b1-0");
+    fs::create_dir(&left).expect("a directory");
+    assert!(matches!(recall(), Err(BuildError::Unmade)), "a build that died has left something");
+    bed.build(&request);
+    assert!(!left.exists());
     fs::write(request.context.join("f"), "changed").expect("a file");
     assert!(matches!(recall(), Err(BuildError::Unmade)), "a file has changed");
     assert_eq!(fs::read_dir(bed.layout.build().join("work")).expect("a directory").count(), 0);
