@@ -6,8 +6,8 @@ mod program;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::CgroupError;
 use crate::file::{read, write};
+use crate::{CgroupError, Kind};
 
 /// Character devices by number (Documentation/admin-guide/devices.txt): null, zero, full, random, urandom, tty,
 /// console, ptmx, and every pseudo terminal.
@@ -143,16 +143,24 @@ pub(crate) fn usual(further: &[String]) -> Result<Vec<DeviceRule>, CgroupError> 
     Ok(std::iter::once(DeviceRule::NOTHING).chain(DeviceRule::usual()).chain(further).collect())
 }
 
+/// Holds devices back for a cgroup and all that will be below it.
+pub(crate) fn restrict(kind: Kind, directory: &Path, rules: &[DeviceRule]) -> Result<(), CgroupError> {
+    match kind {
+        Kind::V1 => restrict_v1(directory, rules),
+        Kind::V2 => restrict_v2(directory, rules),
+    }
+}
+
 /// Writes the lines of version 1, in order.
-pub(crate) fn restrict_v1(directory: &Path, rules: &[DeviceRule]) -> Result<(), CgroupError> {
+fn restrict_v1(directory: &Path, rules: &[DeviceRule]) -> Result<(), CgroupError> {
     rules.iter().try_for_each(|rule| {
         let file = if rule.allow { "devices.allow" } else { "devices.deny" };
         write(&directory.join(file), &rule.line())
     })
 }
 
-/// Puts a program in force for a cgroup of version 2 and all that will be below it.
-pub(crate) fn restrict_v2(directory: &Path, rules: &[DeviceRule]) -> Result<(), CgroupError> {
+/// Puts a program in force.
+fn restrict_v2(directory: &Path, rules: &[DeviceRule]) -> Result<(), CgroupError> {
     let failed = |source| CgroupError::DeviceProgram { path: directory.to_path_buf(), source };
     let open = || std::fs::File::open(directory);
     let cgroup = open().map_err(|source| CgroupError::Directory { path: directory.to_path_buf(), source })?;

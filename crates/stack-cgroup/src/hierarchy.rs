@@ -82,11 +82,7 @@ impl Hierarchy {
         self.write_all(cgroup, &writes)?;
         self.write_blkio(cgroup, &limits.blkio)?;
         if let (Some(directory), Devices::Usual { and }) = (self.directory("devices", cgroup), allowed) {
-            let rules = devices::usual(and)?;
-            match self.kind() {
-                Kind::V1 => devices::restrict_v1(&directory, &rules)?,
-                Kind::V2 => devices::restrict_v2(&directory, &rules)?,
-            }
+            devices::restrict(self.kind(), &directory, &devices::usual(and)?)?;
         }
         self.join(cgroup)
     }

@@ -2,9 +2,9 @@
 //!
 //! One algorithm (make directories, render writes, write), two tables ([`render`]). Detection of v1 goes through
 //! `cgroups-rs`; the rest is our own, because delegation has to be exact and every error has to be seen. Devices are held
-//! back by lines on v1 and by an eBPF program on v2. On hosts that systemd runs with v2, the cgroup `stack/shop` is the delegated scope `system.slice/stack-shop.scope`;
-//! callers do not see the difference. Nothing outside the directories made here is written to, except the list of
-//! controllers that a parent passes on (v2).
+//! back by lines on v1 and by an eBPF program on v2. On hosts that systemd runs with v2, the cgroup `stack/shop` is the
+//! delegated scope `system.slice/stack-shop.scope`; callers do not see the difference. Nothing outside the directories
+//! made here is written to, except the list of controllers that a parent passes on (v2).
 
 mod detect;
 mod devices;

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 
-use crate::devices::{restrict_v1, restrict_v2};
+use crate::devices::restrict;
 use crate::file::{read, write};
 use crate::hierarchy::{processes, remove_patiently, wait_for_change};
-use crate::{CgroupError, DeviceRule, Join};
+use crate::{CgroupError, DeviceRule, Join, Kind};
 
 /// One value for one file of a controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,12 +136,15 @@ impl Tree {
             let Some(directory) = self.directory(controller, cgroup) else {
                 return Err(CgroupError::ControllerNotMounted { controller: controller.clone(), file: file.clone() });
             };
+            let mut place = directory.join(file);
             // Weights are those of a scheduler, and the file is named after it where it is not the old one (version 1).
-            let renamed =
-                file.strip_prefix("blkio.weight").map(|rest| directory.join(format!("blkio.bfq.weight{rest}")));
-            let place = Some(directory.join(file)).filter(|place| place.exists());
-            let place = place.or_else(|| renamed.filter(|renamed| renamed.exists()));
-            write(&place.unwrap_or_else(|| directory.join(file)), value)?;
+            if let Some(rest) = file.strip_prefix("blkio.weight")
+                && !place.exists()
+            {
+                let renamed = directory.join(format!("blkio.bfq.weight{rest}"));
+                place = Some(renamed).filter(|renamed| renamed.exists()).unwrap_or(place);
+            }
+            write(&place, value)?;
         }
         Ok(())
     }
@@ -154,7 +157,7 @@ impl Tree {
         let missing =
             || CgroupError::ControllerNotMounted { controller: "devices".to_owned(), file: "devices.allow".to_owned() };
         let directory = self.directory("devices", cgroup).ok_or_else(missing)?;
-        if self.is_v2() { restrict_v2(&directory, rules) } else { restrict_v1(&directory, rules) }
+        restrict(if self.is_v2() { Kind::V2 } else { Kind::V1 }, &directory, rules)
     }
 
     /// Enables what the settings need from the root down (version 2); what cannot be enabled fails when it is written.

@@ -57,13 +57,11 @@ fn limits_are_held_changed_and_gone() {
     assert!(matches!(hierarchy.limits(&cgroup), Err(CgroupError::Read { .. })));
 }
 
-/// A process in the cgroup that holds `mebibytes` of memory.
-fn occupy(join: &stack_cgroup::Join, mebibytes: u32) -> std::process::Child {
-    let script =
-        format!("read go; held=$(head -c {} /dev/zero | tr '\\0' a); echo held; sleep 60", u64::from(mebibytes) << 20);
+/// A shell in the cgroup, whose script begins there with `read go`.
+fn inside(join: &stack_cgroup::Join, script: &str) -> std::process::Child {
     #[expect(clippy::disallowed_methods, reason = "a process to put into the cgroup")]
     let mut child = std::process::Command::new("sh")
-        .args(["-c", &script])
+        .args(["-c", script])
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .spawn()
@@ -72,6 +70,14 @@ fn occupy(join: &stack_cgroup::Join, mebibytes: u32) -> std::process::Child {
         fs_err::write(directory.join("cgroup.procs"), child.id().to_string()).expect("a way in");
     }
     drop(child.stdin.take());
+    child
+}
+
+/// A process in the cgroup that holds `mebibytes` of memory.
+fn occupy(join: &stack_cgroup::Join, mebibytes: u32) -> std::process::Child {
+    let script =
+        format!("read go; held=$(head -c {} /dev/zero | tr '\\0' a); echo held; sleep 60", u64::from(mebibytes) << 20);
+    let mut child = inside(join, &script);
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
     assert_eq!(line, "held\n");
@@ -173,18 +179,7 @@ fn a_program_of_version_2_holds_devices_back_until_the_next_one() {
 fn opened(join: &stack_cgroup::Join) -> String {
     let script = "read go; say() { (eval \"$1\") 2>/dev/null && printf '%s' yes || printf '%s' no; }; \
                   say ': </dev/null'; printf ' '; say ': </dev/kmsg'; printf ' '; say ': >/dev/kmsg'";
-    #[expect(clippy::disallowed_methods, reason = "a process to put into the cgroup")]
-    let mut child = std::process::Command::new("sh")
-        .args(["-c", script])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("a shell");
-    for directory in &join.directories {
-        fs_err::write(directory.join("cgroup.procs"), child.id().to_string()).expect("a way in");
-    }
-    drop(child.stdin.take());
-    let output = child.wait_with_output().expect("its end");
+    let output = inside(join, script).wait_with_output().expect("its end");
     String::from_utf8(output.stdout).expect("text")
 }
 
