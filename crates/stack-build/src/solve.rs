@@ -142,11 +142,12 @@ impl Builder {
         let graph = graph::parse(text, request)?;
         let target = graph.target(request.target.as_deref())?;
         let _lease = self.store.lease()?;
-        if self.tools.is_none() && abandoned(&self.layout).next().is_some() {
+        let workshop = match &self.tools {
+            Some(tools) => Some(Workshop::open(&self.layout, &tools.hierarchy)?),
             // What a build that died has left is removed by who can do that.
-            return Err(BuildError::Unmade);
-        }
-        let workshop = self.tools.as_ref().map(|tools| Workshop::open(&self.layout, &tools.hierarchy)).transpose()?;
+            None if abandoned(&self.layout).next().is_some() => return Err(BuildError::Unmade),
+            None => None,
+        };
         let mut cache = StepCache::open(&self.store, home(&self.layout).join("cache"), request.no_cache)?;
         for image in &request.cache_from {
             cache.import(image)?;

@@ -79,10 +79,13 @@ impl<'s> StageRun<'s> {
         let is_fresh = self.is_fresh();
         let find = |key: &str| if is_fresh { None } else { cache.find(key) };
         let mut found = keys.iter().find_map(|key| find(key));
-        if found.is_none() {
-            self.solver.workshop()?;
-        }
-        let lock = if found.is_none() { Some(cache.lock(key)?) } else { None };
+        let lock = match found {
+            Some(_) => None,
+            None => {
+                self.solver.workshop()?;
+                Some(cache.lock(key)?)
+            }
+        };
         if lock.is_some() {
             // Whoever had the lock may have made it.
             found = find(key);

@@ -65,13 +65,13 @@ impl Context {
     /// Refuses what only `config` heeds: other verbs would do something else than was asked for.
     pub(crate) fn check_options(&self, verb: &Verb) -> Result<(), CliError> {
         let Shown { all_resources, compatibility } = self.shown;
-        let option = match (all_resources, compatibility) {
-            _ if matches!(verb, Verb::Config(_)) => return Ok(()),
-            (false, false) => return Ok(()),
-            (true, _) => "--all-resources",
-            (false, true) => "--compatibility",
-        };
-        Err(CliError::user(format!("`{option}` is only an option of `stack config`; leave it out")))
+        let given = [("--all-resources", all_resources), ("--compatibility", compatibility)];
+        match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((option, _)) if !matches!(verb, Verb::Config(_)) => {
+                Err(CliError::user(format!("`{option}` is only an option of `stack config`; leave it out")))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Reads the project to run it.

@@ -155,7 +155,7 @@ fn build_directory(context: &Context, args: &BuildArgs, directory: &str) -> Resu
         working_dir: context.source.working_dir.clone(),
     };
     let is_quiet = args.quiet || context.progress == arguments::Progress::Quiet;
-    let built = match recall::build(context, &surroundings, &request) {
+    let built = match recall::one(context, &surroundings, &request) {
         Some(recalled) => {
             let progress = Progress::new(context.progress, is_quiet);
             progress.during(|| recalled.show(None, &progress))
@@ -182,8 +182,12 @@ fn build_directory(context: &Context, args: &BuildArgs, directory: &str) -> Resu
 }
 
 fn start(context: &Context, surroundings: Surroundings) -> Result<Builder, CliError> {
-    let program = std::env::current_exe().map_err(|error| CliError::io("cannot find this program", &error))?;
-    Builder::start(context.machine.layout().clone(), &program, surroundings).map_err(failed)
+    Builder::start(context.machine.layout().clone(), &program()?, surroundings).map_err(failed)
+}
+
+/// The file of this program, which is its own builder, spawner and container.
+fn program() -> Result<PathBuf, CliError> {
+    std::env::current_exe().map_err(|error| CliError::io("cannot find this program", &error))
 }
 
 fn failed(error: BuildError) -> CliError {

@@ -153,7 +153,7 @@ pub(crate) fn delegate(context: &Context, order: &Order) -> Result<(), CliError>
     if super::recall::execute(context, order) {
         return Ok(());
     }
-    let program = std::env::current_exe().map_err(|error| CliError::io("cannot find this program", &error))?;
+    let program = super::program()?;
     let failed = |error: std::io::Error| CliError::io("cannot run the build", &error);
     let layout = context.machine.layout();
     #[expect(clippy::disallowed_methods, reason = "it runs this very executable as the builder")]

@@ -22,14 +22,20 @@ impl Recalled {
     }
 }
 
+fn builder(context: &Context, surroundings: &Surroundings) -> Option<Builder> {
+    let layout = context.machine.layout().clone();
+    Builder::recalling(layout, &super::program().ok()?, surroundings.clone()).ok()
+}
+
 /// The image, if there is nothing to make. Whatever else comes up is left to the builder that can make something.
-pub(super) fn build(context: &Context, surroundings: &Surroundings, request: &Build) -> Option<Recalled> {
+pub(super) fn one(context: &Context, surroundings: &Surroundings, request: &Build) -> Option<Recalled> {
+    build(&builder(context, surroundings)?, request)
+}
+
+fn build(builder: &Builder, request: &Build) -> Option<Recalled> {
     if request.no_cache || request.pull {
         return None;
     }
-    let program = std::env::current_exe().ok()?;
-    let layout = context.machine.layout().clone();
-    let builder = Builder::recalling(layout, &program, surroundings.clone()).ok()?;
     let events = Mutex::new(Vec::new());
     let keep = |event| events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     let built = builder.build(request, &keep).ok()?;
@@ -38,10 +44,11 @@ pub(super) fn build(context: &Context, surroundings: &Surroundings, request: &Bu
 
 /// All builds of an order; `false` where one has something to make.
 pub(super) fn execute(context: &Context, order: &Order) -> bool {
+    let Some(builder) = builder(context, &order.surroundings) else { return false };
     let builds = || order.waves.iter().flatten();
     let recall = |(service, request): (&ServiceName, &Build)| {
         let before = id_of(context, request);
-        Some((service.clone(), before, build(context, &order.surroundings, request)?))
+        Some((service.clone(), before, build(&builder, request)?))
     };
     let Some(all) = builds().map(recall).collect::<Option<Vec<_>>>() else { return false };
     let progress = Progress::new(context.progress, order.quiet);
