@@ -243,13 +243,12 @@ fn type_help(problem: Problem, node: &Node, what: &str, wanted: &str) -> Problem
             problem.help("write it as an item of a list").patch(node.span, format!("[\"{text}\"]"))
         }
         "a project" => problem.help("write `services:` and the services below it"),
-        "a mapping" if what.starts_with("service ") && without_colon(text).is_some() => {
-            let (key, value) = without_colon(text).unwrap_or_default();
-            problem.reason(format!("there is no colon behind `{key}`")).patch(node.span, format!("{key}: {value}"))
-        }
-        "a mapping" if what.starts_with("service ") => {
-            problem.help("write the image below the name").patch(node.span, format!("{{image: {text}}}"))
-        }
+        "a mapping" if what.starts_with("service ") => match without_colon(text) {
+            Some((key, value)) => {
+                problem.reason(format!("there is no colon behind `{key}`")).patch(node.span, format!("{key}: {value}"))
+            }
+            None => problem.help("write the image below the name").patch(node.span, format!("{{image: {text}}}")),
+        },
         "a mapping" => problem.help("write its keys below it, indented"),
         "`true` or `false`" => problem.help("write `true` or `false`, without quotes"),
         "a whole number" => problem.help("write digits only, such as `3`"),

@@ -343,7 +343,8 @@ impl Project {
             ("models", self.used_models()),
         ];
         let Kind::Mapping(root) = &mut self.document.kind else { return };
-        let keep = keep.into_iter().take(if self.keeps_unused { 1 } else { usize::MAX });
+        // Services of other profiles go in any case.
+        let keep = keep.into_iter().filter(|(section, _)| !self.keeps_unused || *section == "services");
         for (section, keep) in keep {
             if let Some(Kind::Mapping(entries)) = root.get_mut(section).map(|entry| &mut entry.value.kind) {
                 entries.retain(|name, _| keep.contains(&**name));

@@ -2,7 +2,6 @@
 
 use super::ServiceKey;
 use super::peer;
-use super::pid::{lower, parse};
 use crate::project::Project;
 use crate::report::{Code, Problem, Report};
 use crate::service::{NamespaceSource, Service};
@@ -13,10 +12,10 @@ pub(super) const KEY: ServiceKey = ServiceKey::new(
     "IPC namespace: `shareable`, `private`, `host`, `none`, `service:NAME` or `container:NAME`.",
     &TEXT,
 )
-.parse(|node, service, cx| service.ipc = parse(node, "ipc", &OWN, cx))
+.parse(|node, service, cx| service.ipc = peer::parse_namespace(node, "ipc", &OWN, cx))
 .check(check)
 .lower(|from, to| {
-    to.container.namespaces.ipc = lower(from, to, |service| service.ipc.as_ref());
+    to.container.namespaces.ipc = peer::lower_namespace(from, to, |service| service.ipc.as_ref());
     to.container.namespaces.without_shm =
         from.service.ipc.as_ref().is_some_and(|ipc| ipc.value == NamespaceSource::Bare);
 });

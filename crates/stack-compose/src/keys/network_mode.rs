@@ -80,7 +80,7 @@ fn lower(from: &Lowering<'_>, to: &mut model::Service) {
     };
     if let NetworkMode::Service(name) = &to.container.network {
         let origin = from.service.network_mode.as_ref().map_or(from.service.span, |mode| mode.span);
-        peer::follow(from, to, &name.clone(), origin);
+        peer::follow(from, to, &name.clone(), true, origin);
     }
 }
 

@@ -1,20 +1,12 @@
 //! `pid`: the PID namespace.
 
-use stack_model::{self as model, Namespace, ServiceName};
-
-use super::{Lowering, ServiceKey, peer};
-use crate::context::Cx;
-use crate::nearest::nearest;
-use crate::report::{Code, Problem};
-use crate::service::{NamespaceSource, Service};
+use super::{ServiceKey, peer};
 use crate::shape::Shape;
 use crate::shape::common::TEXT;
-use crate::text::Spanned;
-use crate::yaml::Node;
 
 pub(super) const KEY: ServiceKey =
     ServiceKey::new("pid", "PID namespace: `host`, `service:NAME` or `container:NAME`.", &Shape::Nullable(&TEXT))
-        .parse(|node, service, cx| service.pid = parse(node, "pid", &[], cx))
+        .parse(|node, service, cx| service.pid = peer::parse_namespace(node, "pid", &[], cx))
         .check(|service, project, report| {
             if let Some(pid) = &service.pid
                 && let Some(peer) = pid.value.peer()
@@ -22,47 +14,9 @@ pub(super) const KEY: ServiceKey =
                 peer::check(peer, pid.span, "processes", project, report);
             }
         })
-        .lower(|from, to| to.container.namespaces.pid = lower(from, to, |service| service.pid.as_ref()));
-
-/// Whose a namespace is; `own` are the words for one of its own.
-pub(super) fn parse(
-    node: &Node,
-    key: &str,
-    own: &[(&str, NamespaceSource)],
-    cx: &mut Cx<'_>,
-) -> Option<Spanned<NamespaceSource>> {
-    let text = if node.is_null() { None } else { cx.text(node, &format!("`{key}`")) };
-    let text = text.filter(|text| !text.value.is_empty())?;
-    let word = text.value.as_str();
-    let source = match own.iter().find(|(name, _)| *name == word) {
-        Some((_, source)) => Some(source.clone()),
-        None if word == "host" => Some(NamespaceSource::Host),
-        None => peer::parse(word).map(NamespaceSource::Of),
-    };
-    if source.is_none() {
-        let problem = Problem::error(Code::InvalidValue, text.span, format!("`{word}` is no value of `{key}`"));
-        cx.push(problem.nearest(text.span, nearest(word, own.iter().map(|(name, _)| *name).chain(["host"]))));
-    }
-    Some(Spanned::new(source?, text.span))
-}
-
-/// Whose a namespace is, and that the container follows that one.
-pub(super) fn lower(
-    from: &Lowering<'_>,
-    to: &mut model::Service,
-    of: impl Fn(&Service) -> Option<&Spanned<NamespaceSource>>,
-) -> Namespace {
-    let leader = peer::last(from.project, from.service, |service| of(service)?.value.peer());
-    match (of(leader.unwrap_or(from.service)).map(|source| &source.value), leader, of(from.service)) {
-        (Some(NamespaceSource::Host), ..) => Namespace::Host,
-        (_, Some(leader), Some(said)) => {
-            let name = ServiceName::new(&leader.name);
-            peer::follow(from, to, &name, said.span);
-            Namespace::Service(name)
-        }
-        _ => Namespace::Own,
-    }
-}
+        .lower(|from, to| {
+            to.container.namespaces.pid = peer::lower_namespace(from, to, |service| service.pid.as_ref())
+        });
 
 #[cfg(test)]
 mod tests {

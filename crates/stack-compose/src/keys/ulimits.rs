@@ -73,21 +73,14 @@ pub(super) fn limits(node: &Node, cx: &mut Cx<'_>) -> BTreeMap<String, Ulimit> {
     limits
 }
 
-pub(super) const ULIMITS: Shape = Shape::Map(MapOf {
-    value: &Shape::Either(&Shape::Leaf(Leaf::Limit), &LIMIT),
-    keys: Names::Lower,
-    entry: "",
-    merge: Merge::Whole,
-    listed: false,
-});
+pub(super) const ULIMITS: Shape = by_resource(&Shape::Either(&Shape::Leaf(Leaf::Limit), &LIMIT));
 /// Those of a build, which no variable can give.
-pub(super) const PLAIN_ULIMITS: Shape = Shape::Map(MapOf {
-    value: &Shape::Either(&Shape::Leaf(Leaf::PlainLimit), &PLAIN_LIMIT),
-    keys: Names::Lower,
-    entry: "",
-    merge: Merge::Whole,
-    listed: false,
-});
+pub(super) const PLAIN_ULIMITS: Shape = by_resource(&Shape::Either(&Shape::Leaf(Leaf::PlainLimit), &PLAIN_LIMIT));
+
+const fn by_resource(value: &'static Shape) -> Shape {
+    Shape::Map(MapOf { value, keys: Names::Lower, entry: "", merge: Merge::Whole, listed: false })
+}
+
 const PLAIN_LIMIT: Shape = Shape::Object(
     &Object::new(&[
         Field::new("soft", "The limit that counts.", &PLAIN_INT).present_in_yaml(),

@@ -57,13 +57,7 @@ fn lower(from: &Lowering<'_>, to: &mut model::Service) {
     for shared in &from.service.volumes_from {
         let Some(source) = peer::find(from.project, &shared.value.peer) else { continue };
         let service = ServiceName::new(&source.name);
-        let dependency = model::Dependency {
-            condition: model::Condition::Started,
-            restart: false,
-            required: true,
-            origin: from.project.names.origin(shared.span),
-        };
-        to.depends_on.entry(service.clone()).or_insert(dependency);
+        peer::follow(from, to, &service, false, shared.span);
         to.container.volumes_from.push(model::VolumesFrom { service, read_only: shared.value.read_only });
     }
 }
