@@ -32,9 +32,7 @@ pub(super) fn make(root: &OwnedFd, devices: &[DeviceSpec], prepared: &[OwnedFd])
 fn make_node(root: &OwnedFd, device: &DeviceSpec, prepared: &[OwnedFd]) -> Result<(), StepFailure> {
     let failed = |error: Errno| StepFailure::new("make", &device.path, error);
     if let Some(node) = device.prepared.and_then(|at| prepared.get(at)) {
-        let place = paths::ensure(root.as_fd(), &device.path, Kind::File, Links::Follow)
-            .map_err(|error| StepFailure::new("make", &device.path, error))?;
-        return attach(node.as_fd(), place.as_fd(), &device.path);
+        return attach_node(root, device, node);
     }
     let (parent, name) = device.path.rsplit_once('/').unwrap_or(("", &device.path));
     let parent = if parent.is_empty() { "/" } else { parent };
@@ -81,9 +79,14 @@ fn bind_node(root: &OwnedFd, device: &DeviceSpec) -> Result<(), StepFailure> {
     if stat.st_rdev != makedev(device.major, device.minor) {
         return Err(StepFailure::because("bind", &device.path, "the host has another device there"));
     }
-    let place = paths::ensure(root.as_fd(), &device.path, Kind::File, Links::Follow).map_err(failed)?;
-    let copy = clone_mount(source.as_fd(), false).map_err(failed)?;
-    attach(copy.as_fd(), place.as_fd(), &device.path)
+    attach_node(root, device, &clone_mount(source.as_fd(), false).map_err(failed)?)
+}
+
+/// Attaches a copy of a node that was made elsewhere.
+fn attach_node(root: &OwnedFd, device: &DeviceSpec, node: &OwnedFd) -> Result<(), StepFailure> {
+    let place = paths::ensure(root.as_fd(), &device.path, Kind::File, Links::Follow)
+        .map_err(|error| StepFailure::new("bind", &device.path, error))?;
+    attach(node.as_fd(), place.as_fd(), &device.path)
 }
 
 /// Makes the program's terminal appear as `/dev/console`: by its descriptor, not by a name that may lead elsewhere

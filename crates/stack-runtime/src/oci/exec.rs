@@ -66,8 +66,7 @@ impl Runtime {
         if status == "paused" && !options.ignore_paused {
             return Err(OciError::Paused(id.to_owned()));
         }
-        let fits = matches!(status, "running" | "created") || options.ignore_paused && status == "paused";
-        if !fits {
+        if !matches!(status, "running" | "created" | "paused") {
             return Err(OciError::Status { operation: "exec in", id: id.to_owned(), status: status.to_owned() });
         }
         crate::spawner::sealed::ensure().map_err(OciError::file("seal the program"))?;
