@@ -57,7 +57,12 @@ fn layer() -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     Ok(layer.into_inner()?)
 }
 
-fn append(archive: &mut tar::Builder<impl Write>, name: &str, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+pub(super) fn append(
+    archive: &mut tar::Builder<impl Write>,
+    name: &str,
+    bytes: &[u8],
+    mode: u32,
+) -> std::io::Result<()> {
     let mut header = header();
     header.set_size(bytes.len() as u64);
     header.set_mode(mode);
@@ -73,6 +78,6 @@ fn header() -> tar::Header {
     header
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(super) fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

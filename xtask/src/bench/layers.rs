@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
+use super::archive::{append, digest};
 use crate::Outcome;
 
 type Failed = Box<dyn std::error::Error>;
@@ -30,7 +30,7 @@ pub(super) fn write_archive(
             append(&mut layer, &name, &bytes, 0o644)?;
         }
         let layer = layer.into_inner()?;
-        diff_ids.push(format!("sha256:{}", hex(&layer)));
+        diff_ids.push(format!("sha256:{}", digest(&layer)));
         let name = format!("{number}/layer.tar");
         append(&mut archive, &name, &layer, 0o644)?;
         names.push(name);
@@ -91,24 +91,45 @@ pub(super) fn noise(number: usize, bytes: usize) -> Vec<File> {
     (0..bytes.div_ceil(1 << 20)).map(file).collect()
 }
 
-fn append(archive: &mut tar::Builder<impl std::io::Write>, name: &str, bytes: &[u8], mode: u32) -> std::io::Result<()> {
-    let mut header = tar::Header::new_gnu();
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_size(bytes.len() as u64);
-    header.set_mode(mode);
-    archive.append_data(&mut header, name, bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// xorshift: noise that is the same in every run.
 fn random(state: &mut u64) -> u8 {
     *state ^= *state << 13;
     *state ^= *state >> 7;
     *state ^= *state << 17;
     state.to_le_bytes()[3]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn files_with_long_names_and_of_any_content_come_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("image.tar");
+        let long = format!("{}file", "usr/share/".repeat(20));
+        write_archive(&file, "a/b:1", 2, |number| {
+            Ok(vec![(format!("{long}{number}"), noise(number, 600).remove(0).1)])
+        })
+        .unwrap();
+        let mut found = Vec::new();
+        let mut archive = tar::Archive::new(fs_err::File::open(&file).unwrap());
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            if !entry.path().unwrap().ends_with("layer.tar") {
+                continue;
+            }
+            let mut layer = Vec::new();
+            entry.read_to_end(&mut layer).unwrap();
+            let mut layer = tar::Archive::new(layer.as_slice());
+            for entry in layer.entries().unwrap() {
+                let entry = entry.unwrap();
+                found.push((entry.path().unwrap().display().to_string(), entry.size()));
+            }
+        }
+        let found: Vec<_> = found.into_iter().filter(|(name, _)| name != "bin/busybox").collect();
+        assert_eq!(found, [(format!("{long}0"), 600), (format!("{long}1"), 600)]);
+    }
 }
