@@ -141,7 +141,12 @@ impl World {
 
     /// The records of all containers, by name.
     pub fn records(&self) -> BTreeMap<String, Value> {
-        let containers = self.layout().project(&self.project()).join("containers");
+        self.records_of(&self.project())
+    }
+
+    /// The same of another project.
+    pub fn records_of(&self, project: &ProjectName) -> BTreeMap<String, Value> {
+        let containers = self.layout().project(project).join("containers");
         let entries = fs::read_dir(containers).into_iter().flatten().flatten();
         let records = entries.filter_map(|entry| {
             let text = fs::read(entry.path().join("container.json")).ok()?;
@@ -247,6 +252,11 @@ impl Drop for World {
         }
         let down = self.stack(&["-p", &self.name, "down", "-v", "-t", "0"]);
         if failed {
+            // Also what else the test has put up.
+            for project in entries(&self.layout().root.join("projects")) {
+                let name = project.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                drop(self.command(&["-p", &name, "down", "-v", "-t", "0"]).output());
+            }
             return;
         }
         down.ok();

@@ -11,8 +11,8 @@ use crate::run::{self, cargo, program, workspace};
 const JOB: &str = "/job";
 /// What the scenarios call beside `stack`.
 const PACKAGES: &str = "nftables";
-/// One emulated processor, in seconds.
-const TIMEOUT: &str = "2400";
+/// In seconds: one emulated processor, beside whatever else this machine does.
+const TIMEOUT: &str = "6000";
 /// Scenarios that need a registry or images of the host; `shop` is the example.
 const SKIPPED: [&str; 8] = [
     "shop",

@@ -12,20 +12,20 @@ use std::sync::{Mutex, PoisonError};
 use fs_err as fs;
 use ipnet::Ipv4Net;
 use stack_dns::Server;
-use stack_image::Lock;
 use stack_model::{
     ContainerId, Endpoint, IfName, Layout, LinkOptions, Names, NetworkName, NetworkPlan, NetworkRules, ProjectName,
     Ruleset, View, short_hex,
 };
-use stack_net::Net;
+use stack_net::{Net, NetError};
 
 use crate::error::BuildError;
-use crate::workshop::home;
 
 /// Builds take the highest subnet that is free: projects begin at the low end of the same pool and keep what they have.
 const POOL: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 255, 0, 0), 16);
 /// Room for more steps than ever run at once.
 const PREFIX: u8 = 26;
+/// Builds that may begin at the same time on one host, each taking the subnet that another wanted.
+const TRIES_MAX: usize = 64;
 /// Exists in the directory of a build that has made, or is about to make, a network.
 const MARK: &str = "network";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -91,6 +91,20 @@ impl BuildNames {
     fn alias(&self) -> String {
         stack_net::alias(&self.instance, &self.project, &self.network)
     }
+
+    fn plan(&self, gateway: Ipv4Net) -> NetworkPlan {
+        NetworkPlan {
+            network: self.network.clone(),
+            name: "build".to_owned(),
+            bridge: self.bridge.clone(),
+            gateway,
+            picked: true,
+            gateway6: None,
+            internal: false,
+            link: LinkOptions::default(),
+            routed: false,
+        }
+    }
 }
 
 /// A step's place on the network; it goes with the value.
@@ -103,33 +117,13 @@ pub(crate) struct Place<'n> {
 
 impl BuildNet {
     /// Makes the network of a build whose directory is `directory`.
-    pub(crate) fn open(
-        host: &Layout,
-        layout: &Layout,
-        project: &ProjectName,
-        directory: &Path,
-    ) -> Result<Self, BuildError> {
+    pub(crate) fn open(layout: &Layout, project: &ProjectName, directory: &Path) -> Result<Self, BuildError> {
         let names = BuildNames::new(layout, project);
         let mark = mark(directory);
         fs::write(&mark, b"").map_err(BuildError::io("write", &mark))?;
         let answering = Answering::start().map_err(BuildError::io("start the name server of", directory))?;
         let net = Net::start()?;
-        // Two builds must not choose the same subnet.
-        let _turn = Lock::wait_for_work(home(host).join("network.lock"))?;
-        let routes = net.observe(&names.instance, &names.project)?.routes;
-        let gateway = free_gateway(&routes)
-            .ok_or_else(|| BuildError::request(format!("no subnet of {POOL} is free for the network of RUN")))?;
-        let plan = NetworkPlan {
-            network: names.network.clone(),
-            name: "build".to_owned(),
-            bridge: names.bridge.clone(),
-            gateway,
-            gateway6: None,
-            internal: false,
-            link: LinkOptions::default(),
-            routed: false,
-        };
-        net.ensure_network(&plan, &names.alias())?;
+        let gateway = make_bridge(&net, &names)?;
         let rules = NetworkRules {
             bridge: names.bridge.clone(),
             subnet: gateway.trunc(),
@@ -262,6 +256,21 @@ fn take_down(net: &Net, names: &BuildNames) -> Result<(), BuildError> {
     net.apply_ruleset(&names.instance, &names.project, &Ruleset::default())?;
     net.remove_network(&names.bridge)?;
     Ok(())
+}
+
+/// Makes the bridge in a subnet that is free. Somebody else may take it between the look and the making; then another
+/// one is chosen.
+fn make_bridge(net: &Net, names: &BuildNames) -> Result<Ipv4Net, BuildError> {
+    let mut tries = 1..=TRIES_MAX;
+    loop {
+        let routes = net.observe(&names.instance, &names.project)?.routes;
+        let gateway = free_gateway(&routes)
+            .ok_or_else(|| BuildError::request(format!("no subnet of {POOL} is free for the network of RUN")))?;
+        match net.ensure_network(&names.plan(gateway), &names.alias()) {
+            Err(NetError::SubnetClash { .. }) if tries.next().is_some() => {}
+            made => return made.map(|_| gateway).map_err(BuildError::from),
+        }
+    }
 }
 
 /// The address of the bridge in the highest subnet that is clear of the host's routes.

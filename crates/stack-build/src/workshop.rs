@@ -38,8 +38,6 @@ pub(crate) struct Workshop<'b> {
     has_cgroup: Mutex<bool>,
     next: AtomicU64,
     network: Mutex<Option<Arc<BuildNet>>>,
-    /// Where the store is.
-    host: Layout,
     _lock: fs::File,
 }
 
@@ -64,11 +62,10 @@ impl<'b> Workshop<'b> {
             if !directory.exists() {
                 continue;
             }
-            let host = layout.clone();
             let layout = layout_of(layout, &directory);
             let project = ProjectName::new(name);
             let (next, has_cgroup, network) = (AtomicU64::new(0), Mutex::new(false), Mutex::default());
-            return Ok(Self { directory, project, layout, hierarchy, has_cgroup, next, network, host, _lock: lock });
+            return Ok(Self { directory, project, layout, hierarchy, has_cgroup, next, network, _lock: lock });
         }
     }
 
@@ -89,7 +86,7 @@ impl<'b> Workshop<'b> {
         if let Some(network) = network.as_ref() {
             return Ok(Arc::clone(network));
         }
-        let made = Arc::new(BuildNet::open(&self.host, &self.layout, &self.project, &self.directory)?);
+        let made = Arc::new(BuildNet::open(&self.layout, &self.project, &self.directory)?);
         *network = Some(Arc::clone(&made));
         Ok(made)
     }

@@ -179,6 +179,9 @@ pub struct NetworkPlan {
     pub bridge: IfName,
     /// Address of the bridge, with the prefix of the subnet.
     pub gateway: Ipv4Net,
+    /// The file asks for no subnet: when this one is taken by someone else, another will do.
+    #[serde(default)]
+    pub picked: bool,
     /// The same of IPv6, on a network that has it.
     #[serde(default)]
     pub gateway6: Option<Ipv6Net>,

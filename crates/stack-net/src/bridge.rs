@@ -9,6 +9,7 @@ use netlink_packet_route::link::BridgeStpState;
 use rtnetlink::{AddressMessageBuilder, Handle, LinkBridge, LinkMessageBuilder, LinkUnspec};
 use stack_model::{IfName, NetworkPlan};
 
+use crate::claim::Claims;
 use crate::error::{Clash, NetError};
 use crate::observe::{self, ALIAS_MARK, Link, io_error};
 use crate::sysctl;
@@ -16,9 +17,23 @@ use crate::sysctl;
 const ENODEV: i32 = nix::libc::ENODEV;
 
 /// Makes a bridge be as the plan says.
-pub(crate) async fn ensure(handle: &Handle, plan: &NetworkPlan, alias: &str) -> Result<bool, NetError> {
+pub(crate) async fn ensure(
+    handle: &Handle,
+    claims: &Claims,
+    plan: &NetworkPlan,
+    alias: &str,
+) -> Result<bool, NetError> {
     let bridge = &plan.bridge;
     let found = find(handle, bridge).await?;
+    let own = found.as_ref().map(|link| link.index);
+    let _claim = match own {
+        Some(index) if has_address(handle, index, plan.gateway).await? => None,
+        Some(_) | None => {
+            let claim = claims.hold().await?;
+            check_subnet(handle, plan, own).await?;
+            Some(claim)
+        }
+    };
     let link = match found {
         Some(link)
             if link.bridge && (link.alias.is_empty() || observe::owner_of(&link.alias) == observe::owner_of(alias)) =>
@@ -27,7 +42,6 @@ pub(crate) async fn ensure(handle: &Handle, plan: &NetworkPlan, alias: &str) -> 
         }
         Some(_) => return Err(NetError::BridgeTaken { bridge: bridge.clone() }),
         None => {
-            check_subnet(handle, bridge, plan.gateway).await?;
             create(handle, bridge, plan.gateway).await?;
             find(handle, bridge).await?.ok_or_else(|| NetError::Bridge {
                 bridge: bridge.clone(),
@@ -156,25 +170,31 @@ pub(crate) fn address_message(index: u32, net: Ipv4Net) -> AddressMessage {
     message
 }
 
-/// Refuses a subnet whose addresses lead elsewhere. A route that is wider than the subnet, such as one for all of
-/// 10.0.0.0/8, is no clash: the bridge's own route is the more specific one.
-async fn check_subnet(handle: &Handle, bridge: &IfName, gateway: Ipv4Net) -> Result<(), NetError> {
-    let subnet = gateway.trunc();
+async fn has_address(handle: &Handle, index: u32, gateway: Ipv4Net) -> Result<bool, NetError> {
+    let present = observe::addresses(handle).await?;
+    Ok(present.iter().any(|address| address.index == index && address.net == gateway))
+}
+
+/// Refuses a subnet whose addresses lead elsewhere than to the bridge itself. A route that is wider than the subnet,
+/// such as one for all of 10.0.0.0/8, is no clash: the bridge's own route is the more specific one.
+async fn check_subnet(handle: &Handle, plan: &NetworkPlan, own: Option<u32>) -> Result<(), NetError> {
+    let subnet = plan.gateway.trunc();
+    let clash =
+        |clash: Clash| NetError::SubnetClash { bridge: plan.bridge.clone(), subnet, clash, picked: plan.picked };
     let links = observe::links(handle).await?;
     let name = |index: Option<u32>| {
         let link = links.iter().find(|link| Some(link.index) == index);
         link.map(|link| link.name.clone()).unwrap_or_default()
     };
     let addresses = observe::addresses(handle).await?;
-    let address = addresses.iter().find(|address| address.net.contains(&subnet) || subnet.contains(&address.net));
-    if let Some(address) = address {
-        let clash = Clash::Address { interface: name(Some(address.index)), address: address.net };
-        return Err(NetError::SubnetClash { bridge: bridge.clone(), subnet, clash });
+    let mut others = addresses.iter().filter(|address| Some(address.index) != own);
+    if let Some(address) = others.find(|address| address.net.contains(&subnet) || subnet.contains(&address.net)) {
+        return Err(clash(Clash::Address { interface: name(Some(address.index)), address: address.net }));
     }
     let routes = observe::routes(handle).await?;
-    if let Some(route) = routes.iter().find(|route| subnet.contains(&route.destination)) {
-        let clash = Clash::Route { interface: name(route.index), destination: route.destination };
-        return Err(NetError::SubnetClash { bridge: bridge.clone(), subnet, clash });
+    let mut others = routes.iter().filter(|route| own.is_none() || route.index != own);
+    if let Some(route) = others.find(|route| subnet.contains(&route.destination)) {
+        return Err(clash(Clash::Route { interface: name(route.index), destination: route.destination }));
     }
     Ok(())
 }

@@ -68,6 +68,8 @@ pub enum NetError {
         subnet: Ipv4Net,
         /// What holds the addresses.
         clash: Clash,
+        /// Nobody asked for this very subnet.
+        picked: bool,
     },
     /// A step on an interface of a container.
     #[error("cannot {step} interface {interface}")]
@@ -213,6 +215,8 @@ impl NetError {
         match self {
             Self::Ended => Fault::Bug,
             Self::NameTooLong { .. } => Fault::User,
+            // The next plan picks another.
+            Self::SubnetClash { picked: true, .. } => Fault::Transient,
             Self::BridgeTaken { .. } | Self::SubnetClash { .. } | Self::PortTaken { .. } => Fault::Conflict,
             Self::BridgeMissing { .. } => Fault::Transient,
             Self::AddressMissing { .. } => Fault::Missing,
@@ -259,7 +263,7 @@ impl NetError {
             Self::BridgeTaken { bridge } => {
                 Some(format!("see `ip -details link show {bridge}`; remove it if nothing needs it"))
             }
-            Self::SubnetClash { .. } => {
+            Self::SubnetClash { picked: false, .. } => {
                 Some("choose another subnet for the network (`ipam.config.subnet`), or leave it out".to_owned())
             }
             Self::PortTaken { port, .. } => {

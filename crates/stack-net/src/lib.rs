@@ -6,6 +6,7 @@
 //! published ports. What the rules are is decided by the pure [`nft::render`].
 
 mod bridge;
+mod claim;
 mod error;
 mod net;
 pub mod nft;

@@ -47,7 +47,8 @@ impl Segment<'_> {
         if matches!(self.standing, Standing::Refused(_)) {
             return false;
         }
-        let NetworkPlan { network: _, name: _, bridge, gateway, gateway6, internal, link, routed: _ } = &self.plan;
+        let NetworkPlan { network: _, name: _, bridge, gateway, gateway6, internal, link, picked: _, routed: _ } =
+            &self.plan;
         endpoint.address.trunc() != gateway.trunc()
             || endpoint.internal != *internal
             || endpoint.bridge != *bridge
@@ -81,7 +82,8 @@ pub(crate) fn settle<'a>(frame: Frame<'a>) -> BTreeMap<&'a NetworkName, Segment<
             segments.insert(name, joined(frame, name, network, trace));
             continue;
         }
-        let Some(gateway) = known_gateway(frame, name, network, trace) else { continue };
+        let known = known_gateway(frame, name, network, trace);
+        let Some(gateway) = known.filter(|gateway| !is_lost(frame, name, network, *gateway)) else { continue };
         let segment = segment(frame, name, network, trace, gateway, &taken);
         if !matches!(segment.standing, Standing::Refused(_)) {
             taken.push((segment.plan.gateway.trunc(), format!("network {name}")));
@@ -92,7 +94,8 @@ pub(crate) fn settle<'a>(frame: Frame<'a>) -> BTreeMap<&'a NetworkName, Segment<
         if segments.contains_key(name) {
             continue;
         }
-        let gateway = free_gateway(frame, name, network, &taken);
+        let free = free_gateway(frame, name, network, &taken);
+        let gateway = free.or_else(|| known_gateway(frame, name, network, traces.get(name).copied()));
         let standing = match gateway {
             Some(_) => lacking(frame.observed.networks.get(name), traces.get(name).copied()),
             None => Standing::Refused(
@@ -118,6 +121,7 @@ fn joined<'a>(frame: Frame<'a>, name: &'a NetworkName, network: &'a Network, tra
         name: network.name.clone(),
         bridge,
         gateway,
+        picked: false,
         gateway6: None,
         internal: false,
         link: LinkOptions::default(),
@@ -180,6 +184,13 @@ fn known_gateway(frame: Frame<'_>, name: &NetworkName, network: &Network, trace:
         .or_else(|| seen.filter(|seen| network.subnet.is_none() && seen.trunc() == subnet).map(|seen| seen.addr()))
         .or_else(|| subnet.hosts().next())?;
     Ipv4Net::new(address, subnet.prefix_len()).ok()
+}
+
+/// Nothing holds a subnet that was only chosen: the bridge is gone, and somebody else has the addresses by now.
+fn is_lost(frame: Frame<'_>, name: &NetworkName, network: &Network, gateway: Ipv4Net) -> bool {
+    let is_held = frame.observed.networks.get(name).is_some_and(|seen| seen.gateway.is_some());
+    let is_taken = || frame.observed.host.routes.iter().any(|other| overlap(*other, gateway.trunc()));
+    network.subnet.is_none() && !is_held && is_taken()
 }
 
 fn segment<'a>(
@@ -274,6 +285,7 @@ fn network_plan(frame: Frame<'_>, name: &NetworkName, trace: Option<Trace<'_>>, 
         name: network.name.clone(),
         bridge,
         gateway,
+        picked: network.subnet.is_none(),
         gateway6: gateway6(frame, name, network),
         internal: network.internal,
         link: network.link,

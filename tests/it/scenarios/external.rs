@@ -1,8 +1,9 @@
 //! Networks that somebody else makes.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use stack_model::ProjectName;
 use stack_tests::{Run, World, eventually};
 
 /// Makes the network and is on it.
@@ -45,6 +46,41 @@ fn addresses(run: &Run) -> Vec<String> {
     rows.iter().map(|row| row["Name"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
+/// The address of each container of a project on its first network.
+fn given_addresses(world: &World, project: &ProjectName) -> Vec<String> {
+    let records = world.records_of(project);
+    records.values().map(|record| record["endpoints"][0]["address"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// Each of them sees the same subnet free.
+#[test]
+fn projects_that_come_up_at_once_get_networks_of_their_own() {
+    const PROJECTS: usize = 6;
+    let world = World::new("at-once");
+    world.write(
+        "compose.yaml",
+        "services: {web: {image: stack.local/self, command: [demo, counter, --listen, '8080']}}\n",
+    );
+    let names: Vec<String> = (0..PROJECTS).map(|number| format!("at-once-{number}")).collect();
+    let stack = |name: &str, arguments: &[&str]| {
+        let mut command = world.command(&[["-p", name].as_slice(), arguments].concat());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("stack starts")
+    };
+    let all = |arguments: &[&str]| {
+        let begun: Vec<_> = names.iter().map(|name| stack(name, arguments)).collect();
+        for child in begun {
+            let output = child.wait_with_output().expect("stack ends");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+    };
+    all(&["up", "-d"]);
+    let mut given: Vec<String> = names.iter().flat_map(|name| given_addresses(&world, &name.as_str().into())).collect();
+    given.sort();
+    given.dedup();
+    assert_eq!(given.len(), PROJECTS, "{given:?}");
+    all(&["down"]);
+}
+
 #[test]
 fn two_projects_meet_on_the_network_of_one() {
     let world = World::new("joined");
@@ -60,16 +96,9 @@ fn two_projects_meet_on_the_network_of_one() {
     // Nobody gets an address that the other project has given.
     world.stack(&["scale", "web=3"]).ok();
     guest(&world, &["scale", "client=1"]).ok();
-    let own = world.records();
+    let own = given_addresses(&world, &world.project());
     assert_eq!(own.len(), 3);
-    let given = own.values().map(|record| record["endpoints"][0]["address"].as_str().unwrap().to_owned());
-    let mut given: Vec<String> = given.collect();
-    let containers = world.layout().project(&"joined-guest".into()).join("containers");
-    for entry in fs_err::read_dir(containers).unwrap().flatten() {
-        let record: Value =
-            serde_json::from_slice(&fs_err::read(entry.path().join("container.json")).unwrap()).unwrap();
-        given.push(record["endpoints"][0]["address"].as_str().unwrap().to_owned());
-    }
+    let mut given = [own, given_addresses(&world, &"joined-guest".into())].concat();
     given.sort();
     given.dedup();
     assert_eq!(given.len(), 4, "{given:?}");

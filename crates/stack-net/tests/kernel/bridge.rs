@@ -1,3 +1,6 @@
+use std::sync::Barrier;
+use std::thread;
+
 use stack_model::{Fault, IfName, NetworkName, NetworkPlan};
 use stack_net::{Net, NetError, Notice};
 
@@ -53,7 +56,45 @@ fn a_subnet_that_leads_elsewhere_is_refused_and_nothing_is_made() {
         "subnet 10.89.0.32/27 of bridge stk-clash overlaps address 10.89.0.1/26 of interface stk-front"
     );
     assert!(error.hint().unwrap().contains("subnet"));
+    let picked = NetworkPlan { picked: true, ..clash };
+    let error = world.net.ensure_network(&picked, &world.alias("clash")).unwrap_err();
+    assert_eq!((error.fault(), error.hint()), (Fault::Transient, None), "the next plan picks another");
     assert_eq!(link_names(), before);
+}
+
+/// A bridge may have been left without its address, and the subnet taken by somebody else since.
+#[test]
+fn a_subnet_is_looked_at_again_before_a_bridge_gets_it() {
+    let Some(world) = World::new() else { return };
+    let front = world.network("front", "10.89.0.1/26", false);
+    let moved = NetworkPlan { gateway: "10.89.1.1/26".parse().unwrap(), ..front.clone() };
+    assert!(world.net.ensure_network(&moved, &world.alias("front")).unwrap());
+    world.network("other", "10.89.0.1/26", false);
+    let error = world.net.ensure_network(&front, &world.alias("front")).unwrap_err();
+    assert!(matches!(error, NetError::SubnetClash { .. }), "{error}");
+}
+
+/// Every pair of hands has its own view of what is free, and all look before anyone takes.
+#[test]
+fn of_many_who_take_one_subnet_at_once_one_has_it() {
+    const HANDS: usize = 8;
+    let Some(world) = World::new() else { return };
+    let start = Barrier::new(HANDS);
+    let plans: Vec<NetworkPlan> = (0..HANDS)
+        .map(|number| NetworkPlan { picked: true, ..plan(&number.to_string(), "10.89.0.1/26", false) })
+        .collect();
+    let made = world.inside(&world.home, || {
+        thread::scope(|scope| {
+            let take = |plan: &NetworkPlan| {
+                let net = Net::start().unwrap();
+                start.wait();
+                net.ensure_network(plan, &world.alias(plan.network.as_str())).is_ok()
+            };
+            let hands: Vec<_> = plans.iter().map(|plan| scope.spawn(move || take(plan))).collect();
+            hands.into_iter().map(|hand| hand.join().unwrap()).filter(|made| *made).count()
+        })
+    });
+    assert_eq!(made, 1);
 }
 
 #[test]

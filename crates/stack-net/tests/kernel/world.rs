@@ -104,6 +104,7 @@ pub(crate) fn plan(name: &str, gateway: &str, internal: bool) -> NetworkPlan {
         name: format!("shop_{name}"),
         bridge: IfName::new(format!("stk-{name}")),
         gateway: gateway.parse().unwrap(),
+        picked: false,
         gateway6: None,
         internal,
         link: LinkOptions::default(),

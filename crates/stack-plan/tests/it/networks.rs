@@ -66,6 +66,33 @@ fn a_chosen_subnet_stays_although_lower_ones_are_free() {
     assert!(world.plan(&desired).is_converged());
 }
 
+/// After a restart of the machine, or while the project was down, somebody else may have taken it.
+#[test]
+fn a_chosen_subnet_that_was_taken_meanwhile_is_chosen_again() {
+    let desired = shop([("web", service())]);
+    let mut world = World::with(&desired);
+    world.exit("web", 137);
+    world.observed.networks.clear();
+    world.observed.host.routes = vec![net("10.89.0.0/24")];
+    world.settle(&desired);
+    assert_eq!(world.observed.networks["default"].gateway, Some(net("10.89.1.1/26")));
+    let web = world.container("web", 1);
+    assert!(web.is_running());
+    assert_eq!(web.container.endpoints[0].address, net("10.89.1.2/26"));
+}
+
+/// As where everything private leads to an office far away.
+#[test]
+fn a_chosen_subnet_stays_where_there_is_no_other() {
+    let desired = shop([("web", service())]);
+    let mut world = World::with(&desired);
+    world.observed.networks.clear();
+    world.container("web", 1).attached = false;
+    world.observed.host.routes = vec![net("10.0.0.0/8")];
+    world.settle(&desired);
+    assert_eq!(world.observed.networks["default"].gateway, Some(net("10.89.0.1/26")));
+}
+
 #[test]
 fn a_bridge_that_was_changed_by_hand_is_mended() {
     let desired = shop([("web", service())]);
