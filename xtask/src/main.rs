@@ -49,7 +49,7 @@ enum Task {
     /// Runs the suites of crun, runc and runtime-tools against `stack oci`, and against crun and runc
     Suites(suites::SuitesArgs),
     /// Runs the scenarios in a virtual machine with cgroup v2 and systemd
-    Vm,
+    Vm(vm::VmArgs),
     /// Checks what the compiler does not: crate layers, file sizes, unsafe, forgotten tests
     Tidy,
 }
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Setup => setup::run(),
         Task::Suites(args) => suites::run(&args),
-        Task::Vm => vm::run(),
+        Task::Vm(args) => vm::run(&args),
         Task::Tidy => tidy::run(),
     };
     match outcome {

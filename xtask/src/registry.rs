@@ -100,6 +100,14 @@ fn pid_file() -> PathBuf {
     cache().join("registry/pid")
 }
 
+/// Copies everything a registry on the usual port needs to a directory that will lie at `place` where it is served.
+pub(crate) fn copy(to: &Path, place: &Path) -> Outcome {
+    fs_err::create_dir_all(to)?;
+    crate::run::run(program("cp").arg("-r").arg(cache().join("registry/storage")).arg(to))?;
+    fs_err::write(to.join(format!("{PORT}.yml")), render_configuration(PORT, place))?;
+    Ok(())
+}
+
 fn render_configuration(port: u16, directory: &Path) -> String {
     let storage = directory.join("storage");
     format!(
