@@ -8,6 +8,7 @@
 mod bridge;
 mod claim;
 mod error;
+mod give;
 mod net;
 pub mod nft;
 mod observe;
@@ -18,6 +19,7 @@ mod watch;
 mod wire;
 
 pub use error::{Clash, NetError, PortOwner};
+pub use give::give_interface;
 pub use net::Net;
 pub use observe::{NetObserved, alias, full_alias};
 pub use ports::{Ports, free_port};

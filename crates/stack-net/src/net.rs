@@ -161,7 +161,7 @@ fn serve(mut queue: mpsc::UnboundedReceiver<Job>, ready: &reply::SyncSender<Resu
 }
 
 /// Runs `work` on a thread that nobody else uses, so that it may change its namespace and simply end.
-fn on_own_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, NetError> {
+pub(crate) fn on_own_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, NetError> {
     thread::scope(|scope| {
         let worker = thread::Builder::new().name("stack-netns".to_owned()).stack_size(WORKER_STACK_BYTES);
         let worker = worker

@@ -45,7 +45,7 @@ const LOOPBACK: u32 = 1;
 /// Length of the prefix of 169.254.0.0/16 (RFC 3927).
 const LINK_LOCAL_PREFIX: u8 = 16;
 
-type Message = NetlinkMessage<RouteNetlinkMessage>;
+pub(crate) type Message = NetlinkMessage<RouteNetlinkMessage>;
 
 /// The calling thread's network namespace.
 pub(crate) fn current_namespace() -> Result<OwnedFd, NetError> {
@@ -123,20 +123,20 @@ fn allow_ipv6(namespace: BorrowedFd<'_>, home: BorrowedFd<'_>, endpoints: &[Endp
     allowed
 }
 
-fn open() -> Result<Wire, NetError> {
+pub(crate) fn open() -> Result<Wire, NetError> {
     Wire::open(NETLINK_ROUTE).map_err(|error| match error {
         WireError::Socket(source) => NetError::Start { step: "open a netlink socket", source },
         other => NetError::Start { step: "open a netlink socket", source: io::Error::other(other) },
     })
 }
 
-fn request(message: RouteNetlinkMessage, flags: u16) -> Message {
+pub(crate) fn request(message: RouteNetlinkMessage, flags: u16) -> Message {
     let mut message = NetlinkMessage::from(message);
     message.header.flags = flags;
     message
 }
 
-fn find(wire: &mut Wire, name: &IfName) -> Result<Option<Link>, NetError> {
+pub(crate) fn find(wire: &mut Wire, name: &IfName) -> Result<Option<Link>, NetError> {
     let lean = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
     let message = LinkUnspec::new_with_name(name.as_str()).append_extra_attribute(lean).build();
     match wire.query(request(RouteNetlinkMessage::GetLink(message), 0)) {
@@ -300,7 +300,7 @@ fn settle(outside: &mut Wire, endpoints: &[Endpoint]) -> Result<(), NetError> {
     Ok(())
 }
 
-fn up(index: u32) -> Message {
+pub(crate) fn up(index: u32) -> Message {
     request(RouteNetlinkMessage::SetLink(LinkUnspec::new_with_index(index).up().build()), 0)
 }
 

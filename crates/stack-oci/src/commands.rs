@@ -2,15 +2,18 @@
 
 #![expect(clippy::print_stdout, reason = "it is what the commands are for")]
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 use oci_spec::runtime::LinuxResources;
 use serde_json::{Value, json};
-use stack_runtime::oci::{CreateOptions, OciError, ProcessOptions, Runtime, default_spec, features};
+use stack_model::IfName;
+use stack_runtime::oci::{CreateOptions, GiveInterface, OciError, ProcessOptions, Runtime, default_spec, features};
 
 use crate::arguments::{Arguments, CreateArgs, ExecArgs, SpecArgs, UpdateArgs, Verb};
 use crate::listing;
+use crate::report::message;
 
 /// systemd runs and is process 1 (sd_booted(3)).
 const SYSTEMD_SIGN: &str = "/run/systemd/system";
@@ -20,7 +23,8 @@ pub(crate) fn run(arguments: Arguments, warn: &dyn Fn(&str)) -> Result<u8, OciEr
     if arguments.global.systemd_cgroup && !Path::new(SYSTEMD_SIGN).exists() {
         return Err(usage("--systemd-cgroup: systemd does not run on this machine; leave it out"));
     }
-    let runtime = Runtime::new(arguments.global.root);
+    let give_interface = Some(give_interface as GiveInterface);
+    let runtime = Runtime { give_interface, ..Runtime::new(arguments.global.root) };
     match arguments.verb {
         Verb::Create(args) => {
             let created = runtime.create(&create_options(args)?)?;
@@ -51,6 +55,10 @@ pub(crate) fn run(arguments: Arguments, warn: &dyn Fn(&str)) -> Result<u8, OciEr
         }
     }
     Ok(0)
+}
+
+fn give_interface(name: &str, inside: &str, namespace: BorrowedFd<'_>) -> Result<(), String> {
+    stack_net::give_interface(&IfName::new(name), &IfName::new(inside), namespace).map_err(|error| message(&error))
 }
 
 /// Does it to one container, or to all whose name a regular expression finds something in.

@@ -54,7 +54,8 @@ impl Log {
     }
 }
 
-fn message(error: &OciError) -> String {
+/// An error with its causes.
+pub(crate) fn message(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(one) = cause {

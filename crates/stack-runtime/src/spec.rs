@@ -368,6 +368,8 @@ pub(crate) struct ScheduleSpec {
     pub(crate) scheduler: Option<(u32, i32, u32, u64, [u64; 3])>,
     /// personality(2).
     pub(crate) personality: Option<u32>,
+    /// Mode with flags, and the nodes' bits, of set_mempolicy(2).
+    pub(crate) memory: Option<(u32, Vec<u64>)>,
     /// Processors of a program beside the first one, until it has joined the container and from then on. Empty leaves
     /// them.
     pub(crate) processors: [Vec<usize>; 2],

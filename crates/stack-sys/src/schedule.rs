@@ -1,4 +1,4 @@
-//! personality(2), ioprio_set(2), sched_setattr(2), prlimit(2).
+//! personality(2), ioprio_set(2), sched_setattr(2), set_mempolicy(2), prlimit(2).
 
 use std::io;
 
@@ -56,6 +56,22 @@ pub fn set_schedule(schedule: &Schedule) -> io::Result<()> {
     let schedule = Schedule { size: size_of::<Schedule>() as u32, ..*schedule };
     // SAFETY: the structure says its own size and lives across the call, which only reads it.
     let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const schedule, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Sets where the memory of this thread, and of what it executes, comes from: a mode with its flags (`MPOL_*` of
+/// linux/mempolicy.h) and the nodes it is about, 64 to a word.
+///
+/// # Errors
+/// EINVAL for nodes that the mode does not take or that the thread may not use, ENOSYS without CONFIG_NUMA.
+pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> io::Result<()> {
+    let (mask, bits) = match nodes {
+        [] => (std::ptr::null(), 0),
+        // The kernel takes one bit less than it is told of (`get_nodes` in mm/mempolicy.c).
+        _ => (nodes.as_ptr(), nodes.len() * u64::BITS as usize + 1),
+    };
+    // SAFETY: the kernel reads `bits - 1` bits at `mask`, which are the words of `nodes`, and keeps no pointer.
+    let result = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, bits) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -28,7 +28,7 @@ impl Bed {
         }
         fs_err::copy("/usr/bin/busybox", root.join("bin/busybox")).expect("busybox");
         for applet in [
-            "sh", "cat", "grep", "hostname", "id", "ionice", "ls", "mkdir", "mount", "nice", "pwd", "readlink",
+            "sh", "cat", "grep", "hostname", "id", "ionice", "ip", "ls", "mkdir", "mount", "nice", "pwd", "readlink",
             "sleep", "stat", "touch", "true", "tty", "uname",
         ] {
             fs_err::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("an applet");

@@ -1,5 +1,7 @@
 //! What a configuration says is what the program finds.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
@@ -78,7 +80,7 @@ pub(crate) fn a_shared_root_leaves_the_mounts_of_the_host(bed: &Bed) {
          cp /proc/self/mountinfo after; cmp before after && echo same"
     );
     #[expect(clippy::disallowed_methods, reason = "a namespace whose mounts are shared")]
-    let mut shell = std::process::Command::new("unshare");
+    let mut shell = Command::new("unshare");
     let said = shell.args(["--mount", "sh", "-c", &line]).current_dir(bed.path("")).output().expect("its end");
     let text = String::from_utf8_lossy(&said.stdout).into_owned();
     assert!(text.ends_with("same\n"), "{text} {}", String::from_utf8_lossy(&said.stderr));
@@ -224,14 +226,69 @@ pub(crate) fn what_is_not_supported_is_refused(bed: &Bed) {
     }
     if !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
         refused("SELinux is not enabled", &|config| config["process"]["selinuxLabel"] = "a:b:c:s0".into());
-        refused("SELinux is not enabled", &|config| config["linux"]["mountLabel"] = "a:b:c:s0".into());
+        // Nothing reads it there, and nothing is less confined for that.
+        let said = bed.run("true", |config| config["linux"]["mountLabel"] = "a:b:c:s0".into());
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
     }
-    refused("netDevices", &|config| config["linux"]["netDevices"] = json!({ "eth0": { "name": "eth1" } }));
+    refused("find interface eth7", &|config| config["linux"]["netDevices"] = json!({ "eth7": {} }));
+    refused("network namespace", &|config| {
+        config["linux"]["netDevices"] = json!({ "lo": {} });
+        config["linux"]["namespaces"].as_array_mut().expect("a list").retain(|one| one["type"] != "network");
+    });
+    refused("policy of memory", &|config| {
+        config["linux"]["memoryPolicy"] = json!({ "mode": "MPOL_BIND", "nodes": "900" });
+    });
+    refused("0-2,4", &|config| {
+        config["linux"]["memoryPolicy"] = json!({ "mode": "MPOL_BIND", "nodes": "one" });
+    });
     if !std::path::Path::new("/run/systemd/system").exists() {
         bed.configure("true", |_| ());
         let said = bed.say(&["--systemd-cgroup", "run", "bed"]);
         assert!(said.code == Some(1) && said.err.contains("systemd does not run"), "{said:?}");
     }
+}
+
+pub(crate) fn interfaces_are_moved_with_what_they_have(bed: &Bed) {
+    // A network of its own, that the one of the machine stays as it is.
+    let moved = std::thread::scope(|scope| {
+        let host = scope.spawn(|| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a namespace");
+            for words in [
+                "link add name out type veth peer name other",
+                "address add 192.0.2.7/24 dev out",
+                "address add 2001:db8::7/64 dev out",
+                "link set dev out mtu 1400 address 02:00:00:00:00:07 up",
+            ] {
+                ip(words);
+            }
+            bed.run("cat /sys/class/net/*/uevent /sys/class/net/e*/address; ip address show scope global", |config| {
+                config["linux"]["netDevices"] = json!({ "out": { "name": "eth%d" }, "other": {} });
+                config["mounts"].as_array_mut().expect("a list").retain(|one| one["destination"] != "/sys");
+                let sys = json!({ "destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"] });
+                config["mounts"].as_array_mut().expect("a list").push(sys);
+            })
+        });
+        host.join().expect("a run")
+    });
+    let has = |word: &str| moved.out.contains(word);
+    assert_eq!(moved.code, Some(0), "{moved:?}");
+    assert!(has("INTERFACE=eth0\n") && has("INTERFACE=other\n") && !has("INTERFACE=out\n"), "{moved:?}");
+    assert!(has("192.0.2.7/24") && has("2001:db8::7/64") && has("mtu 1400"), "{moved:?}");
+    assert!(has("02:00:00:00:00:07") && has(",UP"), "{moved:?}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "someone else's tool makes the interfaces")]
+fn ip(words: &str) {
+    let done = Command::new("ip").args(words.split(' ')).status().expect("ip");
+    assert!(done.success(), "{words}");
+}
+
+pub(crate) fn memory_comes_from_the_nodes_of_the_policy(bed: &Bed) {
+    let said = bed.run("grep -m 1 stack /proc/self/numa_maps", |config| {
+        config["linux"]["memoryPolicy"] =
+            json!({ "mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"] });
+    });
+    assert!(said.out.contains(" bind=static:0 "), "{said:?}");
 }
 
 pub(crate) fn the_kernel_treats_it_as_it_is_told(bed: &Bed) {

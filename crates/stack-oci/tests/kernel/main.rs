@@ -45,6 +45,8 @@ const TESTS: &[Test] = tests! {
         namespaces_are_joined_by_path,
         owners_are_mapped_in_a_user_namespace,
         devices_and_hidden_paths_are_made,
+        interfaces_are_moved_with_what_they_have,
+        memory_comes_from_the_nodes_of_the_policy,
         what_is_not_supported_is_refused;
     conventions:
         another_file_and_patterns_of_names,

@@ -150,6 +150,10 @@ fn schedule(spec: &ScheduleSpec) -> Result<(), StepFailure> {
         stack_sys::set_io_priority(class, level)
             .map_err(|error| StepFailure::new("set", "the priority of input and output", error))?;
     }
+    if let Some((mode, nodes)) = &spec.memory {
+        stack_sys::set_memory_policy(*mode, nodes)
+            .map_err(|error| StepFailure::new("set", "the policy of memory", error))?;
+    }
     if let Some(domain) = spec.personality {
         stack_sys::set_personality(domain).map_err(|error| StepFailure::new("set", "the personality", error))?;
     }

@@ -101,6 +101,7 @@ impl Runtime {
             if plan.born_in.user {
                 owners::write_own_maps(&plan.spec, pid)?;
             }
+            self.give_interfaces(&plan, pid)?;
             // One that has given up already says why in its report.
             drop(order(&reports, &Order::Begin(pid)));
             let terminal = self.follow(options, &plan, pid, &reports)?;
@@ -113,6 +114,24 @@ impl Runtime {
             tree.wait_empty(&plan.cgroup);
             undo(error)
         })
+    }
+
+    /// Moves interfaces to the new process, which has its namespaces and goes no further before it is told to. What is
+    /// not real goes with the namespace when the rest does not work, as it does when the container ends.
+    fn give_interfaces(&self, plan: &Plan, pid: u32) -> Result<(), OciError> {
+        let devices = plan.spec.linux().as_ref().and_then(|linux| linux.net_devices().as_ref());
+        let Some(devices) = devices.filter(|devices| !devices.is_empty()) else { return Ok(()) };
+        let Some(give) = self.give_interface else {
+            return Err(OciError::Spec("`linux.netDevices` is not supported here; remove it".to_owned()));
+        };
+        let path = format!("/proc/{pid}/ns/net");
+        let namespace = fs::File::open(&path).map_err(OciError::file("open the network namespace"))?;
+        for (name, device) in devices {
+            let inside = device.name().as_deref().filter(|inside| !inside.is_empty()).unwrap_or(name);
+            give(name, inside, namespace.as_fd())
+                .map_err(|reason| OciError::Step(StepFailure::because("move the network device", name, reason)))?;
+        }
+        Ok(())
     }
 
     /// Follows the new process until it waits for `start`, and writes everything down.

@@ -110,11 +110,7 @@ pub(super) fn hook(hook: &Hook) -> HookSpec {
 /// What is not implemented must not be passed over: the container would be other than asked for.
 pub(super) fn refuse_unsupported(spec: &Spec) -> Result<(), OciError> {
     let Some(linux) = spec.linux() else { return Ok(()) };
-    let refused = [
-        (linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices"),
-        (linux.intel_rdt().is_some(), "linux.intelRdt"),
-        (linux.memory_policy().is_some(), "linux.memoryPolicy"),
-    ];
+    let refused = [(linux.intel_rdt().is_some(), "linux.intelRdt")];
     match refused.iter().find(|(asked, _)| *asked) {
         Some((_, name)) => Err(OciError::Spec(format!("`{name}` is not supported yet; remove it"))),
         None => Ok(()),

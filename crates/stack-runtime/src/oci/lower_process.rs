@@ -4,8 +4,8 @@ use std::path::Path;
 
 use nix::libc;
 use oci_spec::runtime::{
-    IOPriorityClass, LinuxCapabilities, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy,
-    PosixRlimitType, Process, Spec,
+    IOPriorityClass, LinuxCapabilities, LinuxMemoryPolicy, LinuxPersonalityDomain, LinuxSchedulerFlag,
+    LinuxSchedulerPolicy, MemoryPolicyFlagType, MemoryPolicyModeType, PosixRlimitType, Process, Spec,
 };
 
 use super::{OciError, filter};
@@ -39,6 +39,7 @@ pub(super) fn lower_process(process: &Process, spec: &Spec) -> Result<ProcessSpe
         limits: limits(process)?,
         schedule: ScheduleSpec {
             processors: processors(process)?,
+            memory: linux.and_then(|linux| linux.memory_policy().as_ref()).map(memory_policy).transpose()?,
             ..schedule(process, linux.and_then(|linux| linux.personality().as_ref()).map(|one| one.domain()))
         },
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
@@ -134,7 +135,7 @@ fn limits(process: &Process) -> Result<Vec<LimitSpec>, OciError> {
 /// its cgroup lets it be (runtime-spec, `execCPUAffinity`).
 fn processors(process: &Process) -> Result<[Vec<usize>; 2], OciError> {
     let list = |text: Option<&String>| match text.filter(|text| !text.is_empty()) {
-        Some(text) => processor_list(text).ok_or_else(|| {
+        Some(text) => number_list(text).ok_or_else(|| {
             OciError::Spec(format!("`process.execCPUAffinity` {text} is no list of processors; one is like 0-3,7"))
         }),
         None => Ok(Vec::new()),
@@ -146,13 +147,45 @@ fn processors(process: &Process) -> Result<[Vec<usize>; 2], OciError> {
     ])
 }
 
-/// `0-3,7`.
-fn processor_list(text: &str) -> Option<Vec<usize>> {
+/// The mode with its flags, and a bit for each node, as set_mempolicy(2) takes them.
+fn memory_policy(policy: &LinuxMemoryPolicy) -> Result<(u32, Vec<u64>), OciError> {
+    let mode = match policy.mode() {
+        MemoryPolicyModeType::MpolDefault => 0,
+        MemoryPolicyModeType::MpolPreferred => 1,
+        MemoryPolicyModeType::MpolBind => 2,
+        MemoryPolicyModeType::MpolInterleave => 3,
+        MemoryPolicyModeType::MpolLocal => 4,
+        MemoryPolicyModeType::MpolPreferredMany => 5,
+        MemoryPolicyModeType::MpolWeightedInterleave => 6,
+    };
+    let mode = policy.flags().iter().flatten().fold(mode, |mode, flag| {
+        mode | match flag {
+            MemoryPolicyFlagType::MpolFNumaBalancing => 1 << 13,
+            MemoryPolicyFlagType::MpolFRelativeNodes => 1 << 14,
+            MemoryPolicyFlagType::MpolFStaticNodes => 1 << 15,
+        }
+    });
+    let mut bits = Vec::new();
+    if let Some(text) = policy.nodes().as_deref().filter(|text| !text.is_empty()) {
+        let nodes = number_list(text).ok_or_else(|| {
+            OciError::Spec(format!("`linux.memoryPolicy.nodes` {text:?} is not a list such as 0-2,4"))
+        })?;
+        for node in nodes {
+            let word = node / u64::BITS as usize;
+            bits.resize(bits.len().max(word + 1), 0_u64);
+            bits[word] |= 1 << (node % u64::BITS as usize);
+        }
+    }
+    Ok((mode, bits))
+}
+
+/// A list of numbers and ranges, such as 0-2,4.
+fn number_list(text: &str) -> Option<Vec<usize>> {
     let mut list = Vec::new();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last) = (first.parse::<usize>().ok()?, last.parse::<usize>().ok()?);
-        // More than the kernel can have (CONFIG_NR_CPUS) is a slip.
+        // More than the kernel can have of processors (CONFIG_NR_CPUS) or nodes is a slip.
         if first > last || last >= 8192 {
             return None;
         }

@@ -41,6 +41,7 @@ mod socket;
 mod state;
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use crate::error::StepFailure;
@@ -127,12 +128,18 @@ impl OciError {
 pub struct Runtime {
     /// The directory of the containers' states.
     pub root: PathBuf,
+    /// Moves the interfaces that a configuration names; without it there must be none.
+    pub give_interface: Option<GiveInterface>,
 }
+
+/// Moves an interface of the calling thread's network namespace, by name, into another namespace, where it has the
+/// second name.
+pub type GiveInterface = fn(&str, &str, BorrowedFd<'_>) -> Result<(), String>;
 
 impl Runtime {
     /// The runtime with its states in `root`, or where they are by default.
     pub fn new(root: Option<PathBuf>) -> Self {
-        Self { root: root.unwrap_or_else(default_root) }
+        Self { root: root.unwrap_or_else(default_root), give_interface: None }
     }
 }
 

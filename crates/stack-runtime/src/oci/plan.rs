@@ -4,7 +4,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use fs_err as fs;
-use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, Spec};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::LinkNameSpaceType;
 use serde_json::{Map, Value};
@@ -63,12 +63,7 @@ pub(super) fn plan(options: &CreateOptions, tree: &Tree) -> Result<Plan, OciErro
         no_pivot: options.no_pivot,
         outside,
         state: state.clone(),
-        mount_label: match spec.linux() {
-            Some(linux) => {
-                lower_process::label(linux.mount_label(), lower_process::Module::Selinux, "linux.mountLabel")?
-            }
-            None => None,
-        },
+        mount_label: spec.linux().as_ref().and_then(mount_label),
         namespaces,
     };
     let mut init = lower::lower(&spec, around)?;
@@ -90,10 +85,23 @@ pub(super) fn plan(options: &CreateOptions, tree: &Tree) -> Result<Plan, OciErro
     Ok(Plan { spec, text, init, cgroup, born_in, joined, users, inner, prepared, state })
 }
 
+/// The label of the files on new mounts. It confines nobody by itself: where nothing reads labels it is none.
+fn mount_label(linux: &Linux) -> Option<String> {
+    let label = linux.mount_label().clone().filter(|label| !label.is_empty());
+    label.filter(|_| lower_process::Module::Selinux.is_there())
+}
+
 /// Sockets that whoever called passes to the program: descriptors from 3 on (sd_listen_fds(3)).
 fn passed_sockets() -> i32 {
     let asked = std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok());
     asked.filter(|count| (1..=1024).contains(count)).unwrap_or(0)
+}
+
+fn has_devices_without_namespace(spec: &Spec) -> bool {
+    let Some(linux) = spec.linux() else { return false };
+    let mut namespaces = linux.namespaces().iter().flatten();
+    linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())
+        && !namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::Network)
 }
 
 fn check(spec: &Spec, options: &CreateOptions, tree: &Tree) -> Result<(), OciError> {
@@ -104,6 +112,9 @@ fn check(spec: &Spec, options: &CreateOptions, tree: &Tree) -> Result<(), OciErr
         _ => return Err(OciError::Spec(format!("`ociVersion` {} is not one of 1.0.0 to 1.3.0", spec.version()))),
     }
     lower::refuse_unsupported(spec)?;
+    if has_devices_without_namespace(spec) {
+        return wrong("`linux.netDevices` are moved to the container's network namespace, and it has none of its own");
+    }
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let unified = resources.and_then(|resources| resources.unified().as_ref());
     if unified.is_some_and(|unified| !unified.is_empty()) && !tree.is_v2() {
