@@ -18,7 +18,17 @@ pub(crate) fn program(name: impl AsRef<std::ffi::OsStr>) -> Command {
 pub(crate) fn cargo() -> Command {
     let mut command = program(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
     command.current_dir(workspace());
+    // What `cargo run` says about this task's own package would reach the build scripts of others: those that ask to be
+    // run again when it changes would be, and all that depends on them built anew, in every checkout.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_a_package(&name.to_string_lossy())) {
+        command.env_remove(name);
+    }
     command
+}
+
+/// A variable that cargo sets for one package.
+fn is_of_a_package(name: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start))
 }
 
 /// The root of the workspace.
