@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use fs_err as fs;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// Writes what `docker save` would write for an image of one layer: `/stack`, and `ballast` bytes in `/ballast`.
@@ -12,17 +12,28 @@ use sha2::{Digest, Sha256};
 /// # Panics
 /// When the disk is full.
 pub fn docker_archive(file: &Path, tag: &str, program: &Path, ballast: usize) {
+    docker_archive_of(file, tag, program, ballast, &json!({}));
+}
+
+/// The same with settings for its containers beside, or instead of, the usual ones.
+///
+/// # Panics
+/// When the disk is full.
+pub fn docker_archive_of(file: &Path, tag: &str, program: &Path, ballast: usize, settings: &Value) {
     let mut layer = tar::Builder::new(Vec::new());
     append(&mut layer, "stack", &fs::read(program).expect("the program under test"), 0o755);
     append(&mut layer, "ballast", &vec![7; ballast], 0o644);
     let layer = layer.into_inner().expect("memory");
     let diff = digest(&layer);
-    let config = json!({
+    let mut config = json!({
         "architecture": if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" },
         "os": "linux",
         "config": { "Entrypoint": ["/stack"], "Cmd": ["demo", "sleep"], "Env": ["PATH=/"] },
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{diff}")] },
     });
+    for (key, value) in settings.as_object().into_iter().flatten() {
+        config["config"][key] = value.clone();
+    }
     let config = config.to_string();
     let (config_name, layer_name) = (format!("{}.json", digest(config.as_bytes())), format!("{diff}/layer.tar"));
     let manifest = json!([{ "Config": config_name, "RepoTags": [tag], "Layers": [layer_name] }]).to_string();

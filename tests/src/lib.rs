@@ -6,7 +6,7 @@ mod kernel;
 mod wait;
 mod world;
 
-pub use archive::docker_archive;
+pub use archive::{docker_archive, docker_archive_of};
 pub use inventory::Inventory;
 pub use kernel::tells_of_ends;
 pub use wait::eventually;

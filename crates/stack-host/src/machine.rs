@@ -5,6 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use fs_err::OpenOptions;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::{FlockOperation, flock};
 use stack_engine::{DiskJournal, Journal, Machine};
 use stack_model::{Desired, Failure, Fault, Layout, Observed, ProjectName};
@@ -27,8 +29,10 @@ impl LocalMachine {
 
     /// The right to start a supervisor, until the file is dropped.
     fn turn(&self) -> std::io::Result<fs_err::File> {
-        fs_err::create_dir_all(&self.layout.run)?;
-        let file = fs_err::File::create(self.layout.run.join("start.lock"))?;
+        supervisor::make_private(&self.layout.run)?;
+        let path = self.layout.run.join("start.lock");
+        // Whoever can open it can lock it, and keep everything from starting.
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
     }

@@ -139,7 +139,7 @@ fn is_same_file(file: &File, path: &Path) -> bool {
 ///
 /// # Errors
 /// `NotFound` when one of them was deleted meanwhile; what `mkdir(2)` says otherwise.
-fn make_private(path: &Path) -> std::io::Result<()> {
+pub(crate) fn make_private(path: &Path) -> std::io::Result<()> {
     use std::io::ErrorKind::{AlreadyExists, NotFound};
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);

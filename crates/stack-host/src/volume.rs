@@ -3,6 +3,7 @@
 use stack_model::{Layout, VolumeName, VolumePlan};
 
 use crate::failure::VolumeError;
+use crate::supervisor::make_private;
 
 /// Makes a volume's directory. The description is written first and the data directory last: a volume exists once its
 /// data directory does.
@@ -13,7 +14,7 @@ pub(crate) fn ensure_volume(layout: &Layout, plan: &VolumePlan) -> Result<bool, 
             return Ok(false);
         }
         let directory = layout.volume(&plan.name);
-        fs_err::create_dir_all(&directory)?;
+        make_private(&directory)?;
         let description = serde_json::to_vec_pretty(plan)?;
         fs_err::write(directory.join("volume.json"), description)?;
         fs_err::create_dir(&data)?;

@@ -1,5 +1,6 @@
 //! One file a subject; each test is phrased as what must hold.
 
+mod attacks;
 mod bad_input;
 mod builds;
 mod changes;
