@@ -1,7 +1,12 @@
-//! Bundles and containers that are up to no good (the classes S1 to S8 of known escapes).
+//! Bundles and containers that are up to no good (the classes S1 to S8 of known escapes), and a number that is used
+//! again (S25).
 
 use std::os::unix::fs::symlink;
+use std::process::{Child, Command};
 
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::bed::Bed;
@@ -120,4 +125,40 @@ pub(crate) fn nothing_is_inherited_that_was_not_asked_for(bed: &Bed) {
     for user in ["0", "5"] {
         assert_eq!(bed.ok(&["exec", "--user", user, "bed", "sh", "-c", line]), none);
     }
+}
+
+/// The number of a process that has ended passes to another one, whose turn it is not.
+pub(crate) fn another_process_with_its_number_is_left_alone(bed: &Bed) {
+    const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
+    bed.configure("sleep 100", |_| ());
+    // Whoever is left without a parent becomes this program's child, so that the number is free when it says so.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("orphans");
+    bed.ok(&["run", "--detach", "bed"]);
+    let number = i32::try_from(bed.state("bed")["pid"].as_i64().expect("a number")).expect("a number");
+    let first = Pid::from_raw(number);
+    kill(first, Signal::SIGKILL).expect("its end");
+    waitpid(first, None).expect("its end");
+    let mut bystander = loop {
+        // Somebody else may be quicker to take the next number.
+        fs_err::write(LAST_PID, (number - 1).to_string()).expect("CONFIG_CHECKPOINT_RESTORE");
+        let mut child = sleeper();
+        if child.id().cast_signed() == number {
+            break child;
+        }
+        child.kill().and_then(|()| child.wait()).expect("its end");
+    };
+    assert_eq!(bed.state("bed")["status"], "stopped");
+    for words in [["kill", "bed", "KILL"].as_slice(), &["exec", "bed", "true"], &["pause", "bed"]] {
+        let said = bed.say(words);
+        assert!(said.code != Some(0) && said.err.contains("stopped"), "{words:?}: {said:?}");
+    }
+    bed.ok(&["delete", "--force", "bed"]);
+    assert!(bystander.try_wait().expect("a look").is_none(), "somebody else's process was ended");
+    bystander.kill().and_then(|()| bystander.wait()).expect("its end");
+    rustix::process::set_child_subreaper(None).expect("orphans");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a process that has nothing to do with containers")]
+fn sleeper() -> Child {
+    Command::new("sleep").arg("100").spawn().expect("a process")
 }

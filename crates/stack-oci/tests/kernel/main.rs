@@ -76,7 +76,8 @@ const TESTS: &[Test] = tests! {
         a_console_that_is_a_link_is_refused,
         system_directories_that_are_links_are_refused,
         a_working_directory_outside_is_refused,
-        nothing_is_inherited_that_was_not_asked_for;
+        nothing_is_inherited_that_was_not_asked_for,
+        another_process_with_its_number_is_left_alone;
     calls:
         a_start_makes_the_calls_that_it_always_makes;
 };
