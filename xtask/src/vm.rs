@@ -43,6 +43,7 @@ pub(crate) fn run(args: &VmArgs) -> Outcome {
     let (port, words) = (registry::PORT, args.words.join(" "));
     let script_text = format!(
         "cd {JOB}\nexport STACK_BIN={JOB}/stack STACK_REPOSITORY={JOB} TERM=dumb\nfailed=0\n\
+         systemctl stop docker-registry\n\
          docker-registry serve {REGISTRY}/{port}.yml 2> registry.log &\n\
          until (: < /dev/tcp/127.0.0.1/{port}) 2> /dev/null; do sleep 0.1; done\n\
          ./cgroup --test-threads 1 || failed=1\n./it --test-threads 1 {words} || failed=1\nexit $failed\n"

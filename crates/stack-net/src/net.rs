@@ -154,8 +154,11 @@ fn serve(mut queue: mpsc::UnboundedReceiver<Job>, ready: &reply::SyncSender<Resu
         };
         tokio::spawn(connection);
         drop(ready.send(Ok(())));
+        // One after the other: a list that is asked for while another one is still read from the same socket is refused
+        // (EBUSY of `netlink_dump_start`, af_netlink.c), and the kernel does one thing at a time anyway. In a task of its
+        // own, so that one that panics takes only its caller's answer away.
         while let Some(job) = queue.recv().await {
-            tokio::spawn(job(handle.clone()));
+            drop(tokio::spawn(job(handle.clone())).await);
         }
     });
 }

@@ -162,3 +162,25 @@ fn the_network_thread_ends_with_its_last_handle() {
     drop(clone);
     crate::world::eventually(|| count() == 1);
 }
+
+/// A list that takes more than one answer is still being read when the next one is asked for, which the kernel refuses
+/// on one socket (`netlink_dump_start`, af_netlink.c).
+#[test]
+fn many_look_at_once_where_there_is_much_to_see() {
+    const BRIDGES: u8 = 60;
+    const HANDS: usize = 8;
+    let Some(world) = World::new() else { return };
+    for number in 0..BRIDGES {
+        world.network(&number.to_string(), &format!("10.89.{number}.1/26"), false);
+    }
+    thread::scope(|scope| {
+        for _ in 0..HANDS {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    let observed = world.net.observe(INSTANCE, &world.project).unwrap();
+                    assert_eq!(observed.networks.len(), usize::from(BRIDGES));
+                }
+            });
+        }
+    });
+}
