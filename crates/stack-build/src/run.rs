@@ -122,6 +122,7 @@ impl Runner<'_> {
             container: &container,
             layers,
             netns: namespace.map(AsFd::as_fd),
+            mounted_layers: BTreeMap::new(),
             pid_of: None,
             ipc_of: None,
             files,

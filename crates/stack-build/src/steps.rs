@@ -9,7 +9,7 @@ use fs_err::os::unix::fs::OpenOptionsExt;
 use serde_json::json;
 use stack_image::pack::{Changes, pack};
 use stack_image::{Lock, StoredLayer};
-use stack_model::{BuildNetwork, Bytes, Fault, ResolvedMount, ResolvedSource, SecretSource};
+use stack_model::{Below, BuildNetwork, Bytes, Fault, ResolvedMount, ResolvedSource, SecretSource};
 
 use crate::agent::Agent;
 use crate::cache::{KeyMaker, Made};
@@ -617,7 +617,11 @@ impl<'s> StageRun<'s> {
 const SCRIPT: &str = "/dev/pipes/script";
 
 fn bind(target: &str, path: PathBuf, read_only: bool) -> ResolvedMount {
-    ResolvedMount { target: target.to_owned(), read_only, source: ResolvedSource::Bind { path, create: false } }
+    ResolvedMount {
+        target: target.to_owned(),
+        read_only,
+        source: ResolvedSource::Bind { path, create: false, below: Below::Seen },
+    }
 }
 
 fn write_private(path: &Path, bytes: &[u8], owner: Owner) -> Result<(), BuildError> {

@@ -5,6 +5,7 @@ use std::path::Path;
 use stack_model::{Desired, Key, Origin, ServiceName};
 use stack_runtime::log::{LogMerge, LogReader};
 
+use crate::commands::pull::origin_of_image;
 use crate::error::Casualty;
 use crate::output;
 use crate::settle::{Settlement, Trouble, Waiting};
@@ -64,10 +65,7 @@ fn place(desired: Option<&Desired>, key: &Key) -> Option<String> {
         Key::Container(service, _) => &desired.services.get(service)?.origin,
         Key::Network(network) => &desired.networks.get(network)?.origin,
         Key::Volume(volume) => &desired.volumes.get(volume)?.origin,
-        Key::Image(image) => {
-            let mut services = desired.services.values();
-            services.find(|service| service.container.image == *image)?.origin_of("image")
-        }
+        Key::Image(image) => origin_of_image(desired, image)?,
         Key::Ruleset | Key::Names => return None,
     };
     (origin.line > 0).then(|| origin.to_string())

@@ -180,6 +180,8 @@ pub(crate) struct Deploy {
     pub(crate) replicas: Option<Spanned<u32>>,
     pub(crate) restart: Option<RestartPolicy>,
     /// Nanoseconds.
+    /// `mode: global`: one container on each machine.
+    pub(crate) one_each: Option<Span>,
     pub(crate) restart_delay: Option<u64>,
     /// Nanoseconds.
     pub(crate) restart_window: Option<u64>,
@@ -349,8 +351,9 @@ pub(crate) struct VolumesFrom {
 pub(crate) enum VolumeSource {
     Named { key: Spanned<String>, no_copy: bool, subpath: Option<String> },
     Anonymous,
-    Bind { path: PathBuf, create: Option<bool>, propagation: Option<String> },
+    Bind { path: PathBuf, create: Option<bool>, propagation: Option<String>, below: model::Below },
     Tmpfs { size: Option<u64>, mode: Option<u32> },
+    Image { image: String, path: Option<String> },
 }
 
 impl VolumeMount {
@@ -358,7 +361,10 @@ impl VolumeMount {
     pub(crate) fn volume_key(&self) -> Option<&str> {
         match &self.source {
             VolumeSource::Named { key, .. } => Some(&key.value),
-            VolumeSource::Anonymous | VolumeSource::Bind { .. } | VolumeSource::Tmpfs { .. } => None,
+            VolumeSource::Anonymous
+            | VolumeSource::Bind { .. }
+            | VolumeSource::Tmpfs { .. }
+            | VolumeSource::Image { .. } => None,
         }
     }
 }

@@ -81,7 +81,7 @@ pub(crate) const NOT_DONE: &[Row] = &[
     warned("services.*.credential_spec", WINDOWS),
     warned("services.*.deploy.endpoint_mode", SWARM),
     warned("services.*.deploy.labels", "nothing shows them"),
-    refused_unless("services.*.deploy.mode", |node| is_word(node, &["", "replicated"])),
+    refused_unless("services.*.deploy.mode", |node| is_word(node, &["", "replicated", "global"])),
     warned("services.*.deploy.placement", SWARM),
     warned("services.*.deploy.resources.reservations.cpus", SWARM),
     refused_unless("services.*.deploy.resources.reservations.devices", is_empty),
@@ -103,10 +103,8 @@ pub(crate) const NOT_DONE: &[Row] = &[
     refused_unless("services.*.storage_opt", is_empty),
     refused_unless("services.*.use_api_socket", is_false),
     refused_unless("services.*.userns_mode", |node| is_word(node, &["", "host"])),
-    refused_unless("services.*.volumes.*.bind.recursive", |node| is_word(node, &["enabled"])),
     warned("services.*.volumes.*.bind.selinux", "files are not labelled for SELinux yet"),
     warned("services.*.volumes.*.consistency", "it has no effect on Linux"),
-    refused("services.*.volumes.*.image"),
     warned("services.*.volumes.*.volume.labels", "nothing shows them"),
 ];
 
@@ -357,6 +355,8 @@ mod tests {
         "services.*.ulimits.*.soft",
         "services.*.volumes.*.bind.create_host_path",
         "services.*.volumes.*.bind.propagation",
+        "services.*.volumes.*.bind.recursive",
+        "services.*.volumes.*.image.subpath",
         "services.*.volumes.*.read_only",
         "services.*.volumes.*.source",
         "services.*.volumes.*.target",

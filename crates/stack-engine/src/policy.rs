@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use stack_model::{
-    Desired, Failure, Fault, Millis, MountSource, NetworkMode, Now, Observed, PolicyChange, Power, Service,
-    ServiceName, State, UpOptions, Volume, VolumeName,
+    Desired, Failure, Fault, Millis, NetworkMode, Now, Observed, PolicyChange, Power, Service, ServiceName, State,
+    UpOptions, Volume, VolumeName,
 };
 
 /// Everything that stands between the file and the desired state. Persisted.
@@ -300,12 +300,7 @@ fn mounts(service: &Service, volume: &VolumeName) -> bool {
 }
 
 fn named_volumes(service: &Service) -> impl Iterator<Item = &VolumeName> {
-    service.container.mounts.iter().filter_map(|mount| match &mount.source {
-        MountSource::Volume { name, .. } | MountSource::Subpath { name, .. } => Some(name),
-        MountSource::Anonymous | MountSource::Bind { .. } | MountSource::Mounted { .. } | MountSource::Tmpfs { .. } => {
-            None
-        }
-    })
+    service.container.mounts.iter().filter_map(|mount| mount.source.volume())
 }
 
 fn known(name: &ServiceName, base: &Desired) -> Result<(), Failure> {

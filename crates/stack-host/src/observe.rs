@@ -234,7 +234,8 @@ fn read_out(pipes: Option<Pipes>) {
 
 /// The images that the project names, each once, as far as the store has them.
 pub(crate) fn find_images(store: &stack_image::Store, desired: &Desired) -> BTreeMap<ImageReference, ImageFacts> {
-    let wanted: BTreeSet<&ImageReference> = desired.services.values().map(|service| &service.container.image).collect();
+    let wanted: BTreeSet<&ImageReference> =
+        desired.services.values().flat_map(|service| service.container.images()).collect();
     let found = wanted.into_iter().filter_map(|image| Some((image.clone(), store.find(image).ok().flatten()?)));
     found.collect()
 }
@@ -242,7 +243,8 @@ pub(crate) fn find_images(store: &stack_image::Store, desired: &Desired) -> BTre
 /// Makes sure that the image of this executable is this executable, before a project's first container is made from it.
 /// Later it is left alone: a new version of `stack` must not replace containers.
 pub(crate) async fn renew_self_image(shared: &Shared, desired: &Desired) {
-    let used = desired.services.values().any(|service| service.container.image.as_str() == SELF_IMAGE);
+    let mut images = desired.services.values().flat_map(|service| service.container.images());
+    let used = images.any(|image| image.as_str() == SELF_IMAGE);
     if !used || !shared.world.borrow().containers.is_empty() {
         return;
     }

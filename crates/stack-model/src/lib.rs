@@ -23,7 +23,7 @@ mod unit;
 
 pub use control::{Errand, PolicyChange, Reply, Request, UpOptions};
 pub use desired::{
-    Attachment, Blkio, Client, Condition, ContainerSpec, Dependency, Desired, Device, Dns, ExtraHost, FileKind,
+    Attachment, Below, Blkio, Client, Condition, ContainerSpec, Dependency, Desired, Device, Dns, ExtraHost, FileKind,
     FileMount, Healthcheck, HostAddress, HostPort, Ipv6Wish, Joint, Limits, LinkOptions, Logging, Mount, MountSource,
     Namespace, Namespaces, Network, NetworkMode, OneOff, PortSpec, Power, Probe, Protocol, PullPolicy, RestartPolicy,
     Seccomp, Security, Service, Ulimit, Volume, VolumesFrom,

@@ -9,9 +9,9 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
-    Bytes, ContainerId, ContainerSpec, DiffId, Ending, Healthcheck, Hooks, IfName, ImageFacts, ImageId, ImageReference,
-    Joint, LinkOptions, Millis, Names, NetworkName, Now, OneOff, OutOfMemory, PublishedPort, Ruleset, ServiceName,
-    VolumeName,
+    Below, Bytes, ContainerId, ContainerSpec, DiffId, Ending, Healthcheck, Hooks, IfName, ImageFacts, ImageId,
+    ImageReference, Joint, LinkOptions, Millis, Names, NetworkName, Now, OneOff, OutOfMemory, PublishedPort, Ruleset,
+    ServiceName, VolumeName,
 };
 
 /// A look at the machine, restricted to one project.
@@ -218,6 +218,9 @@ pub enum ResolvedSource {
         path: PathBuf,
         /// Make a missing directory.
         create: bool,
+        /// What becomes of the mounts below it.
+        #[serde(default)]
+        below: Below,
     },
     /// What mount(8) is told.
     Mounted {
@@ -235,6 +238,36 @@ pub enum ResolvedSource {
         /// Permission bits.
         mode: u32,
     },
+    /// What an image has.
+    Image {
+        /// The image.
+        id: ImageId,
+        /// Its layers, the lowest first.
+        layers: Vec<DiffId>,
+        /// Relative path inside of it.
+        path: Option<String>,
+    },
+}
+
+impl ResolvedSource {
+    /// The volume that it is or lies in.
+    pub fn volume(&self) -> Option<&VolumeName> {
+        match self {
+            Self::Volume { name, .. } | Self::Subpath { name, .. } => Some(name),
+            Self::Bind { .. } | Self::Mounted { .. } | Self::Tmpfs { .. } | Self::Image { .. } => None,
+        }
+    }
+}
+
+impl Container {
+    /// The images that it takes, with their layers: the one it is made of, and those that are mounted.
+    pub fn images(&self) -> impl Iterator<Item = (&ImageId, &[DiffId])> {
+        let mounted = self.mounts.iter().filter_map(|mount| match &mount.source {
+            ResolvedSource::Image { id, layers, .. } => Some((id, layers.as_slice())),
+            _ => None,
+        });
+        std::iter::once((&self.image, self.layers.as_slice())).chain(mounted)
+    }
 }
 
 /// An interface of a container on one network. The plan chooses all of it.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stack_model::{
-    Action, Cause, Container, Effect, IfName, ImageReference, Key, NetworkName, ObservedContainer, Power,
-    ResolvedSource, Until, VolumeName, VolumePlan,
+    Action, Cause, Container, Effect, IfName, ImageReference, Key, NetworkName, ObservedContainer, Power, Until,
+    VolumeName, VolumePlan,
 };
 
 use crate::allot::Slot;
@@ -350,10 +350,7 @@ fn is_on(container: &Container, bridge: &IfName) -> bool {
 }
 
 fn volumes(container: &Container) -> impl Iterator<Item = &VolumeName> {
-    container.mounts.iter().filter_map(|mount| match &mount.source {
-        ResolvedSource::Volume { name, .. } | ResolvedSource::Subpath { name, .. } => Some(name),
-        ResolvedSource::Bind { .. } | ResolvedSource::Mounted { .. } | ResolvedSource::Tmpfs { .. } => None,
-    })
+    container.mounts.iter().filter_map(|mount| mount.source.volume())
 }
 
 fn uses(container: &Container, volume: &VolumeName) -> bool {

@@ -208,13 +208,7 @@ fn new_id(frame: Frame<'_>, (service, index): Slot<'_>) -> ContainerId {
 }
 
 fn check_volumes(frame: Frame<'_>, (service, index): Slot<'_>, spec: &ContainerSpec) -> Result<(), Until> {
-    let named = spec.mounts.iter().filter_map(|mount| match &mount.source {
-        MountSource::Volume { name, .. } | MountSource::Subpath { name, .. } => Some(name),
-        MountSource::Anonymous | MountSource::Bind { .. } | MountSource::Mounted { .. } | MountSource::Tmpfs { .. } => {
-            None
-        }
-    });
-    for name in named {
+    for name in spec.mounts.iter().filter_map(|mount| mount.source.volume()) {
         let external = frame.desired.volumes.get(name).is_some_and(|volume| volume.external);
         if external && !frame.observed.volumes.contains(name) {
             let text = format!("{service}/{index}: volume {name} is external and does not exist");
@@ -298,7 +292,7 @@ fn mounts(
     spec: &ContainerSpec,
     image: &ImageConfig,
 ) -> Result<Vec<ResolvedMount>, Until> {
-    let mut mounts = own_mounts(frame, slot, spec, image);
+    let mut mounts = own_mounts(frame, slot, spec, image)?;
     let (mut open, mut seen) = (spec.volumes_from.iter().rev().collect::<Vec<_>>(), BTreeSet::from([slot.0]));
     while let Some(VolumesFrom { service: name, read_only }) = open.pop() {
         let Some((name, service)) = frame.desired.services.get_key_value(name).filter(|(name, _)| seen.insert(name))
@@ -306,7 +300,7 @@ fn mounts(
             continue;
         };
         let facts = frame.observed.images.get(&service.container.image).ok_or_else(|| lacking_image(service))?;
-        for theirs in own_mounts(frame, (name, 1), &service.container, &facts.config) {
+        for theirs in own_mounts(frame, (name, 1), &service.container, &facts.config)? {
             let is_memory = matches!(theirs.source, ResolvedSource::Tmpfs { .. });
             if !is_memory && !mounts.iter().any(|mount| normal(&mount.target) == normal(&theirs.target)) {
                 mounts.push(ResolvedMount { read_only: theirs.read_only || *read_only, ..theirs });
@@ -332,9 +326,15 @@ pub(crate) fn is_own(frame: Frame<'_>, container: &Container, mount: &ResolvedMo
     is_anonymous(name) && *name == anonymous_name(frame, slot, normal(&mount.target))
 }
 
-fn own_mounts(frame: Frame<'_>, slot: Slot<'_>, spec: &ContainerSpec, image: &ImageConfig) -> Vec<ResolvedMount> {
+fn own_mounts(
+    frame: Frame<'_>,
+    slot: Slot<'_>,
+    spec: &ContainerSpec,
+    image: &ImageConfig,
+) -> Result<Vec<ResolvedMount>, Until> {
     let anonymous = |target: &str| ResolvedSource::Volume { name: anonymous_name(frame, slot, target), copy: true };
-    let mut mounts: Vec<ResolvedMount> = spec.mounts.iter().map(|mount| resolve_mount(mount, anonymous)).collect();
+    let resolved = spec.mounts.iter().map(|mount| resolve_mount(frame, mount, anonymous));
+    let mut mounts = resolved.collect::<Result<Vec<ResolvedMount>, Until>>()?;
     for target in &image.volumes {
         let target = normal(target);
         let covered = spec.mounts.iter().any(|mount| normal(&mount.target) == target);
@@ -343,22 +343,32 @@ fn own_mounts(frame: Frame<'_>, slot: Slot<'_>, spec: &ContainerSpec, image: &Im
             mounts.push(ResolvedMount { source, target: target.to_owned(), read_only: false });
         }
     }
-    mounts
+    Ok(mounts)
 }
 
-fn resolve_mount(mount: &Mount, anonymous: impl Fn(&str) -> ResolvedSource) -> ResolvedMount {
+fn resolve_mount(
+    frame: Frame<'_>,
+    mount: &Mount,
+    anonymous: impl Fn(&str) -> ResolvedSource,
+) -> Result<ResolvedMount, Until> {
     let source = match &mount.source {
         MountSource::Volume { name, no_copy } => ResolvedSource::Volume { name: name.clone(), copy: !no_copy },
         MountSource::Anonymous => anonymous(normal(&mount.target)),
         MountSource::Subpath { name, path } => ResolvedSource::Subpath { name: name.clone(), path: path.clone() },
-        MountSource::Bind { path, create } => ResolvedSource::Bind { path: path.clone(), create: *create },
+        MountSource::Bind { path, create, below } => {
+            ResolvedSource::Bind { path: path.clone(), create: *create, below: *below }
+        }
         MountSource::Mounted { filesystem, source, options } => {
             let (filesystem, source, options) = (filesystem.clone(), source.clone(), options.clone());
             ResolvedSource::Mounted { filesystem, source, options }
         }
         MountSource::Tmpfs { size, mode } => ResolvedSource::Tmpfs { size: *size, mode: mode.unwrap_or(TMPFS_MODE) },
+        MountSource::Image { image, path } => {
+            let facts = frame.observed.images.get(image).ok_or_else(|| Until::Image(image.clone()))?;
+            ResolvedSource::Image { id: facts.id.clone(), layers: facts.layers.clone(), path: path.clone() }
+        }
     };
-    ResolvedMount { source, target: mount.target.clone(), read_only: mount.read_only }
+    Ok(ResolvedMount { source, target: mount.target.clone(), read_only: mount.read_only })
 }
 
 fn normal(path: &str) -> &str {

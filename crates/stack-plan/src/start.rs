@@ -376,8 +376,9 @@ impl<'d, 'a> Start<'d, 'a> {
         if let Some(Err(Until::Failed(failure))) = &replica.fresh {
             return Some(failure.clone());
         }
-        let image = Key::Image(replica.service.container.image.clone());
-        let failed = [replica.key(), image].into_iter().find_map(|key| self.frame.history.failed.get(&key))?;
+        let images = replica.service.container.images().cloned().map(Key::Image);
+        let keys = std::iter::once(replica.key()).chain(images);
+        let failed = keys.into_iter().find_map(|key| self.frame.history.failed.get(&key))?;
         let current = failed.generation == self.frame.desired.generation && failed.failure.fault != Fault::Transient;
         current.then(|| failed.failure.clone())
     }

@@ -82,8 +82,16 @@ pub fn supply(
         let policy = options.pull.unwrap_or(service.container.pull_policy);
         let there = held.get(image).copied();
         match maker {
-            Some(maker) => built(&mut supply, (desired, name, maker), there, (policy, options.build), now),
+            Some(maker) => built(&mut supply, (desired, name, maker), image, there, (policy, options.build), now),
             None => fetched(&mut supply, name, image, there, (policy, options.pull.is_some()), now),
+        }
+        // What is mounted is fetched when it is missing, whatever the policy of the service's own image.
+        for image in service.container.mounted_images() {
+            let (there, policy) = (held.get(image).copied(), options.pull.unwrap_or_default());
+            match makers.get(image.as_str()) {
+                Some(maker) => built(&mut supply, (desired, name, maker), image, there, (policy, options.build), now),
+                None => fetched(&mut supply, name, image, there, (policy, options.pull.is_some()), now),
+            }
         }
     }
     supply
@@ -103,11 +111,11 @@ fn makers(desired: &Desired) -> BTreeMap<&str, &ServiceName> {
 fn built(
     supply: &mut Supply,
     (desired, name, maker): (&Desired, &ServiceName, &ServiceName),
+    image: &ImageReference,
     there: Option<Held>,
     (policy, when): (PullPolicy, BuildWhen),
     now: Now,
 ) {
-    let image = &desired.services[name].container.image;
     let may_build = when != BuildWhen::Never;
     if when == BuildWhen::Always || may_build && policy == PullPolicy::Build {
         supply.builds.insert(maker.clone());

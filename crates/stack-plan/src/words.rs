@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use stack_model::{
-    Blkio, Device, ExtraHost, FileMount, Healthcheck, Hook, HostAddress, HostPort, Mount, MountSource, Namespace,
-    NetworkMode, PortSpec, Probe, Protocol, PullPolicy, RestartPolicy, Seccomp, Security, ServiceName, Ulimit,
-    VolumesFrom, short_hex,
+    Below, Blkio, Device, ExtraHost, FileMount, Healthcheck, Hook, HostAddress, HostPort, Mount, MountSource,
+    Namespace, NetworkMode, PortSpec, Probe, Protocol, PullPolicy, RestartPolicy, Seccomp, Security, ServiceName,
+    Ulimit, VolumesFrom, short_hex,
 };
 
 /// Longest value in a plan line, in characters.
@@ -170,7 +170,16 @@ fn mount(mount: &Mount) -> String {
         MountSource::Subpath { name, path } => format!("{name}/{path}:"),
         MountSource::Mounted { source, options, .. } => format!("{source}({}):", options.join(",")),
         MountSource::Anonymous => String::new(),
-        MountSource::Bind { path, .. } => format!("{}:", path.display()),
+        MountSource::Bind { path, below, .. } => {
+            let below = match below {
+                Below::Seen => "",
+                Below::Hidden => "(without the mounts below)",
+                Below::Writable => "(writable below)",
+            };
+            format!("{}{below}:", path.display())
+        }
+        MountSource::Image { image, path: None } => format!("image {image}:"),
+        MountSource::Image { image, path: Some(path) } => format!("image {image}/{path}:"),
         MountSource::Tmpfs { .. } => "tmpfs:".to_owned(),
     };
     format!("{source}{}{}", mount.target, if mount.read_only { ":ro" } else { "" })

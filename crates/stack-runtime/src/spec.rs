@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use stack_cgroup::{Hierarchy, Join};
-use stack_model::{Container, ContainerSpec, Layout, Namespace, ProjectName, ResolvedSource, Seccomp, Ulimit};
+use stack_model::{
+    Below, Container, ContainerSpec, DiffId, Layout, Namespace, ProjectName, ResolvedSource, Seccomp, Ulimit,
+};
 
 use crate::capabilities::{self, Capabilities};
 use crate::seccomp::{self, Filter};
@@ -72,6 +74,8 @@ pub struct StartSpec<'a> {
     pub container: &'a Container,
     /// Layers, the lowest first.
     pub layers: Vec<PathBuf>,
+    /// Where the layers of images lie that are mounted.
+    pub mounted_layers: BTreeMap<DiffId, PathBuf>,
     /// The network namespace to be in; `None` is the host's.
     pub netns: Option<BorrowedFd<'a>>,
     /// The process 1 of a running container whose processes it is among: its pidfd.
@@ -290,6 +294,11 @@ pub(crate) enum MountKind {
     Cgroups {
         views: Vec<CgroupView>,
     },
+    /// The layers of an image, the highest first, or a path in what they are together.
+    Layers {
+        layers: Vec<PathBuf>,
+        path: Option<String>,
+    },
     /// The mount that is there already, with further options of its filesystem.
     Remount {
         options: Vec<(String, String)>,
@@ -380,8 +389,7 @@ pub(crate) struct ScheduleSpec {
 /// # Errors
 /// Its profile of system calls is not one.
 pub(crate) fn render(spec: &StartSpec<'_>, join: &Join, devices: Vec<DeviceSpec>) -> Result<InitSpec, RuntimeError> {
-    let StartSpec { layout, project, container, layers, netns, pid_of: _, ipc_of: _, files, hierarchy: _, cgroup } =
-        spec;
+    let StartSpec { layout, project, container, layers, netns, cgroup, .. } = spec;
     let directory = layout.container(project, &container.id);
     let run = layout.container_run(project, &container.id);
     let privileged = container.spec.privileged;
@@ -415,7 +423,7 @@ pub(crate) fn render(spec: &StartSpec<'_>, join: &Join, devices: Vec<DeviceSpec>
                 Namespace::Service(_) => ShmSpec::Shared,
             },
         }),
-        mounts: render_mounts(layout, container, files),
+        mounts: render_mounts(spec),
         devices: Some(devices).filter(|devices| !devices.is_empty()),
         masked: hidden(&MASKED),
         protected: hidden(&READ_ONLY),
@@ -441,7 +449,8 @@ fn host_propagation(container: &Container) -> u64 {
             ResolvedSource::Volume { .. }
             | ResolvedSource::Subpath { .. }
             | ResolvedSource::Bind { .. }
-            | ResolvedSource::Tmpfs { .. } => false,
+            | ResolvedSource::Tmpfs { .. }
+            | ResolvedSource::Image { .. } => false,
         })
     };
     match (asked(["shared", "rshared"]), asked(["slave", "rslave"])) {
@@ -514,7 +523,8 @@ fn render_limits(ulimits: &BTreeMap<String, Ulimit>) -> Vec<LimitSpec> {
 
 /// Outer targets before inner ones, generated files in front of equals: a volume over `/etc` hides them, one on
 /// `/etc/hosts` replaces ours.
-fn render_mounts(layout: &Layout, container: &Container, files: &[GeneratedFile]) -> Vec<MountSpec> {
+fn render_mounts(spec: &StartSpec<'_>) -> Vec<MountSpec> {
+    let StartSpec { layout, container, mounted_layers, files, .. } = spec;
     let generated = files.iter().map(|file| MountSpec {
         target: file.target.clone(),
         change: ChangeSpec::read_only(file.read_only),
@@ -532,8 +542,17 @@ fn render_mounts(layout: &Layout, container: &Container, files: &[GeneratedFile]
                 kind
             }
             ResolvedSource::Volume { name, copy } => MountKind::Volume { path: layout.volume_data(name), copy: *copy },
-            ResolvedSource::Bind { path, create } => {
-                MountKind::Bind { path: path.clone(), create: *create, recursive: true }
+            ResolvedSource::Bind { path, create, below } => {
+                if *below == Below::Writable {
+                    change = ChangeSpec { set: change.all_set, ..ChangeSpec::default() };
+                }
+                MountKind::Bind { path: path.clone(), create: *create, recursive: *below != Below::Hidden }
+            }
+            ResolvedSource::Image { layers, path, .. } => {
+                change = ChangeSpec::read_only(true);
+                // The highest first, as overlayfs wants them.
+                let layers = layers.iter().rev().filter_map(|layer| mounted_layers.get(layer).cloned()).collect();
+                MountKind::Layers { layers, path: path.clone() }
             }
             ResolvedSource::Tmpfs { size, mode } => {
                 change.set |= nix::libc::MOUNT_ATTR_NOSUID | nix::libc::MOUNT_ATTR_NODEV | nix::libc::MOUNT_ATTR_NOEXEC;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use stack_tests::{World, binary, docker_archive};
 
+use super::SLEEPER;
+
 /// Nobody has this number.
 const NOBODY: u32 = 65534;
 
@@ -21,6 +23,42 @@ fn load_takes_an_archive_and_up_runs_it() {
     assert_eq!(world.stack(&["exec", "-T", "web", "/stack", "demo", "exit", "3"]).code, Some(3));
     // A second time finds everything there.
     world.stack(&["load", "image.tar"]).ok();
+}
+
+#[test]
+fn an_image_is_mounted_whole_or_in_part_and_is_not_written() {
+    let world = World::new("mounted");
+    let archive = world.project_dir().join("image.tar");
+    docker_archive(&archive, "made/here:3", &binary(), 0);
+    world.stack(&["load", "image.tar"]).ok();
+    let file = |more: &str| {
+        format!(
+            "services:\n  web:\n    {SLEEPER}\n    volumes:\n      - {{type: image, source: 'made/here:3', target: \
+             /whole}}\n      - {{type: image, source: 'made/here:3', target: /part, image: {{subpath: stack}}}}\n{more}"
+        )
+    };
+    world.write("compose.yaml", &file(""));
+    world.stack(&["up", "-d"]).ok();
+    let pid = world.runs(&["mounted-web-1"])["mounted-web-1"];
+    let root = PathBuf::from(format!("/proc/{pid}/root"));
+    let size = fs_err::metadata(binary()).unwrap().len();
+    for path in ["whole/stack", "part"] {
+        assert_eq!(fs_err::metadata(root.join(path)).unwrap().len(), size, "{path}");
+    }
+    let written = fs_err::write(root.join("whole/new"), "x").unwrap_err();
+    assert_eq!(written.kind(), std::io::ErrorKind::ReadOnlyFilesystem, "{written}");
+    // Whoever has the mount can run what it shows.
+    assert_eq!(world.stack(&["exec", "-T", "web", "/part", "demo", "exit", "3"]).code, Some(3));
+    // An image that is mounted is in use: it outlives its name.
+    world.stack(&["rmi", "made/here:3"]).ok();
+    world.stack(&["restart", "web"]).ok();
+    let pid = world.runs(&["mounted-web-1"])["mounted-web-1"];
+    assert_eq!(fs_err::metadata(format!("/proc/{pid}/root/whole/stack")).unwrap().len(), size);
+    world.stack(&["load", "image.tar"]).ok();
+    let missing = file("").replace("subpath: stack", "subpath: nowhere");
+    world.stack(&["down"]).ok();
+    world.write("compose.yaml", &missing);
+    world.stack(&["up", "-d"]).fails(1, &["find in the image nowhere"]);
 }
 
 #[test]

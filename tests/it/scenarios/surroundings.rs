@@ -110,6 +110,36 @@ const PROFILE: &str = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
     {"names": ["sethostname"], "action": "SCMP_ACT_ERRNO", "includes": {"arches": ["amd64"]}}]}"#;
 
 #[test]
+fn mounts_below_a_path_are_seen_hidden_or_left_writable() {
+    let world = World::new("below");
+    let below = world.project_dir().join("data/below");
+    fs_err::create_dir_all(&below).unwrap();
+    mount(Some("tmpfs"), &below, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("a mount");
+    let bind = |word: &str| {
+        format!(
+            "      - {{type: bind, source: ./data, target: /{word}, read_only: true, bind: {{recursive: {word}}}}}\n"
+        )
+    };
+    let binds = ["enabled", "disabled", "writable", "readonly"].map(bind).concat();
+    world.write("compose.yaml", &format!("services:\n  web:\n    {SLEEPER}\n    volumes:\n{binds}"));
+    let up = world.stack(&["up", "-d"]);
+    umount2(&below, MntFlags::MNT_DETACH).expect("it is taken off");
+    up.ok();
+    let pid = world.runs(&["below-web-1"])["below-web-1"];
+    let mounts = of_process(pid, "mountinfo");
+    let of = |path: &str| {
+        let found = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|fields| fields[4] == path);
+        found.map(|fields| fields[5].split(',').next().unwrap_or_default().to_owned())
+    };
+    let both = |word: &str| (of(&format!("/{word}")), of(&format!("/{word}/below")));
+    let some = |word: &str| Some(word.to_owned());
+    assert_eq!(both("enabled"), (some("ro"), some("ro")), "{mounts}");
+    assert_eq!(both("readonly"), (some("ro"), some("ro")), "{mounts}");
+    assert_eq!(both("disabled"), (some("ro"), None), "{mounts}");
+    assert_eq!(both("writable"), (some("ro"), some("rw")), "{mounts}");
+}
+
+#[test]
 fn a_profile_of_system_calls_comes_from_its_file_and_its_edit_is_a_change() {
     let world = World::new("profile");
     world.write("profile.json", PROFILE);

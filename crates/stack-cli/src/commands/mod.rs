@@ -53,7 +53,7 @@ use std::collections::BTreeSet;
 
 use stack_cgroup::Hierarchy;
 use stack_image::{ImageError, Needed, Store};
-use stack_model::{Bytes, Container, Failure, Fault, Millis, ProjectName};
+use stack_model::{Bytes, Container, DiffId, Failure, Fault, Millis, ProjectName};
 
 use crate::arguments::Verb;
 use crate::context::Context;
@@ -175,13 +175,18 @@ fn containers(context: &Context) -> Result<Vec<Container>, CliError> {
 fn needed(context: &Context) -> Result<Needed, CliError> {
     let layers = stack_build::cached_layers(context.machine.layout());
     let layers = layers.map_err(|error| failed(error.fault(), error.hint(), &error))?;
-    let diff_ids = containers(context)?.into_iter().flat_map(|container| container.layers).collect();
+    let diff_ids = containers(context)?.into_iter().flat_map(|container| layers_of(&container)).collect();
     Ok(Needed { layers, diff_ids })
 }
 
 /// Ids of the images that containers were made from.
 fn used_images(context: &Context) -> Result<BTreeSet<String>, CliError> {
-    Ok(containers(context)?.into_iter().map(|container| container.image.as_str().to_owned()).collect())
+    let containers = containers(context)?;
+    Ok(containers.iter().flat_map(|it| it.images()).map(|(image, _)| image.as_str().to_owned()).collect())
+}
+
+fn layers_of(container: &Container) -> Vec<DiffId> {
+    container.images().flat_map(|(_, layers)| layers.iter().cloned()).collect()
 }
 
 /// In the unit that fits, as in `12.3 MB`.

@@ -101,6 +101,9 @@ fn held(store: &Store, desired: &Desired) -> BTreeMap<ImageReference, Held> {
     let mut asked_for: BTreeMap<&ImageReference, bool> = BTreeMap::new();
     for Service { container, .. } in desired.services.values() {
         *asked_for.entry(&container.image).or_default() |= matches!(container.pull_policy, PullPolicy::Every(_));
+        for image in container.mounted_images() {
+            asked_for.entry(image).or_default();
+        }
     }
     let held = |(image, asks): (&ImageReference, bool)| {
         // A name that is wrong is reported by whoever needs the image.

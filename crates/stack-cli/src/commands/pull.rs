@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, ValueEnum};
 use stack_image::{ImageError, SELF_IMAGE};
-use stack_model::{Desired, Failure, ImageReference, Service, ServiceName};
+use stack_model::{Desired, Failure, ImageReference, Origin, Service, ServiceName};
 
 use crate::context::Context;
 use crate::error::{Casualty, CliError};
@@ -112,6 +112,10 @@ fn images(desired: &Desired, args: &PullArgs) -> Result<BTreeMap<ImageReference,
         if image.as_str() != SELF_IMAGE {
             images.insert(image.clone(), wanted(desired, (&name, service)));
         }
+        for image in service.container.mounted_images().filter(|image| image.as_str() != SELF_IMAGE) {
+            let is_built = makers(desired, image).next().is_some();
+            images.entry(image.clone()).or_insert(Wanted { is_built, is_unnamed: false });
+        }
     }
     Ok(images)
 }
@@ -142,8 +146,12 @@ pub(super) fn casualty(desired: &Desired, image: &ImageReference, error: &ImageE
 }
 
 /// Where the file names the image.
+pub(crate) fn origin_of_image<'a>(desired: &'a Desired, image: &ImageReference) -> Option<&'a Origin> {
+    let takes = |service: &&Service| service.container.images().any(|other| other == image);
+    let service = desired.services.values().find(takes)?;
+    Some(service.origin_of(if service.container.image == *image { "image" } else { "volumes" }))
+}
+
 fn place(desired: &Desired, image: &ImageReference) -> Option<String> {
-    let mut services = desired.services.values();
-    let service = services.find(|service| service.container.image == *image)?;
-    Some(service.origin_of("image").to_string())
+    origin_of_image(desired, image).map(ToString::to_string)
 }

@@ -87,6 +87,8 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     if let Some(entry) = fields.get("replicas") {
         deploy.replicas = replicas(&entry.value, "`replicas`", cx);
     }
+    let mode = fields.get("mode").map(|entry| &entry.value);
+    deploy.one_each = mode.filter(|mode| mode.as_text() == Some("global")).map(|mode| mode.span);
     let resources = fields.get("resources").filter(|entry| !entry.value.is_null());
     if let Some(resources) = resources.and_then(|entry| entry.value.as_mapping()) {
         let there = |key: &str| resources.get(key).map(|entry| &entry.value).filter(|node| !node.is_null());
@@ -137,6 +139,12 @@ const MAX_ATTEMPTS: i64 = u32::MAX as i64;
 
 fn check(service: &Service, _: &Project, report: &mut Report) {
     let Some(deploy) = &service.deploy else { return };
+    let several = service.replicas();
+    if let Some(mode) = deploy.one_each.filter(|_| several.value > 1) {
+        let message = format!("`mode: global` is one container on each machine, and there are to be {}", several.value);
+        let problem = Problem::error(Code::ConflictingKeys, mode, message).also(several.span, "so many");
+        report.push(problem.help("remove one of them").when_run());
+    }
     let (limits, reservations) = (deploy.limits, deploy.reservations);
     agree(("cpus", &service.cpus), ("limits", limits, "cpus", &deploy.limit_cpus), report);
     agree(("mem_limit", &service.mem_limit), ("limits", limits, "memory", &deploy.limit_memory), report);
@@ -254,12 +262,21 @@ mod tests {
     }
 
     #[test]
+    fn global_is_one_container_on_this_machine() {
+        assert_eq!(service("deploy: {mode: global}").replicas, 1);
+        assert_eq!(
+            errors("deploy: {mode: global, replicas: 2}"),
+            ["4:20 `mode: global` is one container on each machine, and there are to be 2; remove one of them"]
+        );
+    }
+
+    #[test]
     fn the_rest_is_refused() {
         assert_eq!(
-            errors("deploy: {mode: global, replica: 1}"),
+            errors("deploy: {mode: global-job, replica: 1}"),
             [
-                "4:14 `mode: global` of `deploy` is not supported yet; remove it, if the program runs without it",
-                "4:28 unknown key `replica` in `deploy`; did you mean `replicas`?",
+                "4:14 `mode: global-job` of `deploy` is not supported yet; remove it, if the program runs without it",
+                "4:32 unknown key `replica` in `deploy`; did you mean `replicas`?",
             ]
         );
     }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use stack_model::{self as model, Bytes, Mount, MountSource};
+use stack_model::{self as model, Below, Bytes, ImageReference, Mount, MountSource};
 
 use super::ServiceKey;
 use super::forms::octal_mode;
@@ -22,7 +22,7 @@ use crate::shape::Merge;
 use crate::shape::common::{BOOL, BYTES, LABELS, TEXT, TEXTS};
 use crate::shape::{At, Field, Forms, Leaf, List, Object, Shape};
 use crate::text::Span;
-use crate::yaml::{Kind, Layout, Mapping, Node};
+use crate::yaml::{Kind, Layout, Mapping, Node, Value};
 
 pub(super) const KEY: ServiceKey =
     ServiceKey::new("volumes", "Volumes and paths of the host that the container sees.", &VOLUMES)
@@ -248,7 +248,7 @@ fn parse_mount(node: &Node, cx: &mut Cx<'_>) -> Option<VolumeMount> {
 fn parse_source(node: &Node, fields: &Mapping, cx: &mut Cx<'_>) -> Option<VolumeSource> {
     let kind = fields.get("type")?;
     let kind = cx.text(&kind.value, "`type`")?;
-    for other in ["bind", "volume", "tmpfs"].iter().filter(|other| **other != kind.value) {
+    for other in ["bind", "volume", "tmpfs", "image"].iter().filter(|other| **other != kind.value) {
         // `bind` may carry a label for a volume too.
         let label = *other == "bind" && fields.get("bind").is_some_and(|bind| bind.value.get("selinux").is_some());
         if let Some(entry) = fields.get(*other).filter(|_| !label) {
@@ -271,7 +271,11 @@ fn parse_source(node: &Node, fields: &Mapping, cx: &mut Cx<'_>) -> Option<Volume
         ("volume", Some(key)) if key.value.is_empty() => Some(VolumeSource::Anonymous),
         ("volume", Some(key)) => {
             let no_copy = boolean("nocopy", cx).unwrap_or(false);
-            Some(VolumeSource::Named { key, no_copy, subpath: options.and_then(|options| subpath(options, cx)) })
+            Some(VolumeSource::Named {
+                key,
+                no_copy,
+                subpath: options.and_then(|options| subpath(options, "volume", cx)),
+            })
         }
         ("bind", Some(source)) => {
             let directory = cx.directory.clone();
@@ -280,7 +284,10 @@ fn parse_source(node: &Node, fields: &Mapping, cx: &mut Cx<'_>) -> Option<Volume
             let absolute = source.value.starts_with('/');
             let path = if absolute { source.value.into() } else { cx.absolute(&directory, &source.value) };
             let propagation = options.and_then(|options| propagation(options, cx));
-            Some(VolumeSource::Bind { path, create, propagation })
+            let read_only = fields.get("read_only").and_then(|entry| entry.value.as_scalar());
+            let read_only = read_only.is_some_and(|scalar| scalar.value == Value::Bool(true));
+            let below = options.map_or(Below::Seen, |options| below(options, read_only, propagation.as_deref(), cx));
+            Some(VolumeSource::Bind { path, create, propagation, below })
         }
         ("bind", None) => {
             cx.push(Problem::error(Code::MissingKey, node.span, "a mount of type `bind` needs `source`"));
@@ -294,7 +301,15 @@ fn parse_source(node: &Node, fields: &Mapping, cx: &mut Cx<'_>) -> Option<Volume
             let mode = mode.and_then(|entry| octal_mode(&entry.value, "`mode`", cx));
             Some(VolumeSource::Tmpfs { size, mode })
         }
-        ("image" | "npipe" | "cluster", _) => {
+        ("image", Some(image)) if !image.value.is_empty() => {
+            let path = options.and_then(|options| subpath(options, "image", cx));
+            Some(VolumeSource::Image { image: image.value, path })
+        }
+        ("image", _) => {
+            cx.push(Problem::error(Code::MissingKey, node.span, "a mount of type `image` needs `source`"));
+            None
+        }
+        ("npipe" | "cluster", _) => {
             cx.push(not_yet(kind.span, &format!("a mount of type `{}`", kind.value)));
             None
         }
@@ -307,12 +322,36 @@ fn parse_source(node: &Node, fields: &Mapping, cx: &mut Cx<'_>) -> Option<Volume
     }
 }
 
-/// A path inside a volume.
-fn subpath(options: &Node, cx: &mut Cx<'_>) -> Option<String> {
+/// What becomes of the mounts below.
+fn below(options: &Node, read_only: bool, propagation: Option<&str>, cx: &mut Cx<'_>) -> Below {
+    let word = options.get("recursive").and_then(|word| cx.text(word, "`recursive`"));
+    let Some(word) = word else { return Below::Seen };
+    match word.value.as_str() {
+        "disabled" => Below::Hidden,
+        "writable" => Below::Writable,
+        "readonly" => {
+            let lacking = match (read_only, propagation) {
+                (false, _) => Some("`read_only: true`"),
+                (true, Some(_)) => Some("`propagation: rprivate`"),
+                (true, None) => None,
+            };
+            if let Some(lacking) = lacking {
+                let message = format!("`recursive: readonly` needs {lacking}");
+                cx.push(Problem::error(Code::ConflictingKeys, word.span, message).help(format!("write {lacking}")));
+            }
+            // A mount that is read-only is so with all below it.
+            Below::Seen
+        }
+        _ => Below::Seen,
+    }
+}
+
+/// A path inside a volume or an image.
+fn subpath(options: &Node, what: &str, cx: &mut Cx<'_>) -> Option<String> {
     let path = cx.text(options.get("subpath")?, "`subpath`").filter(|path| !path.value.is_empty())?;
     let leaves = path.value.starts_with('/') || path.value.split('/').any(|part| part == "..");
     if leaves {
-        let message = format!("`{}` is not a path inside the volume", path.value);
+        let message = format!("`{}` is not a path inside the {what}", path.value);
         cx.push(Problem::error(Code::InvalidValue, path.span, message).help("write a relative path without `..`"));
         return None;
     }
@@ -376,16 +415,21 @@ fn lower(from: &Lowering<'_>, to: &mut model::Service) {
                 }
             }
             VolumeSource::Anonymous => MountSource::Anonymous,
-            VolumeSource::Bind { path, create: _, propagation: Some(word) } => {
-                let options = vec!["rbind".to_owned(), word.clone()];
+            VolumeSource::Bind { path, create: _, propagation: Some(word), below } => {
+                let bind = if *below == Below::Hidden { "bind" } else { "rbind" };
+                let options = vec![bind.to_owned(), word.clone()];
                 MountSource::Mounted { filesystem: "bind".to_owned(), source: path.display().to_string(), options }
             }
-            VolumeSource::Bind { path, create, propagation: None } => {
-                MountSource::Bind { path: path.clone(), create: create.unwrap_or(true) }
+            VolumeSource::Bind { path, create, propagation: None, below } => {
+                MountSource::Bind { path: path.clone(), create: create.unwrap_or(true), below: *below }
+            }
+            VolumeSource::Image { image, path } => {
+                MountSource::Image { image: ImageReference::new(image), path: path.clone() }
             }
             VolumeSource::Tmpfs { size, mode } => MountSource::Tmpfs { size: size.map(Bytes), mode: *mode },
         };
-        Mount { source, target: mount.target.clone(), read_only: mount.read_only }
+        let is_image = matches!(source, MountSource::Image { .. });
+        Mount { source, target: mount.target.clone(), read_only: mount.read_only || is_image }
     });
     let tmpfs = from.service.tmpfs.iter().map(|tmpfs| {
         let source = MountSource::Tmpfs { size: tmpfs.size.map(Bytes), mode: tmpfs.mode };
@@ -396,7 +440,7 @@ fn lower(from: &Lowering<'_>, to: &mut model::Service) {
 
 #[cfg(test)]
 mod tests {
-    use stack_model::{Bytes, Mount, MountSource};
+    use stack_model::{Below, Bytes, Mount, MountSource};
 
     use crate::testing::{Files, errors, warnings};
 
@@ -416,7 +460,7 @@ mod tests {
     }
 
     fn bind(path: &str, create: bool) -> MountSource {
-        MountSource::Bind { path: path.into(), create }
+        MountSource::Bind { path: path.into(), create, below: Below::Seen }
     }
 
     #[test]
@@ -467,6 +511,39 @@ mod tests {
         assert_eq!(
             errors("volumes: [{type: volume, target: /d, source: v, volume: {subpath: ../x}}]")[1],
             "4:71 `../x` is not a path inside the volume; write a relative path without `..`"
+        );
+    }
+
+    #[test]
+    fn images_are_mounted_whole_or_in_part_and_never_written() {
+        let image = |path: Option<&str>| MountSource::Image { image: "tool:1".into(), path: path.map(str::to_owned) };
+        let whole = one("[{type: image, source: 'tool:1', target: /d}]");
+        assert_eq!(whole, (image(None), "/d".to_owned(), true));
+        let part = one("[{type: image, source: 'tool:1', target: /d, image: {subpath: usr/bin}}]");
+        assert_eq!(part, (image(Some("usr/bin")), "/d".to_owned(), true));
+        assert_eq!(errors("volumes: [{type: image, target: /d}]"), ["4:15 a mount of type `image` needs `source`"]);
+        assert_eq!(
+            errors("volumes: [{type: image, source: t, target: /d, image: {subpath: /x}}]"),
+            ["4:69 `/x` is not a path inside the image; write a relative path without `..`"]
+        );
+    }
+
+    #[test]
+    fn the_mounts_below_a_path_are_what_recursive_says() {
+        let below = |word: &str, more: &str| {
+            let text = format!("[{{type: bind, source: /x, target: /d, {more}bind: {{recursive: {word}}}}}]");
+            match one(&text).0 {
+                MountSource::Bind { below, .. } => below,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(below("enabled", ""), Below::Seen);
+        assert_eq!(below("disabled", ""), Below::Hidden);
+        assert_eq!(below("writable", "read_only: true, "), Below::Writable);
+        assert_eq!(below("readonly", "read_only: true, "), Below::Seen);
+        assert_eq!(
+            errors("volumes: [{type: bind, source: /x, target: /d, bind: {recursive: readonly}}]"),
+            ["4:70 `recursive: readonly` needs `read_only: true`; write `read_only: true`"]
         );
     }
 

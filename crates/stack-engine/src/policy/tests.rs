@@ -1,6 +1,6 @@
 use stack_model::{
-    Attachment, Condition, ContainerSpec, Dependency, LinkOptions, Mount, Network, Origin, ProjectName, Volume,
-    VolumeName,
+    Attachment, Condition, ContainerSpec, Dependency, LinkOptions, Mount, MountSource, Network, Origin, ProjectName,
+    Volume, VolumeName,
 };
 
 use super::*;

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use stack_engine::Changed;
-use stack_model::{
-    Container, ContainerId, Failure, Fault, Health, Hooks, Joint, NetworkMode, Probe, ResolvedSource, State,
-};
+use stack_model::{Container, ContainerId, DiffId, Failure, Fault, Health, Hooks, Joint, NetworkMode, Probe, State};
 use stack_runtime::{GeneratedFile, RuntimeError, StartSpec, Started};
 
 use super::blocking;
@@ -118,6 +117,7 @@ fn launch(kit: &Kit, container: &Container, sandbox: Option<Sandbox>, leaders: &
         project: &kit.project,
         container,
         layers: container.layers.iter().map(|layer| kit.store.layer_path(layer)).collect(),
+        mounted_layers: mounted_layers(kit, container),
         netns: sandbox.as_ref().map(|sandbox| sandbox.as_fd()),
         pid_of: process_of(Joint::Pid),
         ipc_of: process_of(Joint::Ipc),
@@ -136,6 +136,12 @@ fn launch(kit: &Kit, container: &Container, sandbox: Option<Sandbox>, leaders: &
     };
     let started = started.map_err(not_started)?;
     Ok(Launched { started, sandbox, sockets, memory_kills })
+}
+
+/// Where the layers of images lie that are mounted into it.
+fn mounted_layers(kit: &Kit, container: &Container) -> BTreeMap<DiffId, PathBuf> {
+    let layers = container.images().skip(1).flat_map(|(_, layers)| layers);
+    layers.map(|layer| (layer.clone(), kit.store.layer_path(layer))).collect()
 }
 
 /// A failure that says whether it is the program's fault.
@@ -182,8 +188,5 @@ pub(super) fn probe_again(shared: &Shared, id: &ContainerId) {
 
 /// Volumes that a container's mounts name.
 pub(crate) fn volumes(container: &Container) -> impl Iterator<Item = &stack_model::VolumeName> {
-    container.mounts.iter().filter_map(|mount| match &mount.source {
-        ResolvedSource::Volume { name, .. } | ResolvedSource::Subpath { name, .. } => Some(name),
-        ResolvedSource::Bind { .. } | ResolvedSource::Mounted { .. } | ResolvedSource::Tmpfs { .. } => None,
-    })
+    container.mounts.iter().filter_map(|mount| mount.source.volume())
 }

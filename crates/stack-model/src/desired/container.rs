@@ -147,7 +147,32 @@ pub struct ContainerSpec {
     pub healthcheck: Option<Healthcheck>,
 }
 
+impl MountSource {
+    /// The named volume that it is or lies in.
+    pub fn volume(&self) -> Option<&VolumeName> {
+        match self {
+            Self::Volume { name, .. } | Self::Subpath { name, .. } => Some(name),
+            Self::Anonymous | Self::Bind { .. } | Self::Mounted { .. } | Self::Tmpfs { .. } | Self::Image { .. } => {
+                None
+            }
+        }
+    }
+}
+
 impl ContainerSpec {
+    /// The images that it takes: the one it is made of, and those that are mounted.
+    pub fn images(&self) -> impl Iterator<Item = &ImageReference> {
+        std::iter::once(&self.image).chain(self.mounted_images())
+    }
+
+    /// The images that are mounted into it.
+    pub fn mounted_images(&self) -> impl Iterator<Item = &ImageReference> {
+        self.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Image { image, .. } => Some(image),
+            _ => None,
+        })
+    }
+
     /// What it has of other services' first containers instead of its own.
     pub fn joined(&self) -> impl Iterator<Item = (Joint, &ServiceName)> {
         let network = match &self.network {
@@ -346,6 +371,9 @@ pub enum MountSource {
         path: PathBuf,
         /// Make a missing directory instead of failing.
         create: bool,
+        /// What becomes of the mounts below it.
+        #[serde(default)]
+        below: Below,
     },
     /// What mount(8) is told.
     Mounted {
@@ -363,6 +391,26 @@ pub enum MountSource {
         /// Permission bits of its root; 0o1777 by default.
         mode: Option<u32>,
     },
+    /// What an image has, or a part of it; nobody writes to it.
+    Image {
+        /// The image.
+        image: ImageReference,
+        /// Relative path inside of it.
+        path: Option<String>,
+    },
+}
+
+/// What becomes of the mounts below a path of the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Below {
+    /// They are seen, and are read-only where the path is.
+    #[default]
+    Seen,
+    /// They are not seen.
+    Hidden,
+    /// They are seen and stay writable.
+    Writable,
 }
 
 /// Whether a [`FileMount`] is secret.

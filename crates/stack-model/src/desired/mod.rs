@@ -16,8 +16,8 @@ use crate::{IfName, Millis, NetworkName, Origin, ProjectName, ServiceName, Volum
 pub use build::{Build, BuildNetwork, Dockerfile, NamedContext, SecretSource};
 pub use confinement::{Device, Dns, ExtraHost, HostAddress, Joint, Namespace, Namespaces, Seccomp, Security, Ulimit};
 pub use container::{
-    Attachment, Blkio, ContainerSpec, FileKind, FileMount, Healthcheck, HostPort, Limits, Logging, Mount, MountSource,
-    NetworkMode, PortSpec, Probe, Protocol, PullPolicy, RestartPolicy, VolumesFrom,
+    Attachment, Below, Blkio, ContainerSpec, FileKind, FileMount, Healthcheck, HostPort, Limits, Logging, Mount,
+    MountSource, NetworkMode, PortSpec, Probe, Protocol, PullPolicy, RestartPolicy, VolumesFrom,
 };
 pub use service::{Client, Condition, Dependency, OneOff, Power, Service};
 

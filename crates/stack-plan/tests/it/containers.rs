@@ -337,6 +337,35 @@ fn a_failed_start_is_tried_again_later() {
     ");
 }
 
+#[test]
+fn an_image_that_is_mounted_is_fetched_first() {
+    let mounted = |image: &str, path: Option<&str>| {
+        let source = MountSource::Image { image: ImageReference::new(image), path: path.map(str::to_owned) };
+        let mount = Mount { source, target: "/tool".to_owned(), read_only: true };
+        shop([("web", service().edit(|service| service.container.mounts.push(mount))), ("other", service())])
+    };
+    let mut world = World::new();
+    world.registry.insert(ImageReference::new("tool:1"), facts("tool:1"));
+    world.observed.images.insert(ImageReference::new("app:1"), facts("app:1"));
+    let first = world.step(&mounted("tool:1", None));
+    assert!(
+        first
+            .ops
+            .iter()
+            .any(|op| matches!(&op.action, stack_model::Action::PullImage { image } if image.as_str() == "tool:1"))
+    );
+    world.settle(&mounted("tool:1", None));
+    let record = world.container("web", 1).container.clone();
+    let ResolvedSource::Image { id, layers, path: None } = &record.mounts[0].source else { panic!("{record:?}") };
+    assert_eq!((id, layers), (&facts("tool:1").id, &facts("tool:1").layers));
+    assert_eq!(record.images().count(), 2);
+    // Another path inside of it is another container, and the only one.
+    let other = world.id("other", 1);
+    world.settle(&mounted("tool:1", Some("bin")));
+    assert_ne!(world.id("web", 1), record.id);
+    assert_eq!(world.id("other", 1), other);
+}
+
 /// A service that has something of another one's first container.
 fn follower(leader: &str, share: impl FnOnce(&mut ContainerSpec)) -> Service {
     service().edit(|service| share(&mut service.container)).depends(leader, |dependency| dependency.restart = true)

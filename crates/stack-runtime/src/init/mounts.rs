@@ -1,19 +1,20 @@
 //! Volumes, bind mounts, filesystems and generated files.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use fs_err as fs;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{
-    FsPickFlags, MountAttrFlags, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fspick,
+    FsPickFlags, MountAttrFlags, UnmountFlags, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fspick,
+    unmount,
 };
 use stack_sys::{MountChange, change_mount};
 
 use super::copy;
 use super::paths::{self, Kind, Links};
-use super::rootfs::{attach, clone_mount, detached, mount_cgroups};
+use super::rootfs::{attach, clone_mount, detached, layers_of_image, mount_cgroups};
 use crate::error::{StepFailure, shown};
 use crate::spec::{ChangeSpec, Fill, MountKind, MountSpec};
 
@@ -50,9 +51,30 @@ pub(super) fn mount_all(root: &OwnedFd, mounts: &[MountSpec], prepared: &[OwnedF
             MountKind::Filesystem { kind, options, fill } => mount_filesystem(root, mount, kind, options, *fill)?,
             MountKind::Remount { options } => remount(root, mount, options)?,
             MountKind::Cgroups { views } => mount_cgroups(root, &mount.target, views, mount.change.set)?,
+            MountKind::Layers { layers, path } => {
+                let whole = match layers.as_slice() {
+                    // overlayfs wants two of them where nothing is written.
+                    [only] => copy_of(&open_source(only, false)?, mount, false)?,
+                    layers => layers_of_image(layers)?,
+                };
+                let shown = path.as_ref().map_or(Ok(None), |path| inside(root, &whole, path).map(Some))?;
+                bind(root, mount, shown.as_ref().unwrap_or(&whole))?;
+            }
         }
     }
     Ok(())
+}
+
+/// A copy of the mount at a path inside an image. What is not mounted anywhere cannot be copied in parts before
+/// Linux 6.15 (open_tree(2)), so the image lies on the root for a moment.
+fn inside(root: &OwnedFd, image: &OwnedFd, path: &str) -> Result<OwnedFd, StepFailure> {
+    let failed = |error: io::Error| StepFailure::new("find in the image", path, error);
+    attach(image.as_fd(), root.as_fd(), path)?;
+    let place = paths::open(image.as_fd(), path, Links::Follow).map_err(failed)?;
+    let copy = clone_mount(place.as_fd(), false).map_err(failed)?;
+    let itself = format!("/proc/self/fd/{}", image.as_raw_fd());
+    unmount(itself, UnmountFlags::DETACH).map_err(|error| failed(error.into()))?;
+    Ok(copy)
 }
 
 /// Takes away what [`mount_all`] has left to write: the devices are there.

@@ -114,6 +114,13 @@ fn overlay(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd, Step
     detached("overlay", &options, PLAIN)
 }
 
+/// Layers of an image, the highest first, for reading.
+pub(super) fn layers_of_image(layers: &[PathBuf]) -> Result<OwnedFd, StepFailure> {
+    let layers: Vec<String> = layers.iter().map(|path| shown(path)).collect();
+    let options: Vec<(&str, &str)> = layers.iter().map(|path| ("lowerdir+", path.as_str())).collect();
+    detached("overlay", &options, RD_ONLY)
+}
+
 /// `/proc`, `/dev` and `/sys`. `shm` is a copy of another container's `/dev/shm`.
 pub(super) fn mount_system(
     root: &OwnedFd,

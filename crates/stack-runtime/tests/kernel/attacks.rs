@@ -34,6 +34,7 @@ pub(crate) fn supervise_main() -> ExitCode {
         container: &container,
         layers: vec![layer.into()],
         netns: Some(netns.file().as_fd()),
+        mounted_layers: std::collections::BTreeMap::new(),
         pid_of: None,
         ipc_of: None,
         files: Vec::new(),

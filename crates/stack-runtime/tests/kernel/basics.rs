@@ -105,7 +105,7 @@ pub(crate) fn a_missing_bind_source_is_named(bed: &Bed) {
     let mut bound = container("bind");
     let path = bed.directory.path().join("nowhere");
     bound.mounts = vec![ResolvedMount {
-        source: ResolvedSource::Bind { path: path.clone(), create: false },
+        source: ResolvedSource::Bind { path: path.clone(), create: false, below: stack_model::Below::Seen },
         target: "/x".to_owned(),
         read_only: false,
     }];

@@ -60,6 +60,7 @@ impl Bed {
             container,
             layers: vec![self.layer()],
             netns: Some(netns.file().as_fd()),
+            mounted_layers: BTreeMap::new(),
             pid_of: None,
             ipc_of: None,
             files: Vec::new(),
