@@ -84,8 +84,9 @@ pub(crate) enum Progress {
     Quiet,
 }
 
-/// What to do.
+/// What to do. The options of a verb are put together when it is the one: those of all take half of a short command.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Verb {
     /// Make the machine run what the file says, and keep it so
     Up(up::UpArgs),

@@ -58,6 +58,7 @@ pub(crate) enum LogFormat {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Verb {
     /// Make a container and leave it waiting
     Create(CreateArgs),
