@@ -6,6 +6,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use stack_model::signal_name;
 
 use crate::error::{StepFailure, shown};
 use crate::process;
@@ -54,7 +55,15 @@ fn run_one(hook: &HookSpec, state: &str) -> Result<(), StepFailure> {
         (false, ..) => Err(because("it does not end in time".to_owned())),
         (true, Some(0), _) => Ok(()),
         (true, Some(code), _) => Err(because(format!("exit code {code}"))),
-        (true, None, signal) => Err(because(format!("signal {}", signal.unwrap_or(0)))),
+        (true, None, signal) => Err(because(killed_by(signal.unwrap_or(0)))),
+    }
+}
+
+fn killed_by(signal: i32) -> String {
+    match signal_name(signal) {
+        Some("SIGSYS") => "SIGSYS, bad system call: the container's seccomp filter forbids it".to_owned(),
+        Some(name) => name.to_owned(),
+        None => format!("signal {signal}"),
     }
 }
 
