@@ -41,6 +41,8 @@ pub(crate) struct Cx<'a> {
     /// Interpolation was not asked for: values with `$` are left as they are.
     pub(crate) templates: bool,
     pub(crate) resolve_paths: bool,
+    /// A file that others extend is being read: what nobody takes from it is not judged.
+    pub(crate) lenient: bool,
     /// Everything gets a valid name.
     pub(crate) normalize: bool,
     /// What later files replaced.
@@ -76,6 +78,7 @@ impl<'a> Cx<'a> {
             directory,
             templates: !phases.interpolate,
             resolve_paths: phases.resolve_paths,
+            lenient: false,
             normalize: phases.normalize,
             trail: Trail::default(),
             roads: Roads::default(),
@@ -94,6 +97,16 @@ impl<'a> Cx<'a> {
 impl Cx<'_> {
     pub(crate) fn push(&mut self, problem: Problem) {
         self.report.push(problem);
+    }
+
+    /// What a judgement makes of something; where that is nothing or has a mistake, nothing is said either.
+    pub(crate) fn tentatively<T>(&mut self, judge: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        let before = self.report.mark();
+        let good = judge(self).filter(|_| self.report.mark().errors() == before.errors());
+        if good.is_none() {
+            self.report.forget_since(before);
+        }
+        good
     }
 
     /// Begins a scope of its own and returns the one before; `None` when there were too many, which is said once.

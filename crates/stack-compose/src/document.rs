@@ -64,7 +64,10 @@ pub(crate) fn read_merged(path: &Path, asked: Span, cx: &mut Cx<'_>) -> Option<N
         if let Kind::Mapping(root) = &mut document.kind {
             root.retain(|section, _| &**section == "services");
         }
-        if let Some(document) = canonical(document, &ROOT, &At::ROOT, cx) {
+        let lenient = std::mem::replace(&mut cx.lenient, true);
+        let document = canonical(document, &ROOT, &At::ROOT, cx);
+        cx.lenient = lenient;
+        if let Some(document) = document {
             // Tags stay: services of this file may extend one another, and they say how.
             put_over(&mut merged, document, cx);
         }

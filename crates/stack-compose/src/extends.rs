@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use crate::context::Cx;
 use crate::document;
+use crate::keys::SERVICE;
 use crate::nearest::nearest;
 use crate::paths;
 use crate::report::{Code, Problem};
-use crate::shape::{merge, settle};
+use crate::shape::{At, canonical, merge, settle};
 use crate::text::Span;
 use crate::toplevel::section;
 use crate::yaml::{Entry, Kind, Mapping, Node, Tag};
@@ -36,9 +37,16 @@ pub(crate) fn apply(root: &mut Node, file: &Path, cx: &mut Cx<'_>) {
         return;
     };
     cx.roads.note_services(&services, true);
-    for name in names {
+    for name in &names {
         let mut extending = Extending { cx, chain: Vec::new() };
-        extending.complete(&name, &mut services, file);
+        extending.complete(name, &mut services, file);
+    }
+    // What was taken from other files is judged now, as if it had been written here.
+    for name in &names {
+        let Some(entry) = services.get_mut(name.as_str()) else { continue };
+        let service = std::mem::replace(&mut entry.value, Node::null(entry.key));
+        let broken = Node { tag: Tag::Broken, ..Node::null(service.span) };
+        entry.value = canonical(service, &SERVICE, &At::ROOT.named("service", name), cx).unwrap_or(broken);
     }
     if let Kind::Mapping(fields) = &mut root.kind
         && let Some(entry) = fields.get_mut("services")
@@ -52,7 +60,15 @@ impl Extending<'_, '_> {
     fn complete(&mut self, name: &str, services: &mut Mapping, file: &Path) {
         let Some(entry) = services.get(name) else { return };
         let Some(extends) = entry.value.get("extends") else { return };
-        let Some(other) = extends.get("service").filter(|node| node.as_text().is_some()).cloned() else { return };
+        let Some(other) = extends.get("service").filter(|node| node.as_text().is_some()).cloned() else {
+            // In the file itself its shape says so.
+            if !self.chain.is_empty() && extends.as_mapping().is_some() {
+                let message = format!("`extends` of service `{name}` needs `service`");
+                let problem = Problem::error(Code::MissingKey, extends.span, message);
+                self.cx.push(problem.help("write the name of the service that it begins from"));
+            }
+            return;
+        };
         let from = extends.get("file").filter(|node| node.as_text().is_some()).cloned();
         let errors = self.cx.report.errors();
         let wanted = other.as_text().unwrap_or_default().to_owned();
@@ -91,10 +107,14 @@ impl Extending<'_, '_> {
         }
         let mut root = document::read_merged(path, asked, self.cx)?;
         let Kind::Mapping(fields) = &mut root.kind else { return None };
-        match fields.swap_remove("services").map(|entry| entry.value.kind) {
-            Some(Kind::Mapping(services)) => {
+        match fields.swap_remove("services").map(|entry| entry.value) {
+            Some(Node { kind: Kind::Mapping(services), .. }) => {
                 self.cx.roads.note_services(&services, false);
                 Some(services)
+            }
+            Some(other) if !other.is_null() => {
+                self.cx.wrong_type(&other, "`services`", "a mapping");
+                None
             }
             _ => {
                 let message = format!("{} has no `services`", path.display());
@@ -109,6 +129,10 @@ impl Extending<'_, '_> {
         let entry = services.get(wanted).filter(|entry| !entry.value.is_null())?;
         self.cx.roads.note_extended(span, entry.key);
         let base = &entry.value;
+        if base.as_mapping().is_none() {
+            self.cx.wrong_type(base, &format!("service `{wanted}`"), "a mapping");
+            return None;
+        }
         // Counting takes time too, once for every service that extends it.
         (!self.cx.is_full() && self.cx.spend(base.count(), span)).then(|| base.clone())
     }
@@ -193,7 +217,7 @@ fn lay_over(mut base: Node, service: &mut Node, cx: &mut Cx<'_>) {
     if let Kind::Mapping(fields) = &mut base.kind {
         fields.shift_remove("extends");
     }
-    merge(&mut base, over, &crate::keys::SERVICE, cx);
+    merge(&mut base, over, &SERVICE, cx);
     *service = Node { span, tag, ..base };
 }
 
@@ -227,5 +251,54 @@ mod tests {
             web["volumes"].as_array().unwrap().iter().filter_map(|v| v["source"].as_str()).collect();
         assert_eq!(sources, ["/p/a/b/y", "/p/a/x", "/p/w"]);
         assert_eq!(web["build"]["context"], "/p/a/b");
+    }
+
+    /// What docker compose 2.40.3 says of a file where `web` extends `x` of `b.yaml`.
+    fn taken(over: &str, other: &str) -> Vec<String> {
+        let text = format!("services: {{web: {{extends: {{file: b.yaml, service: x}}, {over}}}}}\n");
+        Files::new(&text).with("b.yaml", other).reading_errors()
+    }
+
+    #[test]
+    fn of_another_file_only_what_is_taken_is_judged() {
+        let nobody =
+            "services: {x: {image: i}, y: {imaeg: 3, deploy: 5, mem_limit: q, image: 7, labels: 3}, 'a b': 4}\n";
+        assert_eq!(taken("init: true", nobody), [""; 0]);
+        let wrong = "services: {x: {image: 3, imaeg: j, deploy: 5, labels: 7}}\n";
+        assert_eq!(
+            taken("init: true", wrong),
+            [
+                "`image` must be text, not the number `3`",
+                "unknown key `imaeg` in service `web`",
+                "`deploy` must be a mapping, not the number `5`",
+                "`labels` must be a mapping or a list of `KEY=VALUE`, not the number `7`",
+            ]
+        );
+        let replaced = "services: {x: {image: 3, deploy: 5}}\n";
+        assert_eq!(
+            taken("image: j, deploy: !override {replicas: 2}", replaced),
+            [""; 0],
+            "and it replaces what is wrong"
+        );
+    }
+
+    #[test]
+    fn what_has_to_be_understood_before_is_judged_whether_it_is_taken_or_not() {
+        for (field, message) in [
+            ("init: q", "`init` must be `true` or `false`, not the text `q`"),
+            ("ports: {a: b}", "`ports` must be a list, not a mapping"),
+            ("build: 5", "`build` must be a mapping, not the number `5`"),
+            ("cap_add: [1]", "an item of `cap_add` must be text, not the number `1`"),
+        ] {
+            let other = format!("services: {{x: {{image: i}}, y: {{{field}}}}}\n");
+            assert_eq!(taken("image: j", &other), [message]);
+        }
+    }
+
+    #[test]
+    fn what_is_taken_must_be_a_service() {
+        assert_eq!(taken("image: j", "services: {x: 3}\n"), ["service `x` must be a mapping, not the number `3`"]);
+        assert_eq!(taken("image: j", "services: [x]\n"), ["`services` must be a mapping, not a list"]);
+        assert_eq!(taken("image: j", "services: {x: {extends: {}}}\n"), ["`extends` of service `x` needs `service`"]);
     }
 }

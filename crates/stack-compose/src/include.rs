@@ -46,8 +46,9 @@ fn read(item: &Node, chain: &[PathBuf], cx: &mut Cx<'_>) -> Option<Node> {
     if is_cycle(&first, span, chain, cx) {
         return None;
     }
-    let directory = match item.get("project_directory").and_then(Node::as_text) {
-        Some(directory) => cx.absolute(&parent, directory),
+    let directory = item.get("project_directory").and_then(Node::as_scalar);
+    let directory = match directory.map(|scalar| scalar.value.printed(&scalar.text)).filter(|text| !text.is_empty()) {
+        Some(directory) => cx.absolute(&parent, &directory),
         None => first.parent()?.to_owned(),
     };
     let scope = cx.enter_scope(span)?;
@@ -185,5 +186,20 @@ mod tests {
         let over = Files::new("include: [db.yaml]\n").with("db.yaml", db);
         let over = over.with("compose.override.yaml", "services: {db: {image: mine}}\n");
         assert_eq!(over.project().images(), ["mine"], "an override file may");
+    }
+
+    #[test]
+    fn what_include_does_not_know_has_no_effect_and_is_said() {
+        let files = Files::new("include: [{path: b.yaml, pth: c.yaml, x-a: 1, project_directory: 3}, null]\n");
+        let files = files.with("b.yaml", "services: {y: {build: .}}\n");
+        assert_eq!(files.shown()["services"]["y"]["build"]["context"], "/p/3");
+        assert_eq!(
+            files.warnings(),
+            [
+                "1:26 unknown key `pth` in an item of `include`: it has no effect; did you mean `path`?",
+                "1:39 unknown key `x-a` in an item of `include`: it has no effect; the keys here are `path`, \
+                 `project_directory`, `env_file`",
+            ]
+        );
     }
 }

@@ -340,6 +340,21 @@ pub(crate) struct Report {
     pub(crate) stage: Stage,
 }
 
+/// A moment of a [`Report`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    problems: usize,
+    errors: usize,
+    errors_to_run: usize,
+}
+
+impl Mark {
+    /// Errors of both stages.
+    pub(crate) fn errors(self) -> usize {
+        self.errors + self.errors_to_run
+    }
+}
+
 impl Report {
     pub(crate) fn push(&mut self, problem: Problem) {
         // A hint is of use to everyone who reads the file.
@@ -354,6 +369,17 @@ impl Report {
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(problem);
         }
+    }
+
+    /// How much has been said so far.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { problems: self.problems.len(), errors: self.errors, errors_to_run: self.errors_to_run }
+    }
+
+    /// Takes back what was said after a mark.
+    pub(crate) fn forget_since(&mut self, mark: Mark) {
+        self.problems.truncate(mark.problems);
+        (self.errors, self.errors_to_run) = (mark.errors, mark.errors_to_run);
     }
 
     /// Errors so far, counted beyond the limit too.

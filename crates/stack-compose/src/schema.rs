@@ -152,7 +152,7 @@ fn of(shape: &'static Shape) -> Value {
             let value = or_null(of(map.value));
             match map.keys {
                 Names::Free | Names::Lower => json!({ "type": "object", "additionalProperties": value }),
-                Names::Resource => json!({
+                Names::Resource | Names::Reference => json!({
                     "type": "object",
                     "patternProperties": { "^[a-zA-Z0-9._-]+$": value },
                     "additionalProperties": false
@@ -187,6 +187,7 @@ fn of_forms(forms: &Forms) -> Value {
 fn of_leaf(leaf: &Leaf) -> Value {
     let template = json!({ "type": "string", "pattern": "\\$" });
     match leaf {
+        Leaf::Late(leaf) => of_leaf(leaf),
         Leaf::Text | Leaf::QuotedBytes | Leaf::Duration => json!({ "type": "string" }),
         Leaf::Choice(words) => json!({ "anyOf": [{ "enum": words }, template] }),
         Leaf::Like(like) => json!({ "anyOf": [{ "type": "string", "pattern": like.pattern }, template] }),

@@ -216,3 +216,53 @@ fn only_the_services_of_an_extended_file_are_looked_at() {
     let files = files.with("b.yaml", "services: {b: {image: i}}\nmodels: {m: {model: x, context_size: many}}\n");
     assert_eq!(files.project().images(), ["i"]);
 }
+
+#[test]
+fn without_interpolation_words_numbers_and_names_are_judged_as_they_are_written() {
+    let refused = |service: &str, rest: &str| {
+        let text = format!("services: {{a: {{image: i, {service}}}}}\n{rest}");
+        Files::new(&text).refusals(TEMPLATES)
+    };
+    for (service, rest) in [
+        ("cgroup: '${A}'", ""),
+        ("volumes: [{type: bind, source: /a, target: /b, bind: {selinux: '${A}'}}]", ""),
+        ("ulimits: {nofile: '${A}'}", ""),
+        ("ulimits: {nofile: '3'}", ""),
+        ("ports: [{target: 80, host_ip: '${A}'}]", ""),
+        ("depends_on: {'${A}': {condition: service_started}}", ""),
+        ("depends_on: {a: {condition: '${A}'}}", ""),
+        ("networks: {'${A}': }", ""),
+        ("networks: {default: {priority: '${A}'}}", ""),
+        ("use_api_socket: '${A}'", ""),
+        ("pull_policy: '${A}'", ""),
+        ("gpus: '${A}'", ""),
+        ("build: {context: ., ssh: ['${A}']}", ""),
+        ("user: '1'", "volumes: {'${A}': }\n"),
+    ] {
+        let errors = refused(service, rest);
+        assert_eq!(errors.len(), 1, "{service} {rest}: {errors:?}");
+    }
+    for (service, rest) in [
+        ("depends_on: ['${A}'], networks: ['${B}']", "networks: {'${C}': , 'd e': }\nmodels: {'f g': {model: m}}\n"),
+        ("ports: ['${A}:80:80', 'x:80:80']", ""),
+        ("healthcheck: {interval: soon, retries: few}, scale: q, mem_limit: q, init: q", ""),
+        ("blkio_config: {weight: '${A}'}, env_file: [{path: a, format: '${B}'}]", ""),
+    ] {
+        assert_eq!(refused(service, rest), [""; 0], "{service} {rest}");
+    }
+}
+
+#[test]
+fn a_bind_mount_without_source_is_no_path_to_resolve() {
+    let files = Files::new("services: {a: {image: i, volumes: [{type: bind, target: /a}]}}\n");
+    assert_eq!(files.reading_errors(), ["a mount of type `bind` needs `source`"]);
+    assert_eq!(files.refusals(Phases { resolve_paths: false, ..Phases::default() }), [""; 0]);
+}
+
+#[test]
+fn a_further_host_without_address_has_none() {
+    for service in ["extra_hosts: {h: }", "build: {context: ., extra_hosts: {h: }}"] {
+        let files = Files::new(&format!("services: {{a: {{image: i, {service}}}}}\n"));
+        assert_eq!(files.reading_errors(), ["`h` of `extra_hosts` has no address"]);
+    }
+}

@@ -113,6 +113,11 @@ impl Files {
         self.desired().services[name].clone()
     }
 
+    /// Warnings as `line:column message; help`.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        lines(&self.load(), Severity::Warning)
+    }
+
     /// Errors as `line:column message; help`.
     pub(crate) fn errors(&self) -> Vec<String> {
         lines(&self.load(), Severity::Error)
@@ -147,7 +152,7 @@ pub(crate) fn errors(fields: &str) -> Vec<String> {
 
 /// Warnings of the service `a` with these fields.
 pub(crate) fn warnings(fields: &str) -> Vec<String> {
-    lines(&with_service(fields).load(), Severity::Warning)
+    with_service(fields).warnings()
 }
 
 /// Errors of a whole file.

@@ -20,6 +20,9 @@ pub(crate) fn shapes(root: &Node, cx: &mut Cx<'_>) {
     for (_, entry) in section(root, "services") {
         if let Some(service) = entry.value.as_mapping() {
             devices(service, cx);
+            if cx.resolve_paths {
+                binds(service, cx);
+            }
         }
     }
 }
@@ -53,6 +56,16 @@ fn one_source((kind, name): (&str, &str), entry: &Entry, keys: &[&str], cx: &mut
     if given.is_empty() && !fields.contains_key("driver") && !fields.contains_key("external") {
         let problem = Problem::error(Code::MissingKey, entry.key, format!("`{name}` of `{kind}` has no source"));
         cx.push(problem.help(format!("write one of {all}, or `external: true`")));
+    }
+}
+
+/// A path can be made absolute only where there is one.
+fn binds(service: &Mapping, cx: &mut Cx<'_>) {
+    for item in service.get("volumes").and_then(|entry| as_items(&entry.value)).into_iter().flatten() {
+        if item.get("type").and_then(Node::as_text) == Some("bind") && item.get("source").is_none() {
+            let problem = Problem::error(Code::MissingKey, item.span, "a mount of type `bind` needs `source`");
+            cx.push(problem.help("write `source:` with the path on this machine"));
+        }
     }
 }
 

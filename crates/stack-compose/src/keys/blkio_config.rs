@@ -8,8 +8,8 @@ use super::ServiceKey;
 use crate::context::Cx;
 use crate::report::{Code, Problem};
 use crate::service::Service;
-use crate::shape::common::{BYTES, PLAIN_INT, TEXT};
-use crate::shape::{Field, List, Object, Shape};
+use crate::shape::common::{BYTES, TEXT};
+use crate::shape::{Field, Leaf, List, Object, Shape};
 use crate::text::Span;
 use crate::yaml::{Kind, Node};
 
@@ -65,8 +65,9 @@ fn table<'n>(node: &'n Node, key: &str, what: &'static str) -> Vec<(PathBuf, &'n
     items.iter().filter_map(entry).collect()
 }
 
+const WEIGHT: Shape = Shape::Leaf(Leaf::Late(&Leaf::PlainInt));
 const BLKIO: Object = Object::new(&[
-    Field::new("weight", "Weight among others, 10 to 1000.", &PLAIN_INT),
+    Field::new("weight", "Weight among others, 10 to 1000.", &WEIGHT),
     Field::new("weight_device", "Weights on single devices.", &WEIGHTS),
     Field::new("device_read_bps", "Most bytes a second to read.", &RATES),
     Field::new("device_read_iops", "Most reads a second.", &RATES),
@@ -80,7 +81,7 @@ const WEIGHTS: Shape = Shape::List(List {
     item: &Shape::Object(
         &Object::new(&[
             Field::new("path", "The device.", &TEXT).present().json("Path"),
-            Field::new("weight", "Its weight.", &PLAIN_INT).present().json("Weight"),
+            Field::new("weight", "Its weight.", &WEIGHT).present().json("Weight"),
         ])
         .closed(),
     ),

@@ -25,7 +25,7 @@ pub(super) const KEY: ServiceKey =
         to.build = from.service.build.as_ref().map(|build| Box::new(lower(build, from)));
     });
 
-const BUILD: Shape = Shape::Forms(Forms::new(&LONG, &[&TEXT], expand));
+const BUILD: Shape = Shape::Forms(Forms::new(&LONG, &[&TEXT], expand).at_once());
 const LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("context", "Directory or Git repository with what the build needs.", &TEXT),
     Field::new("dockerfile", "Path of the Dockerfile, from the context on.", &TEXT),
@@ -55,7 +55,7 @@ const LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("privileged", "Build with all rights.", &BOOL),
 ]));
 
-const SSH: Shape = Shape::Forms(Forms::new(&KEYS, &[&TEXTS], expand_ssh));
+const SSH: Shape = Shape::Forms(Forms::new(&KEYS, &[&TEXTS], expand_ssh).at_once());
 const KEYS: Shape =
     Shape::Map(MapOf { value: &SCALAR, keys: Names::Free, entry: "", merge: Merge::Deep, listed: true });
 
@@ -81,7 +81,7 @@ fn expand_contexts(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
 fn check_items(node: &Node, needs_none: fn(&str) -> bool, help: &str, cx: &mut Cx<'_>) {
     let Kind::Sequence(items) = &node.kind else { return };
     for item in items {
-        let bare = item.as_text().filter(|text| !text.contains('=') && !needs_none(text) && !cx.is_template(item));
+        let bare = item.as_text().filter(|text| !text.contains('=') && !needs_none(text));
         if let Some(text) = bare {
             let problem = Problem::error(Code::InvalidValue, item.span, format!("`{text}` has no value"));
             cx.push(problem.help(help));

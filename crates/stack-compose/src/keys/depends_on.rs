@@ -3,7 +3,7 @@
 use stack_model::{self as model, Condition, ServiceName};
 
 use super::ServiceKey;
-use super::forms::names_to_keys;
+use super::forms::references;
 use super::key::Lowering;
 use crate::context::Cx;
 use crate::nearest::nearest;
@@ -20,9 +20,9 @@ pub(super) const KEY: ServiceKey =
         .check(check)
         .lower(lower);
 
-const DEPENDENCIES: Shape = Shape::Forms(Forms::new(&MAP, &[&TEXTS], expand));
+const DEPENDENCIES: Shape = Shape::Forms(Forms::new(&MAP, &[&TEXTS], expand).at_once());
 const MAP: Shape =
-    Shape::Map(MapOf { value: &DEPENDENCY, keys: Names::Resource, entry: "", merge: Merge::Deep, listed: false });
+    Shape::Map(MapOf { value: &DEPENDENCY, keys: Names::Reference, entry: "", merge: Merge::Deep, listed: false });
 const DEPENDENCY: Shape = Shape::Object(
     &Object::new(&[
         Field::new(
@@ -42,7 +42,7 @@ fn expand(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
         let fields = [("condition", Node::text("service_started", span)), ("required", Node::boolean(true, span))];
         Node::mapping(fields, span)
     };
-    names_to_keys(node, at, cx, started)
+    references(node, at, cx, started)
 }
 
 const CONDITIONS: [(&str, Condition); 3] = [

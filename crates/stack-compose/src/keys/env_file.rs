@@ -20,13 +20,13 @@ pub(super) const KEY: ServiceKey =
         .merge(Merge::Unique(|node| node.get("path").and_then(Node::as_text).map(str::to_owned)))
         .parse(parse);
 
-const FILES: Shape = Shape::Forms(Forms::new(&LIST, &[&TEXT, &TEXTS], expand));
+const FILES: Shape = Shape::Forms(Forms::new(&LIST, &[&TEXT, &TEXTS], expand).at_once());
 const LIST: Shape = Shape::List(List { item: &FILE, unique: false });
 const FILE: Shape = Shape::Object(
     &Object::new(&[
         Field::new("path", "Path of the file.", &TEXT),
         Field::new("required", "A missing file is an error; true by default.", &BOOL).present(),
-        Field::new("format", "`raw` takes every line as it is.", &Shape::Leaf(Leaf::Like(&FORMAT))),
+        Field::new("format", "`raw` takes every line as it is.", &Shape::Leaf(Leaf::Late(&Leaf::Like(&FORMAT)))),
     ])
     .required(&["path"])
     .closed(),

@@ -8,7 +8,7 @@ use crate::yaml::Node;
 
 pub(super) const KEY: ServiceKey = ServiceKey::new("extends", "Another service that this one begins from.", &EXTENDS);
 
-const EXTENDS: Shape = Shape::Forms(Forms::new(&LONG, &[&TEXT], expand));
+const EXTENDS: Shape = Shape::Forms(Forms::new(&LONG, &[&TEXT], expand).at_once());
 const LONG: Shape = Shape::Object(
     &Object::new(&[
         Field::new("file", "File with the other service; this one by default.", &TEXT),

@@ -53,6 +53,12 @@ fn expand(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
         Kind::Mapping(entries) => {
             for (name, entry) in entries {
                 check_name(&name, entry.key, cx);
+                if entry.value.is_null() {
+                    let problem =
+                        Problem::error(Code::WrongType, entry.key, format!("`{name}` of {at} has no address"));
+                    cx.push(problem.help("write one, or `host-gateway` for this host"));
+                    continue;
+                }
                 let addresses = match entry.value.kind {
                     Kind::Sequence(items) => items,
                     _ => vec![entry.value],

@@ -6,7 +6,7 @@ use crate::context::Cx;
 use crate::decode::not_yet;
 use crate::nearest::nearest;
 use crate::report::{Code, Problem};
-use crate::shape::At;
+use crate::shape::{At, check_name};
 use crate::text::{Span, Spanned};
 use crate::words::{NoCommand, split};
 use crate::yaml::{Entry, Kind, Mapping, Node, Tag, Value};
@@ -79,6 +79,16 @@ pub(crate) fn one_or_list(node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<No
             None
         }
     }
+}
+
+/// Names of a project's networks or services: in a mapping they are checked, in a list only looked up.
+pub(crate) fn references(node: Node, at: &At<'_>, cx: &mut Cx<'_>, make: fn(Span) -> Node) -> Option<Node> {
+    if !cx.lenient {
+        for (name, entry) in node.as_mapping().into_iter().flatten() {
+            check_name(name, entry.key, at, cx);
+        }
+    }
+    names_to_keys(node, at, cx, make)
 }
 
 /// Each name of a list as a key with the value that `make` gives it; a mapping stays.

@@ -8,7 +8,7 @@ use crate::yaml::Node;
 
 pub(super) const KEY: ServiceKey = ServiceKey::new("gpus", "Graphics processors: `all` or a list.", &GPUS);
 
-const GPUS: Shape = Shape::Forms(Forms::new(&REQUESTS, &[&ALL], expand));
+const GPUS: Shape = Shape::Forms(Forms::new(&REQUESTS, &[&ALL], expand).at_once());
 const ALL: Shape = Shape::Leaf(Leaf::Choice(&["all"]));
 
 /// Requests for devices.

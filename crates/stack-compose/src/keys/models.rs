@@ -11,7 +11,7 @@ pub(super) const KEY: ServiceKey = ServiceKey::new("models", "Language models th
 const MODELS: Shape = Shape::Forms(Forms::new(&MAP, &[&TEXTS], |node, at, cx| names_to_keys(node, at, cx, Node::null)));
 const MAP: Shape = Shape::Map(MapOf {
     value: &Shape::Nullable(&MODEL),
-    keys: Names::Resource,
+    keys: Names::Free,
     entry: "",
     merge: Merge::Deep,
     listed: false,

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use stack_model::{self as model, NetworkMode, NetworkName};
 
 use super::ServiceKey;
-use super::forms::{itself, mac_address, names_to_keys};
+use super::forms::{itself, mac_address, references};
 use super::key::Lowering;
 use crate::context::Cx;
 use crate::nearest::nearest;
@@ -22,10 +22,9 @@ use crate::yaml::{Entry, Node};
 pub(super) const KEY: ServiceKey =
     ServiceKey::new("networks", "Networks that the service is on.", &NETWORKS).parse(parse).check(check).lower(lower);
 
-const NETWORKS: Shape =
-    Shape::Forms(Forms::new(&MAP, &[&TEXTS], |node, at, cx| names_to_keys(node, at, cx, Node::null)));
+const NETWORKS: Shape = Shape::Forms(Forms::new(&MAP, &[&TEXTS], |node, at, cx| references(node, at, cx, Node::null)));
 const MAP: Shape =
-    Shape::Map(MapOf { value: &NETWORK, keys: Names::Resource, entry: "", merge: Merge::Deep, listed: false });
+    Shape::Map(MapOf { value: &NETWORK, keys: Names::Reference, entry: "", merge: Merge::Deep, listed: false });
 const NETWORK: Shape = Shape::Nullable(&ATTACHMENT);
 const DRIVER_OPTIONS: Shape = free(&TEXT_OR_NUMBER);
 const ATTACHMENT: Shape = Shape::Object(&Object::new(&[

@@ -21,7 +21,7 @@ pub(super) const KEY: ServiceKey = ServiceKey::new("ports", "Ports that the host
     .parse(parse)
     .lower(lower);
 
-const PORTS: Shape = Shape::Forms(Forms::new(&LIST, &[&SHORT], canonical));
+const PORTS: Shape = Shape::Forms(Forms::new(&LIST, &[&SHORT], canonical).at_once());
 const SHORT: Shape = Shape::List(List { item: &TEXT_OR_NUMBER, unique: false });
 const LIST: Shape = Shape::List(List { item: &PORT, unique: false });
 const PORT: Shape = Shape::Object(
@@ -55,9 +55,15 @@ fn canonical(node: Node, _: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
         cx.wrong_type(&node, "`ports`", "a list");
         return None;
     };
-    if items.iter().any(|item| cx.is_template(item)) {
-        return Some(Node { tag, ..Node::sequence(items, span) });
+    if !cx.templates {
+        return Some(Node { tag, ..Node::sequence(long_forms(items, cx), span) });
     }
+    // As long as a variable is among them all stay as they are written.
+    let long = cx.tentatively(|cx| Some(long_forms(items.clone(), cx)));
+    Some(Node { tag, ..Node::sequence(long.unwrap_or(items), span) })
+}
+
+fn long_forms(items: Vec<Node>, cx: &mut Cx<'_>) -> Vec<Node> {
     let mut ports = Vec::new();
     for item in items {
         let number = item.as_scalar().is_some_and(|scalar| matches!(scalar.value, Leaf::Int(_)));
@@ -69,7 +75,7 @@ fn canonical(node: Node, _: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
             cx.wrong_type(&item, "an item of `ports`", "a port such as `\"8080:80\"`, or a mapping");
         }
     }
-    Some(Node { tag, ..Node::sequence(ports, span) })
+    ports
 }
 
 /// The parts of a short form, as ranges of its text.

@@ -240,12 +240,12 @@ fn parse_mount(node: &Node, cx: &mut Cx<'_>) -> Option<VolumeMount> {
         return None;
     }
     let read_only = fields.get("read_only").and_then(|entry| cx.boolean(&entry.value, "`read_only`"));
-    let source = parse_source(node, fields, cx)?;
+    let source = parse_source(fields, cx)?;
     let (target, read_only) = (clean_target(&target.value), read_only.unwrap_or(false));
     Some(VolumeMount { span: target_node.span, target, read_only, source })
 }
 
-fn parse_source(node: &Node, fields: &Mapping, cx: &mut Cx<'_>) -> Option<VolumeSource> {
+fn parse_source(fields: &Mapping, cx: &mut Cx<'_>) -> Option<VolumeSource> {
     let kind = fields.get("type")?;
     let kind = cx.text(&kind.value, "`type`")?;
     for other in ["bind", "volume", "tmpfs", "image"].iter().filter(|other| **other != kind.value) {
@@ -289,10 +289,8 @@ fn parse_source(node: &Node, fields: &Mapping, cx: &mut Cx<'_>) -> Option<Volume
             let below = options.map_or(Below::Seen, |options| below(options, read_only, propagation.as_deref(), cx));
             Some(VolumeSource::Bind { path, create, propagation, below })
         }
-        ("bind", None) => {
-            cx.push(Problem::error(Code::MissingKey, node.span, "a mount of type `bind` needs `source`"));
-            None
-        }
+        // That it lacks a source was said when it was read.
+        ("bind", None) => None,
         ("tmpfs", _) => {
             let options = options.and_then(|node| node.as_mapping());
             let size = options.and_then(|options| options.get("size"));

@@ -1,16 +1,20 @@
 //! Short forms to long ones, texts to what they mean, and every mistake of shape.
 
-use super::{At, Leaf, Names, Object, Shape, leaf};
+use super::{At, Forms, Leaf, List, MapOf, Names, Object, Shape, leaf};
 use crate::context::Cx;
 use crate::keys::file_name_key;
 use crate::nearest::nearest;
 use crate::report::{Code, Problem};
+use crate::text::Span;
 use crate::yaml::{Entry, Kind, Mapping, Node, Tag};
 
 /// The long form of `node`; what is wrong is reported and left out.
 pub(crate) fn canonical(node: Node, shape: &'static Shape, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
     // `!reset` means the key, whatever stands there.
     if node.tag == Tag::Reset {
+        return Some(node);
+    }
+    if cx.lenient && waits(&node, shape) {
         return Some(node);
     }
     match shape {
@@ -22,69 +26,126 @@ pub(crate) fn canonical(node: Node, shape: &'static Shape, at: &At<'_>, cx: &mut
                 canonical(node, shape, at, cx)
             }
         }
-        Shape::Forms(forms) if forms.late && cx.templates => {
-            // Only its mistakes are looked for.
-            let copy = (forms.expand)(node.clone(), at, cx)?;
-            if !cx.is_template(&copy) {
-                canonical(copy, forms.long, at, cx)?;
-            }
-            Some(node)
-        }
-        Shape::Forms(forms) => {
-            let tag = node.tag;
-            let node = (forms.expand)(node, at, cx)?;
-            // What interpolation has not filled in yet has no long form.
-            if cx.is_template(&node) && !matches!(forms.long.long(), Shape::Leaf(_)) {
-                return Some(node);
-            }
-            canonical(Node { tag, ..node }, forms.long, at, cx)
-        }
+        Shape::Forms(forms) => forms_canonical(node, forms, at, cx),
         Shape::Either(..) => canonical_either(node, shape, at, cx),
-        Shape::Leaf(leaf) => {
-            let written = cx.templates.then(|| node.clone());
-            let typed = leaf.canonical(node, at, cx)?;
-            // This one becomes a text at once.
-            let is_text = matches!(leaf, Leaf::TextOrBool);
-            Some(match written {
-                Some(node) if is_text => leaf::as_text(node),
-                Some(node) => node,
-                None => typed,
-            })
-        }
-        Shape::List(list) => {
-            let Node { kind: Kind::Sequence(items), span, tag } = node else {
-                cx.wrong_type(&node, &at.to_string(), "a list");
-                return None;
-            };
-            let item_at = at.item();
-            // A short form among long ones waits for interpolation.
-            let waits = |item: &Node, cx: &Cx<'_>| {
-                cx.templates && item.as_scalar().is_some() && matches!(list.item, Shape::Object(_))
-            };
-            let each = |item| if waits(&item, cx) { Some(item) } else { canonical(item, list.item, &item_at, cx) };
-            let items = items.into_iter().filter_map(each).collect();
-            Some(Node { tag, ..Node::sequence(items, span) })
-        }
-        Shape::Map(map) => {
-            let Node { kind: Kind::Mapping(mapping), span, tag } = node else {
-                cx.wrong_type(&node, &at.to_string(), "a mapping");
-                return None;
-            };
-            let mut result = Mapping::with_capacity(mapping.len());
-            for (name, entry) in mapping {
-                if map.keys == Names::Resource && !file_name_key(&name) && !(cx.templates && name.contains('$')) {
-                    let message = format!("`{name}` is not a name for an entry of {at}");
-                    let problem = Problem::error(Code::InvalidName, entry.key, message);
-                    cx.push(problem.reason("it must match `[a-zA-Z0-9._-]+`"));
-                }
-                let at = at.named(map.entry, &name);
-                let entry = field(entry, map.value, &at, cx);
-                result.insert(name, entry);
-            }
-            Some(Node { kind: Kind::Mapping(result), span, tag })
-        }
+        Shape::Leaf(leaf) => leaf_canonical(node, leaf, at, cx),
+        Shape::List(list) => list_canonical(node, list, at, cx),
+        Shape::Map(map) => map_canonical(node, map, at, cx),
         Shape::Object(object) => object_canonical(node, object, at, cx),
     }
+}
+
+fn forms_canonical(node: Node, forms: &'static Forms, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
+    if forms.late && cx.templates {
+        // Only its mistakes are looked for.
+        let copy = (forms.expand)(node.clone(), at, cx)?;
+        if !cx.is_template(&copy) {
+            canonical(copy, forms.long, at, cx)?;
+        }
+        return Some(node);
+    }
+    let tag = node.tag;
+    let written = (cx.lenient && !forms.at_once && !is_list(&node)).then(|| node.clone());
+    let node = match written {
+        // It may be replaced before anyone takes it.
+        Some(written) => match cx.tentatively(|cx| (forms.expand)(node, at, cx)) {
+            Some(node) => node,
+            None => return Some(written),
+        },
+        None => (forms.expand)(node, at, cx)?,
+    };
+    // What interpolation has not filled in yet has no long form.
+    if cx.is_template(&node) && !forms.at_once && !matches!(forms.long.long(), Shape::Leaf(_)) {
+        return Some(node);
+    }
+    if cx.lenient && forms.at_once && waits(&node, forms.long.long()) {
+        return strictly(cx, |cx| canonical(node, forms.long, at, cx));
+    }
+    canonical(Node { tag, ..node }, forms.long, at, cx)
+}
+
+fn leaf_canonical(node: Node, leaf: &Leaf, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
+    if cx.lenient && !leaf.is_cast_of(&node) {
+        let typed = cx.tentatively(|cx| leaf.canonical(node.clone(), at, cx));
+        return Some(typed.unwrap_or(node));
+    }
+    let written = cx.templates.then(|| node.clone());
+    let typed = leaf.canonical(node, at, cx)?;
+    // This one becomes a text at once.
+    let is_text = matches!(leaf, Leaf::TextOrBool);
+    Some(match written {
+        Some(node) if is_text => leaf::as_text(node),
+        Some(node) => node,
+        None => typed,
+    })
+}
+
+fn list_canonical(node: Node, list: &'static List, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
+    let Node { kind: Kind::Sequence(items), span, tag } = node else {
+        cx.wrong_type(&node, &at.to_string(), "a list");
+        return None;
+    };
+    let item_at = at.item();
+    let each = |item: Node| {
+        // A short form among long ones waits for interpolation.
+        if cx.templates && item.as_scalar().is_some() && matches!(list.item, Shape::Object(_)) {
+            return Some(item);
+        }
+        // What must differ is compared at once.
+        if list.unique {
+            return strictly(cx, |cx| canonical(item, list.item, &item_at, cx));
+        }
+        canonical(item, list.item, &item_at, cx)
+    };
+    let items = items.into_iter().filter_map(each).collect();
+    Some(Node { tag, ..Node::sequence(items, span) })
+}
+
+fn map_canonical(node: Node, map: &'static MapOf, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
+    let Node { kind: Kind::Mapping(mapping), span, tag } = node else {
+        cx.wrong_type(&node, &at.to_string(), "a mapping");
+        return None;
+    };
+    let mut result = Mapping::with_capacity(mapping.len());
+    for (name, entry) in mapping {
+        if map.keys == Names::Resource && !cx.lenient {
+            check_name(&name, entry.key, at, cx);
+        }
+        let at = at.named(map.entry, &name);
+        let entry = field(entry, map.value, &at, cx);
+        result.insert(name, entry);
+    }
+    Some(Node { kind: Kind::Mapping(result), span, tag })
+}
+
+/// Names of services and of what they use.
+pub(crate) fn check_name(name: &str, place: Span, at: &At<'_>, cx: &mut Cx<'_>) {
+    if !file_name_key(name) {
+        let problem = Problem::error(Code::InvalidName, place, format!("`{name}` is not a name for an entry of {at}"));
+        let problem = problem.reason("it must match `[a-zA-Z0-9._-]+`");
+        cx.push(problem.help("use letters, digits, `.`, `_` and `-` only; variables are not filled in there"));
+    }
+}
+
+/// Whether a value of a file that others extend is left as it is written. Docker compose judges only what is taken from
+/// there, and only when it is: here what it has to understand before, to fill in variables and to merge, is judged.
+fn waits(node: &Node, shape: &Shape) -> bool {
+    match shape {
+        Shape::List(_) => !is_list(node),
+        Shape::Map(_) | Shape::Object(_) => node.as_mapping().is_none(),
+        Shape::Any | Shape::Leaf(_) | Shape::Nullable(_) | Shape::Forms(_) | Shape::Either(..) => false,
+    }
+}
+
+fn strictly<T>(cx: &mut Cx<'_>, judge: impl FnOnce(&mut Cx<'_>) -> T) -> T {
+    let lenient = std::mem::replace(&mut cx.lenient, false);
+    let judged = judge(cx);
+    cx.lenient = lenient;
+    judged
+}
+
+fn is_list(node: &Node) -> bool {
+    matches!(node.kind, Kind::Sequence(_))
 }
 
 fn canonical_either(node: Node, shape: &'static Shape, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
@@ -105,7 +166,9 @@ fn object_canonical(node: Node, object: &'static Object, at: &At<'_>, cx: &mut C
             continue;
         }
         let Some(known) = object.field(&name) else {
-            if entry.value.tag != Tag::Reset {
+            if cx.lenient {
+                result.insert(name, entry);
+            } else if entry.value.tag != Tag::Reset {
                 unknown_key(&name, &entry, object, at, cx);
             }
             continue;
@@ -128,8 +191,12 @@ fn field(entry: Entry, shape: &'static Shape, at: &At<'_>, cx: &mut Cx<'_>) -> E
 }
 
 fn unknown_key(name: &str, entry: &Entry, object: &Object, at: &At<'_>, cx: &mut Cx<'_>) {
-    let message = format!("unknown key `{name}` in {at}");
-    let problem = Problem::error(Code::UnknownKey, entry.key, message);
+    let problem = if object.ignores {
+        let message = format!("unknown key `{name}` in {at}: it has no effect");
+        Problem::warning(Code::UnknownKey, entry.key, message)
+    } else {
+        Problem::error(Code::UnknownKey, entry.key, format!("unknown key `{name}` in {at}"))
+    };
     let place = at.to_string();
     if let Some(help) = misplaced(name, &place) {
         return cx.push(problem.help(help));

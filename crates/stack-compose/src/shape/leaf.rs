@@ -52,6 +52,8 @@ pub(crate) enum Leaf {
     Label,
     /// A text, a number or null, shown as a text.
     Option,
+    /// What docker compose judges only when it reads the finished project.
+    Late(&'static Leaf),
 }
 
 /// A text of a certain form.
@@ -71,12 +73,13 @@ pub(crate) struct Like {
 impl Leaf {
     /// Checks the value and gives it its type.
     pub(super) fn canonical(&self, node: Node, at: &At<'_>, cx: &mut Cx<'_>) -> Option<Node> {
-        if cx.is_template(&node) || cx.templates && self.is_cast() && node.as_text().is_some() {
+        if cx.templates && self.is_late() && node.as_text().is_some() {
             return Some(node);
         }
         let (span, tag) = (node.span, node.tag);
         let typed = |node: Node| Some(Node { tag, ..node });
         match self {
+            Self::Late(leaf) => leaf.canonical(node, at, cx),
             Self::Text => cx.is_text(&node, at).then_some(node),
             Self::Choice(words) => cx.is_choice(&node, words, at).then_some(node),
             Self::Like(like) => cx.is_like(&node, like, at).then_some(node),
@@ -92,6 +95,9 @@ impl Leaf {
                 }
                 let number = cx.integer(&node, &at.to_string(), i64::MIN..=i64::MAX)?.value;
                 typed(Node::scalar(Value::Int(number), number.to_string(), span))
+            }
+            Self::Limit if cx.templates && !cx.is_one_of(&node, "a whole number", at, |value| value != Value::Text) => {
+                None
             }
             Self::Int(..) | Self::Limit => {
                 let (least, most) =
@@ -147,9 +153,25 @@ pub(super) fn as_text(node: Node) -> Node {
 }
 
 impl Leaf {
-    /// Interpolation is what makes such a value of a text: without it any text may stand here.
-    fn is_cast(&self) -> bool {
-        matches!(self, Self::Bool | Self::Int(..) | Self::Number | Self::Bytes | Self::Mode)
+    /// Interpolation, or reading the value when everything else is done, is what makes such a value of a text: without
+    /// interpolation any text may stand here. The others are judged as they are written.
+    fn is_late(&self) -> bool {
+        match self {
+            Self::Bool | Self::Int(..) | Self::Number | Self::Bytes | Self::Mode => true,
+            Self::Late(_) | Self::QuotedBytes | Self::Duration | Self::Devices | Self::ModeNumber => true,
+            Self::Text | Self::TextOrNumber | Self::TextOrBool | Self::Scalar | Self::Label | Self::Option => false,
+            Self::Choice(_) | Self::Like(_) | Self::PlainBool | Self::PlainInt | Self::PlainLimit | Self::Limit => {
+                false
+            }
+        }
+    }
+}
+
+impl Leaf {
+    /// Interpolation makes the value of this text, and fails where it cannot.
+    pub(super) fn is_cast_of(&self, node: &Node) -> bool {
+        matches!(self, Self::Bool | Self::Int(..) | Self::Number | Self::Limit | Self::PlainLimit)
+            && node.as_text().is_some()
     }
 }
 

@@ -52,6 +52,11 @@ pub(crate) fn merge(base: &mut Node, over: Node, shape: &'static Shape, cx: &mut
 }
 
 fn value(base: &mut Node, over: Node, shape: &'static Shape, rule: Merge, merging: &mut Merging<'_>) {
+    if over.tag == Tag::Agreeing && !base.is_null() && base.as_text() != over.as_text() {
+        let problem = Problem::error(Code::ConflictingKeys, over.span, "an earlier file has another name for this");
+        let problem = problem.also(base.span, "the other name");
+        merging.report.push(problem.help("write `external: true` and one `name`"));
+    }
     if over.tag != Tag::None || base.is_null() || matches!(rule, Merge::Replace) {
         return replace(base, over, merging);
     }

@@ -12,7 +12,7 @@ use crate::context::Cx;
 use crate::yaml::Node;
 
 pub(crate) use at::At;
-pub(crate) use canonical::canonical;
+pub(crate) use canonical::{canonical, check_name};
 pub(crate) use complete::complete;
 pub(crate) use leaf::{Leaf, Like};
 pub(crate) use merge::{Trail, merge, settle, unify};
@@ -67,6 +67,9 @@ pub(crate) enum Names {
     Free,
     /// `^[a-zA-Z0-9._-]+$`.
     Resource,
+    /// The same in a mapping. What only refers to something may be a list too, where docker compose looks it up and
+    /// judges nothing.
+    Reference,
     /// `^[a-z]+$`; others are taken for nothing, as docker compose does.
     Lower,
 }
@@ -81,6 +84,8 @@ pub(crate) struct Forms {
     pub(crate) expand: fn(Node, &At<'_>, &mut Cx<'_>) -> Option<Node>,
     /// Docker compose makes it long only for the typed project: without interpolation it is shown as it is written.
     pub(crate) late: bool,
+    /// Docker compose makes it long before it judges anything.
+    pub(crate) at_once: bool,
 }
 
 impl Forms {
@@ -89,11 +94,15 @@ impl Forms {
         short: &'static [&'static Shape],
         expand: fn(Node, &At<'_>, &mut Cx<'_>) -> Option<Node>,
     ) -> Self {
-        Self { long, short, expand, late: false }
+        Self { long, short, expand, late: false, at_once: false }
     }
 
     pub(crate) const fn late(self) -> Self {
         Self { late: true, ..self }
+    }
+
+    pub(crate) const fn at_once(self) -> Self {
+        Self { at_once: true, ..self }
     }
 }
 
@@ -105,6 +114,8 @@ pub(crate) struct Object {
     pub(crate) required: &'static [&'static str],
     /// `x-*` may stand here.
     pub(crate) extensions: bool,
+    /// Docker compose reads nothing but these keys: another one is without effect, and no mistake.
+    pub(crate) ignores: bool,
 }
 
 /// Tables of more keys are sorted.
@@ -113,7 +124,7 @@ const LONG_TABLE: usize = 32;
 impl Object {
     /// With `x-*` and nothing required.
     pub(crate) const fn new(fields: &'static [Field]) -> Self {
-        Self { fields, required: &[], extensions: true }
+        Self { fields, required: &[], extensions: true, ignores: false }
     }
 
     pub(crate) const fn required(self, required: &'static [&'static str]) -> Self {
@@ -122,6 +133,10 @@ impl Object {
 
     pub(crate) const fn closed(self) -> Self {
         Self { extensions: false, ..self }
+    }
+
+    pub(crate) const fn ignoring(self) -> Self {
+        Self { ignores: true, ..self }
     }
 
     pub(crate) fn field(&self, name: &str) -> Option<&'static Field> {

@@ -31,9 +31,10 @@ pub(crate) fn show(node: &Node, shape: &'static Shape, form: Form) -> Value {
         (Shape::Leaf(leaf), Kind::Scalar(_)) => leaf_value(node, leaf),
         (Shape::List(list), Kind::Sequence(items)) => items.iter().map(|item| show(item, list.item, form)).collect(),
         (Shape::Map(map), Kind::Mapping(entries)) if map.listed => {
-            let item = |(name, value): (&str, &Node)| match value.as_text() {
-                Some(text) if !text.is_empty() => format!("{name}={text}"),
-                _ => name.to_owned(),
+            let printed = |value: &Node| value.as_scalar().map(|scalar| scalar.value.printed(&scalar.text));
+            let item = |(name, value): (&str, &Node)| match printed(value).filter(|text| !text.is_empty()) {
+                Some(text) => format!("{name}={text}"),
+                None => name.to_owned(),
             };
             let mut items: Vec<String> = entries.iter().map(|(name, entry)| item((name, &entry.value))).collect();
             items.sort_unstable();
@@ -121,6 +122,7 @@ fn leaf_value(node: &Node, leaf: &Leaf) -> Value {
     let Some(scalar) = node.as_scalar() else { return Value::Null };
     let printed = || scalar.value.printed(&scalar.text);
     match (leaf, scalar.value) {
+        (Leaf::Late(leaf), _) => leaf_value(node, leaf),
         (Leaf::Scalar, Yaml::Null) => Value::Null,
         (Leaf::Label | Leaf::Option, Yaml::Null) => Value::from(""),
         (Leaf::Bool | Leaf::PlainBool, Yaml::Bool(value)) => Value::Bool(value),

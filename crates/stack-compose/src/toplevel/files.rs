@@ -8,11 +8,11 @@ use super::{EXTERNAL, expand_external, real_name, section, section_of};
 use crate::context::Cx;
 use crate::project::FileSource;
 use crate::shape::common::{LABELS, OPTIONS, TEXT};
-use crate::shape::{Field, Forms, Object, Shape};
+use crate::shape::{Field, Forms, Names, Object, Shape};
 use crate::text::Spanned;
 use crate::yaml::Mapping;
 
-pub(super) const SECRETS: Shape = section_of(&SECRET, "secret");
+pub(super) const SECRETS: Shape = section_of(&SECRET, "secret", Names::Resource);
 const SECRET: Shape = Shape::Forms(Forms::new(&SECRET_LONG, &[], expand_external));
 const SECRET_LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("name", "Name of its own.", &TEXT),
@@ -25,7 +25,7 @@ const SECRET_LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("template_driver", "Driver for templates.", &TEXT),
 ]));
 
-pub(super) const CONFIGS: Shape = section_of(&CONFIG, "config");
+pub(super) const CONFIGS: Shape = section_of(&CONFIG, "config", Names::Resource);
 const CONFIG: Shape = Shape::Forms(Forms::new(&CONFIG_LONG, &[], expand_external));
 const CONFIG_LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("name", "Name of its own.", &TEXT),

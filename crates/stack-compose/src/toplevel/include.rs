@@ -1,19 +1,20 @@
 //! `include`: other projects that this one takes in. `crate::include` does it.
 
 use crate::context::Cx;
-use crate::shape::common::{ONE_OR_TEXTS, TEXT};
+use crate::shape::common::{ONE_OR_TEXTS, TEXT, TEXT_OR_NUMBER};
 use crate::shape::{At, Field, Forms, List, Object, Shape};
 use crate::yaml::Node;
 
-pub(super) const INCLUDES: Shape = Shape::List(List { item: &INCLUDE, unique: false });
+pub(super) const INCLUDES: Shape = Shape::List(List { item: &Shape::Nullable(&INCLUDE), unique: false });
 const INCLUDE: Shape = Shape::Forms(Forms::new(&LONG, &[&TEXT], expand));
 const LONG: Shape = Shape::Object(
     &Object::new(&[
         Field::new("path", "Its files; later ones override earlier ones.", &ONE_OR_TEXTS),
-        Field::new("project_directory", "Where its relative paths begin.", &TEXT),
+        Field::new("project_directory", "Where its relative paths begin.", &TEXT_OR_NUMBER),
         Field::new("env_file", "Files with its variables, instead of its `.env`.", &ONE_OR_TEXTS),
     ])
-    .closed(),
+    .closed()
+    .ignoring(),
 );
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of every expansion")]

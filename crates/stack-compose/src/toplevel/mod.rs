@@ -43,8 +43,8 @@ const OLD_EXTERNAL: Object =
     Object::new(&[Field::new("name", "Obsolete: write `name` beside `external: true`.", &TEXT)]);
 
 /// A section with names that the user chooses.
-const fn section_of(value: &'static Shape, entry: &'static str) -> Shape {
-    Shape::Map(MapOf { value, keys: Names::Resource, entry, merge: Merge::Deep, listed: false })
+const fn section_of(value: &'static Shape, entry: &'static str, keys: Names) -> Shape {
+    Shape::Map(MapOf { value, keys, entry, merge: Merge::Deep, listed: false })
 }
 
 /// The entries of a section.
@@ -82,7 +82,7 @@ fn expand_external(
     at: &crate::shape::At<'_>,
     cx: &mut Cx<'_>,
 ) -> Option<crate::yaml::Node> {
-    use crate::yaml::{Kind, Node};
+    use crate::yaml::{Kind, Node, Tag};
     let Kind::Mapping(fields) = &mut node.kind else { return Some(node) };
     let Some(external) = fields.get_mut("external") else { return Some(node) };
     if external.value.as_mapping().is_none() {
@@ -107,7 +107,7 @@ fn expand_external(
         }
         Some(_) => {}
         None => {
-            fields.insert("name".into(), Entry { key, value: name });
+            fields.insert("name".into(), Entry { key, value: Node { tag: Tag::Agreeing, ..name } });
         }
     }
     Some(node)

@@ -2,9 +2,9 @@
 
 use super::section_of;
 use crate::shape::common::{ANY_TEXTS, PLAIN_INT, TEXT};
-use crate::shape::{Field, Object, Shape};
+use crate::shape::{Field, Names, Object, Shape};
 
-pub(super) const MODELS: Shape = section_of(&MODEL, "model");
+pub(super) const MODELS: Shape = section_of(&MODEL, "model", Names::Free);
 const MODEL: Shape = Shape::Object(
     &Object::new(&[
         Field::new("name", "Name of its own.", &TEXT),

@@ -11,11 +11,11 @@ use crate::nearest::nearest;
 use crate::project::Network;
 use crate::report::{Code, Problem};
 use crate::shape::common::{BOOL, LABELS, OPTIONS, TEXT, free};
-use crate::shape::{Field, Forms, List, Merge, Object, Shape};
+use crate::shape::{At, Field, Forms, List, Merge, Names, Object, Shape, check_name};
 use crate::text::Spanned;
 use crate::yaml::{Entry, Mapping, Node};
 
-pub(super) const NETWORKS: Shape = section_of(&Shape::Nullable(&NETWORK), "network");
+pub(super) const NETWORKS: Shape = section_of(&Shape::Nullable(&NETWORK), "network", Names::Free);
 const NETWORK: Shape = Shape::Forms(Forms::new(&LONG, &[], expand_external));
 const LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("name", "Name of its own, without that of the project before it.", &TEXT),
@@ -58,6 +58,7 @@ pub(crate) fn networks(root: &Mapping, project: &ProjectName, cx: &mut Cx<'_>) -
 
 fn network(key: &str, entry: &Entry, project: &ProjectName, cx: &mut Cx<'_>) -> Network {
     let mut network = Network { span: entry.key, name: format!("{project}_{key}"), ..Network::default() };
+    check_name(key, entry.key, &At::ROOT.key("networks"), cx);
     if entry.value.is_null() {
         return network;
     }

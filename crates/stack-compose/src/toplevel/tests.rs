@@ -71,3 +71,19 @@ fn extensions_are_taken_and_version_is_obsolete() {
     assert_eq!(messages, ["compose.yaml:1:1: `version` is obsolete and has no effect"]);
     assert!(loaded.project.is_some());
 }
+
+#[test]
+fn the_old_form_of_an_external_name_does_not_contradict_an_earlier_one() {
+    for (section, used) in [("networks", "n"), ("volumes", "n:/n"), ("secrets", "n"), ("configs", "n")] {
+        let with = |first: &str, second: &str| {
+            let service = format!("services: {{a: {{image: i, {section}: ['{used}']}}}}\n");
+            let files = Files::new(&format!("{service}{section}: {{n: {first}}}\n---\n{section}: {{n: {second}}}\n"));
+            files.reading_errors()
+        };
+        let conflict = ["an earlier file has another name for this"];
+        assert_eq!(with("{name: a}", "{external: {name: b}}"), conflict, "{section}");
+        assert_eq!(with("{external: {name: a}}", "{external: {name: b}}"), conflict, "{section}");
+        assert_eq!(with("{external: {name: b}}", "{name: a}"), [""; 0], "{section}: a new name wins");
+        assert_eq!(with("{name: b}", "{external: {name: b}}"), [""; 0], "{section}");
+    }
+}

@@ -10,10 +10,10 @@ use crate::keys::labels_of;
 use crate::project::Volume;
 use crate::report::{Code, Problem};
 use crate::shape::common::{LABELS, OPTIONS, TEXT};
-use crate::shape::{Field, Forms, Object, Shape};
+use crate::shape::{Field, Forms, Names, Object, Shape};
 use crate::yaml::{Entry, Mapping, Node};
 
-pub(super) const VOLUMES: Shape = section_of(&Shape::Nullable(&VOLUME), "volume");
+pub(super) const VOLUMES: Shape = section_of(&Shape::Nullable(&VOLUME), "volume", Names::Resource);
 const VOLUME: Shape = Shape::Forms(Forms::new(&LONG, &[], expand_external));
 const LONG: Shape = Shape::Object(&Object::new(&[
     Field::new("name", "Name of its own, without that of the project before it.", &TEXT),

@@ -44,6 +44,8 @@ pub(crate) enum Tag {
     Reset,
     /// `!override`: replace instead of merging.
     Override,
+    /// From the old form of a name: what it is laid over may not say something else.
+    Agreeing,
     /// What stands here was reported already, and is not missing.
     Broken,
 }
