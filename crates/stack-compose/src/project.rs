@@ -178,6 +178,11 @@ impl Project {
 
     /// Images that active services name and do not build, sorted, each once.
     pub fn named_images(&self) -> BTreeSet<String> {
+        if self.is_template {
+            let services = self.document.get("services").and_then(Node::as_mapping).into_iter().flatten();
+            let named = services.map(|(_, entry)| &entry.value).filter(|service| service.get("build").is_none());
+            return named.filter_map(|service| service.get("image")?.as_text().map(str::to_owned)).collect();
+        }
         let named = self.services.values().filter(|service| !service.builds);
         named.filter_map(|service| service.image.as_ref()).map(|image| image.value.clone()).collect()
     }

@@ -6,7 +6,6 @@ use sha2::{Digest, Sha256};
 use crate::emit::emit;
 use crate::keys::SERVICE;
 use crate::project::Project;
-use crate::service::Service;
 use crate::shape::{Form, by_name, plain, show};
 use crate::toplevel::ROOT;
 use crate::yaml::{Entry, Kind, Node};
@@ -25,8 +24,12 @@ impl Project {
 
     /// The images of the services and nothing else, as JSON: a file that is given behind the project's own.
     pub fn images_to_json(&self) -> Value {
-        let image = |service: &Service| Some(json!({ "image": service.image.as_ref()?.value }));
-        let images = self.services.values().filter_map(|service| Some((service.name.clone(), image(service)?)));
+        let services = self.document.get("services").and_then(Node::as_mapping);
+        let image = |service: &Node| match service.get("image").and_then(Node::as_text) {
+            Some(image) => json!({ "image": image }),
+            None => json!({}),
+        };
+        let images = services.into_iter().flatten().map(|(name, entry)| (name.to_string(), image(&entry.value)));
         json!({ "services": sorted(images.collect(), false) })
     }
 

@@ -266,3 +266,25 @@ fn a_further_host_without_address_has_none() {
         assert_eq!(files.reading_errors(), ["`h` of `extra_hosts` has no address"]);
     }
 }
+
+#[test]
+fn a_lock_of_images_names_every_service_whether_variables_are_filled_in_or_not() {
+    let digest = "0".repeat(64);
+    let text =
+        format!("services: {{a: {{build: .}}, b: {{image: 'i@sha256:{digest}'}}, c: {{image: 'j:${{T:-1}}'}}}}\n");
+    for (phases, second) in [(Phases::default(), "j:1"), (TEMPLATES, "j:${T:-1}")] {
+        let mut project = Files::new(&text).read_with(phases);
+        let first = format!("i@sha256:{digest}");
+        assert_eq!(project.named_images(), [first.clone(), second.to_owned()].into());
+        project.pin_images(&[(first, "there/i@sha256:1".to_owned())].into());
+        let expected = format!("services:\n  a: {{}}\n  b:\n    image: there/i@sha256:1\n  c:\n    image: {second}\n");
+        assert_eq!(project.images_to_yaml(), expected);
+    }
+}
+
+#[test]
+fn keys_of_ssh_are_shown_as_they_are_read() {
+    let text = "services: {a: {build: {context: ., ssh: {k: ./p, n: 3, default: }}}}\n";
+    let shown = Files::new(text).yaml(Phases::default());
+    assert!(shown.contains("ssh:\n        - default\n        - k=/p/p\n        - n=3\n"), "{shown}");
+}

@@ -106,13 +106,15 @@ pub(crate) fn run(context: &Context, args: &ConfigArgs) -> Result<u8, CliError> 
     if let Some(unknown) = unknown {
         return Err(CliError::user(format!("no such service: {unknown}")));
     }
-    if args.resolve_image_digests || args.lock_image_digests {
+    let list = list(context, args, &project)?;
+    // As in docker compose, lists and fingerprints are those of the files.
+    if list.is_none() && (args.resolve_image_digests || args.lock_image_digests) {
         pin_images(&mut project)?;
     }
     if args.quiet {
         return Ok(0);
     }
-    let text = text(context, args, &project)?;
+    let text = list.unwrap_or_else(|| whole(args, &project));
     match &args.output {
         Some(path) => {
             fs_err::write(path, text).map_err(|error| CliError::io("cannot write the configuration", &error))?;
@@ -146,22 +148,23 @@ fn phases(context: &Context, args: &ConfigArgs) -> Phases {
     }
 }
 
-fn text(context: &Context, args: &ConfigArgs, project: &Project) -> Result<String, CliError> {
+/// What was asked for instead of the project.
+fn list(context: &Context, args: &ConfigArgs, project: &Project) -> Result<Option<String>, CliError> {
     if args.variables {
-        return Ok(variables(context, args));
+        return Ok(Some(variables(context, args)));
     }
     if args.environment {
         let environment = project.environment().into_iter();
-        return Ok(environment.map(|(name, value)| format!("{name}={value}\n")).collect());
+        return Ok(Some(environment.map(|(name, value)| format!("{name}={value}\n")).collect()));
     }
     if let Some(name) = &args.explain {
-        return explain(project, name);
+        return explain(project, name).map(Some);
     }
     if let Some(path) = &args.why {
-        return why(project, path);
+        return why(project, path).map(Some);
     }
     if let Some(wanted) = &args.hash {
-        return hashes(project, wanted);
+        return hashes(project, wanted).map(Some);
     }
     let lists = [
         (args.services, project.services_by_dependency()),
@@ -171,15 +174,18 @@ fn text(context: &Context, args: &ConfigArgs, project: &Project) -> Result<Strin
         (args.profiles, project.profiles()),
         (args.models, project.models()),
     ];
-    Ok(match lists.into_iter().find(|(wanted, _)| *wanted) {
-        Some((_, names)) => names.iter().map(|name| format!("{name}\n")).collect(),
-        None => match (args.format.unwrap_or(Format::Yaml), args.lock_image_digests) {
-            (Format::Yaml, false) => project.to_yaml(),
-            (Format::Json, false) => format!("{:#}\n", project.to_json()),
-            (Format::Yaml, true) => project.images_to_yaml(),
-            (Format::Json, true) => format!("{:#}\n", project.images_to_json()),
-        },
-    })
+    let asked = lists.into_iter().find(|(wanted, _)| *wanted);
+    Ok(asked.map(|(_, names)| names.iter().map(|name| format!("{name}\n")).collect()))
+}
+
+/// The project, or its images.
+fn whole(args: &ConfigArgs, project: &Project) -> String {
+    match (args.format.unwrap_or(Format::Yaml), args.lock_image_digests) {
+        (Format::Yaml, false) => project.to_yaml(),
+        (Format::Json, false) => format!("{:#}\n", project.to_json()),
+        (Format::Yaml, true) => project.images_to_yaml(),
+        (Format::Json, true) => format!("{:#}\n", project.images_to_json()),
+    }
 }
 
 fn variables(context: &Context, args: &ConfigArgs) -> String {
