@@ -3,6 +3,7 @@
 
 use crate::context::Cx;
 use crate::keys::service_key;
+use crate::nearest::nearest;
 use crate::report::{Code, Problem};
 use crate::text::Spanned;
 use crate::units::{UnitError, octal, parse_bytes, parse_cpus, parse_duration, parse_float};
@@ -141,11 +142,12 @@ impl Cx<'_> {
 
     fn duration_problem(&mut self, node: &Node, text: &str, error: UnitError) -> Option<Spanned<u64>> {
         let problem = Problem::error(Code::InvalidValue, node.span, format!("`{text}` is not a duration"));
-        let problem = problem.reason(unit_reason(error));
         let problem = if error == UnitError::NoUnit {
             let mended = format!("{text}s");
+            let problem = problem.reason("the unit is missing: `ms`, `s`, `m` or `h`");
             problem.help(format!("write the unit: `{mended}` is in seconds")).patch(node.span, mended)
         } else {
+            let problem = problem.reason(unit_reason(error));
             problem.help("write numbers with units `ms`, `s`, `m`, `h`, such as `1m30s`")
         };
         self.push(problem);
@@ -219,7 +221,7 @@ fn without_colon(text: &str) -> Option<(&str, &str)> {
 
 /// What to do about a value of the wrong type.
 fn type_help(problem: Problem, node: &Node, what: &str, wanted: &str) -> Problem {
-    let Some(scalar) = node.as_scalar() else { return collection_help(problem, node, wanted) };
+    let Some(scalar) = node.as_scalar() else { return collection_help(problem, node, what, wanted) };
     if scalar.value == Value::Null {
         return problem.help("give it a value or remove the key");
     }
@@ -239,10 +241,23 @@ fn type_help(problem: Problem, node: &Node, what: &str, wanted: &str) -> Problem
         "text" => problem.help("put it in quotes").patch(node.span, format!("\"{text}\"")),
         "a list" if text.starts_with('-') => problem.help("write a blank after each `-`"),
         "a list" => problem.help("write it as an item of a list").patch(node.span, format!("[\"{text}\"]")),
+        "a mapping or a list of `KEY=VALUE`" if text.matches('=').count() > 1 => {
+            problem.help("begin each line with `- `, or write each as `KEY: VALUE`")
+        }
         "a list or a mapping" | "a mapping or a list of `KEY=VALUE`" => {
             problem.help("write it as an item of a list").patch(node.span, format!("[\"{text}\"]"))
         }
         "a project" => problem.help("write `services:` and the services below it"),
+        "a mapping" if own_key(what) => problem.help(OWN_KEY),
+        "a mapping" if what == "`healthcheck`" => {
+            problem.help("write the command as `test`").patch(node.span, format!("{{test: {text}}}"))
+        }
+        "a mapping" if what.ends_with(" of `depends_on`") => {
+            let condition =
+                nearest(text, CONDITIONS).or_else(|| CONDITIONS.into_iter().find(|it| it.ends_with(&**text)));
+            let condition = condition.unwrap_or("service_started");
+            problem.help("write what to wait for").patch(node.span, format!("{{condition: {condition}}}"))
+        }
         "a mapping" if what.starts_with("service ") => match without_colon(text) {
             Some((key, value)) => {
                 problem.reason(format!("there is no colon behind `{key}`")).patch(node.span, format!("{key}: {value}"))
@@ -260,9 +275,24 @@ fn type_help(problem: Problem, node: &Node, what: &str, wanted: &str) -> Problem
     }
 }
 
-fn collection_help(problem: Problem, node: &Node, wanted: &str) -> Problem {
+/// What dependencies wait for.
+const CONDITIONS: [&str; 3] = ["service_started", "service_healthy", "service_completed_successfully"];
+
+const OWN_KEY: &str = "this is a key of a service: indent it further, below the name of the service";
+
+/// A key of a service stands where the name of one is wanted.
+fn own_key(what: &str) -> bool {
+    let name = what.strip_prefix("service `").and_then(|name| name.strip_suffix('`'));
+    name.is_some_and(|name| service_key(name).is_some())
+}
+
+fn collection_help(problem: Problem, node: &Node, what: &str, wanted: &str) -> Problem {
     let is_list = matches!(node.kind, Kind::Sequence(_));
     match (wanted, is_list) {
+        ("a mapping", _) if own_key(what) => problem.help(OWN_KEY),
+        ("text", false) if what == "an item of `depends_on`" => problem
+            .reason("conditions stand in a mapping, names alone in a list")
+            .help("leave the `- ` away in front of each service, and write `condition:` below its name"),
         ("a list", _) => problem.help("begin each item with `- `: a list, not keys with values"),
         ("a mapping" | "a project", true) => problem.help("remove the `- ` in front: keys with values, not a list"),
         ("a single value", _) => problem.help("write one text or number; several values need several names"),

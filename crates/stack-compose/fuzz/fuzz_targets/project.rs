@@ -43,7 +43,13 @@ pub(crate) fn total(files: &[(&str, &[u8])]) {
             assert!(loaded.texts[&label.origin.file].get(label.bytes.clone()).is_some());
         }
     }
-    let raw =
-        Phases { interpolate: false, normalize: false, resolve_paths: false, consistency: false, env_files: false };
+    let raw = Phases {
+        interpolate: false,
+        normalize: false,
+        resolve_paths: false,
+        consistency: false,
+        env_files: false,
+        only_used: false,
+    };
     drop(read(&source, &loader, raw).project.map(|project| project.to_json()));
 }

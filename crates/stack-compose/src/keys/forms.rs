@@ -62,7 +62,8 @@ fn key_value_problem(item: &Node, at: &At<'_>, cx: &mut Cx<'_>) {
     let span = Span { end: entry.value.span.end.max(entry.key.end), ..entry.key };
     let mended = format!("{key}={value}");
     let one_line = entry.value.span.line == entry.key.line;
-    let problem = problem.help(format!("write `- {mended}`, or leave the `-` away"));
+    let problem = problem
+        .help(format!("a list takes `- {mended}`; or write all of it as a mapping, `{key}: {value}`, without any `-`"));
     cx.push(if one_line { problem.patch(span, mended) } else { problem });
 }
 

@@ -9,12 +9,13 @@ use stack_model::{self as model, HostPort, PortSpec, Protocol};
 use super::ServiceKey;
 use super::key::Lowering;
 use crate::context::Cx;
+use crate::nearest::nearest;
 use crate::report::{Code, Problem};
 use crate::service::{Port, Service};
 use crate::shape::Merge;
 use crate::shape::common::{COUNT, TEXT, TEXT_OR_NUMBER};
 use crate::shape::{At, Field, Forms, Leaf as ShapeLeaf, Like, List, Object, Shape};
-use crate::yaml::{Kind, Node, Value as Leaf};
+use crate::yaml::{Kind, Layout, Node, Value as Leaf};
 
 pub(super) const KEY: ServiceKey = ServiceKey::new("ports", "Ports that the host answers on.", &PORTS)
     .merge(Merge::Unique(identity))
@@ -77,6 +78,9 @@ fn long_forms(items: Vec<Node>, cx: &mut Cx<'_>) -> Vec<Node> {
     }
     ports
 }
+
+/// What ports are of.
+const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 
 /// The parts of a short form, as ranges of its text.
 struct Short {
@@ -185,15 +189,23 @@ fn check_ends(item: &Node, text: &str, parts: &Short, cx: &mut Cx<'_>) -> bool {
             return false;
         }
         let problem = Problem::error(Code::InvalidValue, span, format!("`{address}` is not an IP address"));
+        if address == "localhost" {
+            cx.push(problem.nearest(span, Some("127.0.0.1")));
+            return false;
+        }
         let help = "write an address of the host, such as `127.0.0.1`; IPv6 goes in brackets";
         cx.push(problem.help(help));
         return false;
     }
     let protocol = &text[parts.protocol.clone()];
-    if !matches!(protocol.to_ascii_lowercase().as_str(), "" | "tcp" | "udp" | "sctp") {
+    if !protocol.is_empty() && !PROTOCOLS.contains(&protocol.to_ascii_lowercase().as_str()) {
         let span = item.part(parts.protocol.clone());
         let problem = Problem::error(Code::InvalidValue, span, format!("`{protocol}` is not a protocol"));
-        cx.push(problem.help("write `tcp`, `udp` or `sctp`"));
+        cx.push(match nearest(protocol, PROTOCOLS) {
+            Some(near) => problem.nearest(span, Some(near)),
+            None if parse_range(protocol).is_some() => meant(problem, item),
+            None => problem.help("write `tcp`, `udp` or `sctp`"),
+        });
         return false;
     }
     true
@@ -214,9 +226,42 @@ fn range(item: &Node, text: &str, part: &Range<usize>, cx: &mut Cx<'_>) -> Optio
         None => {
             let problem =
                 Problem::error(Code::InvalidValue, item.part(part.clone()), format!("`{text}` is not a port"));
-            cx.push(problem.reason("a port is a number from 1 to 65535, or a range such as `8000-8010`"));
+            let problem = problem.reason("a port is a number from 1 to 65535, or a range such as `8000-8010`");
+            cx.push(meant(problem, item));
             None
         }
+    }
+}
+
+/// What a short form of a port was most likely meant to be.
+fn meant(problem: Problem, item: &Node) -> Problem {
+    let text = item.as_scalar().map(|scalar| scalar.text.to_string()).unwrap_or_default();
+    let is_good = |text: &str| {
+        let parts = split(text);
+        let good = |part: &Range<usize>| part.is_empty() || parse_range(&text[part.clone()]).is_some();
+        let protocol = &text[parts.protocol.clone()];
+        !parts.container.is_empty()
+            && parts.host_ip.is_empty()
+            && good(&parts.container)
+            && good(&parts.host)
+            && PROTOCOLS.iter().any(|known| protocol.is_empty() || protocol == *known)
+    };
+    let words = text.replace(char::is_whitespace, "");
+    let separated = words.replace("->", ":").replace([';', ',', '='], ":");
+    let slash = separated.replace('/', ":");
+    let with_protocol = words.rsplit_once(':').map(|(ports, protocol)| format!("{ports}/{protocol}"));
+    let with_host = words.rsplit_once('-').filter(|(_, last)| !last.contains(':'));
+    let with_host = with_host.map(|(first, last)| format!("{first}:{last}"));
+    let blank = text.split_whitespace().collect::<Vec<_>>().join(":");
+    let near = [Some(blank), Some(words), Some(separated), with_protocol, Some(slash), with_host].into_iter().flatten();
+    // What a variable has made is mended where it is set.
+    let here = item.as_scalar().is_some_and(|scalar| !matches!(scalar.layout, Layout::Pieces(_)));
+    match near.into_iter().find(|near| here && *near != text && is_good(near)) {
+        Some(near) => {
+            let whole = if text.is_empty() { item.span } else { item.part(0..text.len()) };
+            problem.nearest(whole, Some(&near))
+        }
+        None => problem.help("write `\"host:container\"`, such as `\"8080:80\"`"),
     }
 }
 
@@ -382,13 +427,18 @@ mod tests {
 
     #[test]
     fn the_caret_stands_inside_the_short_form() {
-        assert_eq!(errors("ports: ['8080:web']"), ["4:19 `web` is not a port"]);
-        assert_eq!(errors("ports: ['8080:99999/tcp']"), ["4:19 `99999` is not a port"]);
-        assert_eq!(errors("ports: ['80:80/tpc']"), ["4:20 `tpc` is not a protocol; write `tcp`, `udp` or `sctp`"]);
+        assert_eq!(
+            errors("ports: ['8080:web']"),
+            ["4:19 `web` is not a port; write `\"host:container\"`, such as `\"8080:80\"`"]
+        );
+        assert_eq!(
+            errors("ports: ['8080:99999/tcp']"),
+            ["4:19 `99999` is not a port; write `\"host:container\"`, such as `\"8080:80\"`"]
+        );
+        assert_eq!(errors("ports: ['80:80/tpc']"), ["4:20 `tpc` is not a protocol; did you mean `tcp`?"]);
         assert_eq!(
             errors("ports: ['localhost:80:80']"),
-            ["4:14 `localhost` is not an IP address; write an address of the host, such as `127.0.0.1`; IPv6 goes \
-                 in brackets"]
+            ["4:14 `localhost` is not an IP address; did you mean `127.0.0.1`?"]
         );
         assert_eq!(
             errors("ports: ['80-82:80-81']"),
@@ -401,9 +451,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_most_likely_meant_is_said() {
+        for (written, meant) in [
+            ("8080;80", "8080:80"),
+            ("8080,80", "8080:80"),
+            ("8080 80", "8080:80"),
+            ("8080-80", "8080:80"),
+            ("8080->80/tcp", "8080:80/tcp"),
+            ("8080/80", "8080:80"),
+            ("8080:80:tcp", "8080:80/tcp"),
+        ] {
+            let errors = errors(&format!("ports: ['{written}']")).concat();
+            assert!(errors.ends_with(&format!("; did you mean `{meant}`?")), "{written}: {errors}");
+        }
+    }
+
+    #[test]
     fn the_caret_stands_on_the_variable() {
         let text = "services:\n  a:\n    image: i\n    ports: ['127.0.0.1:80:${WEB-eighty}']\n";
-        assert_eq!(Files::new(text).errors(), ["4:27 `eighty` is not a port"]);
+        assert_eq!(
+            Files::new(text).errors(),
+            ["4:27 `eighty` is not a port; write `\"host:container\"`, such as `\"8080:80\"`"]
+        );
     }
 
     #[test]

@@ -224,7 +224,7 @@ fn unknown_key(name: &str, entry: &Entry, object: &Object, at: &At<'_>, cx: &mut
 const FEW_KEYS: usize = 12;
 
 /// Words for the same from elsewhere.
-const SYNONYMS: [(&str, &str); 10] = [
+const SYNONYMS: [(&str, &str); 11] = [
     ("src", "source"),
     ("dst", "target"),
     ("dest", "target"),
@@ -235,6 +235,7 @@ const SYNONYMS: [(&str, &str); 10] = [
     ("readonly", "read_only"),
     ("retry", "retries"),
     ("value", "content"),
+    ("cmd", "command"),
 ];
 
 /// What people know from elsewhere, and where it stands in the Compose language.

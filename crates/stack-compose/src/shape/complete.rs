@@ -59,7 +59,11 @@ fn value(entry: &mut Entry, shape: &'static Shape, at: &At<'_>, cx: &mut Cx<'_>)
 
 fn refuse_null(span: Span, at: &At<'_>, cx: &mut Cx<'_>) -> bool {
     let problem = Problem::error(Code::WrongType, span, format!("{at} has no value"));
-    cx.push(problem.help("give it a value or remove the key"));
+    cx.push(if at.to_string().starts_with("service ") {
+        problem.help("write its keys below it, indented further, or remove it")
+    } else {
+        problem.help("give it a value or remove the key")
+    });
     false
 }
 

@@ -110,6 +110,13 @@ impl Leaf {
                 typed(Node::scalar(Value::Float(number), number.to_string(), span))
             }
             Self::Bytes => (is_unlimited(&node) || cx.bytes(&node, &at.to_string()).is_some()).then_some(node),
+            Self::QuotedBytes if node.as_scalar().is_some_and(|scalar| matches!(scalar.value, Value::Int(_))) => {
+                let text = node.as_scalar().map(|scalar| scalar.text.to_string()).unwrap_or_default();
+                let problem = Problem::error(Code::WrongType, node.span, format!("`{text}` is not a size"));
+                let problem = problem.reason("the unit is missing, and a number of bytes stands in quotes");
+                cx.push(problem.nearest(node.span, Some(&format!("{text}m"))));
+                None
+            }
             Self::QuotedBytes => (cx.is_text(&node, at) && cx.bytes(&node, &at.to_string()).is_some()).then_some(node),
             Self::Duration => cx.duration(&node, &at.to_string()).is_some().then_some(node),
             Self::ModeNumber if node.as_text().is_some() => {

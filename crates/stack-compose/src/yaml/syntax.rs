@@ -2,6 +2,7 @@
 
 use granit_parser::{ErrorKind, ScanError};
 
+use crate::decode::shorten;
 use crate::report::{Code, Problem};
 use crate::text::{FileId, span_of};
 
@@ -29,6 +30,23 @@ pub(super) fn syntax_problem(error: &ScanError, text: &str, file: FileId) -> Pro
         return problem
             .reason("the key above has a value already, so nothing can stand below it")
             .help("give both keys the same indentation");
+    }
+    if let Some(bracket) = open_bracket(error, text, at) {
+        let span = span_of(text, file, bracket..bracket + 1);
+        let problem = Problem::error(Code::YamlSyntax, span, "this bracket is never closed");
+        let stopped = span_of(text, file, at..at);
+        let problem = problem.also(stopped, "what follows cannot stand inside it");
+        return problem.help(if text[bracket..].starts_with('[') { "close it with `]`" } else { "close it with `}`" });
+    }
+    if let Some(word) = word_without_colon(error, text, at) {
+        let span = span_of(text, file, word.clone());
+        let word = &text[word];
+        let problem = Problem::error(Code::YamlSyntax, span, format!("there is no `: ` in `{}`", shorten(word)));
+        let problem = problem.reason("the lines above it are keys with values, or items of a list");
+        return problem.help(match word.split_once('=') {
+            Some((key, value)) => format!("write `{key}: {value}` among keys, or `- {word}` among items of a list"),
+            None => "write `key: value`, or begin it with `- ` among items of a list".to_owned(),
+        });
     }
     let width = text.get(at..).and_then(|rest| rest.chars().next()).filter(|c| *c != '\n').map_or(0, char::len_utf8);
     let span = span_of(text, file, at..at + width);
@@ -64,6 +82,10 @@ fn words(error: &ScanError) -> (String, Option<&'static str>) {
         ErrorKind::UnexpectedCharacter { character } => {
             (format!("a value cannot begin with `{}`", character.escape_default()), Some("put the value in quotes"))
         }
+        ErrorKind::ExpectedDocumentStart => (
+            "this line begins further left than the first one".to_owned(),
+            Some("give all keys of the top level the same indentation, best none"),
+        ),
         _ => (error.info(), Some(by_text(&error.info()))),
     }
 }
@@ -80,6 +102,34 @@ fn by_text(message: &str) -> &'static str {
     ];
     let found = HELP.iter().find(|(word, _)| message.contains(word));
     found.map_or("look at the quotes, brackets and indentation of this line and the one above it", |(_, help)| *help)
+}
+
+/// The bracket that is still open where the parser stopped, if that is what stopped it.
+fn open_bracket(error: &ScanError, text: &str, at: usize) -> Option<usize> {
+    let may_be = error.info().contains("':' indicator") || error.info().contains("flow");
+    let mut open = Vec::new();
+    let mut quote = None;
+    let mut before = '\n';
+    for (offset, c) in text.get(..at)?.char_indices() {
+        match (quote, c) {
+            (Some(end), _) if c == end => quote = None,
+            (None, '#') if before.is_whitespace() => quote = Some('\n'),
+            (None, '"' | '\'') if before.is_whitespace() || "[{,:".contains(before) => quote = Some(c),
+            (None, '[' | '{') if !open.is_empty() || before.is_whitespace() => open.push(offset),
+            (None, ']' | '}') => drop(open.pop()),
+            _ => {}
+        }
+        before = c;
+    }
+    let line = text[..at].rfind('\n').unwrap_or(0);
+    open.pop().filter(|bracket| may_be && *bracket < line)
+}
+
+/// The rest of a line where a key was expected, and that is none.
+fn word_without_colon(error: &ScanError, text: &str, at: usize) -> Option<std::ops::Range<usize>> {
+    let line = text.get(at..)?.lines().next()?.trim_end();
+    let is_word = matches!(error.kind(), ErrorKind::SimpleKeyExpected) && !line.is_empty() && !line.contains(':');
+    is_word.then(|| at..at + line.len())
 }
 
 /// What version control leaves at the beginning of lines.
