@@ -15,6 +15,9 @@ pub(crate) struct Variable {
     pub(crate) at: Range<usize>,
 }
 
+/// Variables of one file. Real ones have some hundreds; each takes memory, and its place has to be found.
+pub(crate) const MAX_VARIABLES: usize = 10_000;
+
 /// Why a line cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Mistake {
@@ -26,6 +29,8 @@ pub(crate) enum Mistake {
     Unterminated,
     /// An expression in the value has no value.
     Template(Failure),
+    /// The file has more than [`MAX_VARIABLES`].
+    TooMany,
 }
 
 /// What a file says.
@@ -38,6 +43,17 @@ pub(crate) struct Parsed {
     pub(crate) unset: Vec<Unset>,
 }
 
+impl Parsed {
+    /// Says so when nothing more is read.
+    fn is_full(&mut self, place: Range<usize>) -> bool {
+        let full = self.variables.len() + self.mistakes.len() >= MAX_VARIABLES;
+        if full {
+            self.mistakes.push((Mistake::TooMany, place));
+        }
+        full
+    }
+}
+
 /// A way to look variables up.
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -47,6 +63,9 @@ pub(crate) fn parse(text: &str, given: Lookup<'_>, earlier: Lookup<'_>) -> Parse
     let mut reader = Reader { text, at: 0, given, earlier, seen: BTreeMap::new(), parsed: Parsed::default() };
     reader.at = text.len() - without_mark(text).len();
     while reader.at < text.len() {
+        if reader.parsed.is_full(reader.at..reader.at) {
+            break;
+        }
         if let Err((mistake, place)) = reader.line() {
             reader.parsed.mistakes.push((mistake, place));
             reader.skip_line();
@@ -73,6 +92,9 @@ pub(crate) fn parse_raw(text: &str, given: Lookup<'_>) -> Parsed {
             continue;
         }
         let start = start + content.len() - trimmed.len();
+        if parsed.is_full(start..start) {
+            break;
+        }
         let (name, value) = match trimmed.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (trimmed, given(trimmed)),
@@ -332,5 +354,15 @@ mod tests {
         let parsed = parse_raw("\u{feff}# c\nA=\"x\" # y\nB=$A\r\nOUTSIDE\n", &lookup);
         let values: Vec<_> = parsed.variables.into_iter().map(|variable| variable.value.unwrap()).collect();
         assert_eq!(values, ["\"x\" # y", "$A", "out"]);
+    }
+
+    #[test]
+    fn a_file_of_too_many_variables_is_not_read_to_its_end() {
+        let text: String = (0..MAX_VARIABLES + 5).map(|index| format!("A{index}=1\n")).collect();
+        for parsed in [parse(&text, &|_| None, &|_| None), parse_raw(&text, &|_| None)] {
+            assert_eq!(parsed.variables.len(), MAX_VARIABLES);
+            let place = text.find("A10000=").unwrap();
+            assert_eq!(parsed.mistakes, [(Mistake::TooMany, place..place)]);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::ServiceKey;
 use super::forms::one_or_list;
 use crate::context::Cx;
-use crate::dotenv::{self, Mistake};
+use crate::dotenv::{self, MAX_VARIABLES, Mistake};
 use crate::interpolate::template_problem;
 use crate::report::{Code, Problem};
 use crate::service::{EnvFile, Service};
@@ -121,6 +121,11 @@ pub(crate) fn report_mistakes(parsed: &dotenv::Parsed, file: FileId, cx: &mut Cx
                 Problem::error(Code::InvalidValue, span, "this quote is never closed").help("close it, or remove it")
             }
             Mistake::Template(failure) => template_problem(failure, span),
+            Mistake::TooMany => {
+                let message = format!("the file has more than {MAX_VARIABLES} variables");
+                Problem::error(Code::AliasBudget, span, message)
+                    .help("is it an env file? Split it, or mount it instead")
+            }
         };
         cx.push(problem);
     }
