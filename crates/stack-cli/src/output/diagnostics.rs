@@ -50,8 +50,9 @@ fn groups<'a>(diagnostic: &'a Diagnostic, texts: &'a BTreeMap<String, String>) -
         (Some((patch, text)), help) => {
             groups.push(group);
             let help = help.as_deref().unwrap_or("write this instead");
-            let replacement = Patch::new(within(&patch.label.bytes, text), patch.replacement.as_str());
-            let snippet = Snippet::source(text.as_str()).path(patch.label.origin.file.as_str()).patch(replacement);
+            let stretch = lines_around([&patch.label], text);
+            let replacement = Patch::new(inside(&patch.label.bytes, text, &stretch), patch.replacement.as_str());
+            let snippet = source(text, stretch).path(patch.label.origin.file.as_str()).patch(replacement);
             groups.push(Level::HELP.secondary_title(help).element(snippet));
         }
         (None, Some(help)) => groups.push(group.element(Level::HELP.message(help))),
@@ -85,16 +86,38 @@ fn snippet<'a>(
     labels: &'a [Label],
     has_primary: bool,
 ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-    let mut snippet = Snippet::source(text).path(file);
+    let stretch = lines_around(labels.iter().filter(|label| label.origin.file == file), text);
+    let mut snippet = source(text, stretch.clone()).path(file);
     for (number, label) in labels.iter().enumerate().filter(|(_, label)| label.origin.file == file) {
         let kind = if has_primary && number == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
-        let mut annotation = kind.span(within(&label.bytes, text));
+        let mut annotation = kind.span(inside(&label.bytes, text, &stretch));
         if !label.text.is_empty() {
             annotation = annotation.label(label.text.as_str());
         }
         snippet = snippet.annotation(annotation);
     }
     snippet
+}
+
+/// The lines from the first label to the last: whoever renders them keeps notes about every line, and files may be large.
+fn lines_around<'a>(labels: impl IntoIterator<Item = &'a Label>, text: &str) -> Range<usize> {
+    let ranges: Vec<Range<usize>> = labels.into_iter().map(|label| within(&label.bytes, text)).collect();
+    let first = ranges.iter().map(|range| range.start).min().unwrap_or(0);
+    let last = ranges.iter().map(|range| range.end).max().unwrap_or(text.len());
+    let start = text[..first].rfind('\n').map_or(0, |newline| newline + 1);
+    start..text[last..].find('\n').map_or(text.len(), |newline| last + newline + 1)
+}
+
+/// A stretch of a text with the numbers that its lines have there.
+fn source<T: Clone>(text: &str, stretch: Range<usize>) -> Snippet<'_, T> {
+    let before = text[..stretch.start].bytes().filter(|byte| *byte == b'\n').count();
+    Snippet::source(&text[stretch]).line_start(before + 1)
+}
+
+/// A range of the text as one of the stretch.
+fn inside(bytes: &Range<usize>, text: &str, stretch: &Range<usize>) -> Range<usize> {
+    let range = within(bytes, text);
+    range.start - stretch.start..range.end - stretch.start
 }
 
 /// The range as far as it lies in the text, on character boundaries: the file may have changed since it was read.
