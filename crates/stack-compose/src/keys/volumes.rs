@@ -304,7 +304,8 @@ fn parse_source(fields: &Mapping, cx: &mut Cx<'_>) -> Option<VolumeSource> {
             Some(VolumeSource::Image { image: image.value, path })
         }
         ("image", _) => {
-            cx.push(Problem::error(Code::MissingKey, node.span, "a mount of type `image` needs `source`"));
+            let problem = Problem::error(Code::MissingKey, kind.span, "a mount of type `image` needs `source`");
+            cx.push(problem.help("name the image there").when_run());
             None
         }
         ("npipe" | "cluster", _) => {
@@ -519,7 +520,10 @@ mod tests {
         assert_eq!(whole, (image(None), "/d".to_owned(), true));
         let part = one("[{type: image, source: 'tool:1', target: /d, image: {subpath: usr/bin}}]");
         assert_eq!(part, (image(Some("usr/bin")), "/d".to_owned(), true));
-        assert_eq!(errors("volumes: [{type: image, target: /d}]"), ["4:15 a mount of type `image` needs `source`"]);
+        assert_eq!(
+            errors("volumes: [{type: image, target: /d}]"),
+            ["4:22 a mount of type `image` needs `source`; name the image there"]
+        );
         assert_eq!(
             errors("volumes: [{type: image, source: t, target: /d, image: {subpath: /x}}]"),
             ["4:69 `/x` is not a path inside the image; write a relative path without `..`"]
