@@ -21,6 +21,9 @@ pub const PROGRAM: &str = "stack-oci";
 /// The word that does the same, as the first argument.
 pub const VERB: &str = "oci";
 
+/// Verbs that make processes in containers.
+const MAKERS: [&str; 3] = ["create", "run", "exec"];
+
 /// Whether the arguments of this process are for the runtime.
 pub fn is_asked() -> bool {
     let mut words = std::env::args_os();
@@ -34,6 +37,10 @@ pub fn main() -> ExitCode {
     let mut words: Vec<OsString> = std::env::args_os().collect();
     if words.get(1).is_some_and(|word| word == VERB) {
         words.remove(1);
+    }
+    if words.iter().any(|word| MAKERS.iter().any(|maker| word == maker)) {
+        // A failure comes back when the process is made.
+        drop(stack_runtime::ensure_sealed());
     }
     let arguments = Arguments::parse_from(words);
     let log = report::Log::new(&arguments.global);

@@ -45,6 +45,16 @@ enum Report {
     Failed(StepFailure),
 }
 
+/// Starts this program anew, with the same arguments, from a copy that a container cannot write through
+/// `/proc/<pid>/exe` (CVE-2019-5736), unless it runs from one. What makes processes in containers does so by itself;
+/// whoever knows early that it will comes here first, and does nothing twice. Call it before anything was said or read.
+///
+/// # Errors
+/// There can be no such copy.
+pub fn ensure_sealed() -> Result<(), RuntimeError> {
+    sealed::ensure().map_err(RuntimeError::Spawner)
+}
+
 /// Runs a program inside a container and returns its exit code the way a shell shows it. Call it while the process has
 /// one thread, and before it has said or read anything: it starts this program anew, with the same arguments, from a
 /// copy that a container cannot write through `/proc/<pid>/exe` (CVE-2019-5736).
@@ -57,7 +67,7 @@ pub fn run_exec(
     options: &ExecOptions,
 ) -> Result<i32, RuntimeError> {
     let adopted = record::adopt(layout, project, &container.id)?.ok_or(RuntimeError::NotRunning)?;
-    sealed::ensure().map_err(RuntimeError::Spawner)?;
+    ensure_sealed()?;
     let process = enter::render(container, options)?;
     let join = enter::way_in(hierarchy, (layout, project, container))?;
     let placement = Placement { container: adopted.pidfd.as_fd(), join, kept: 3, silent: options.detach };

@@ -23,7 +23,7 @@ mod users;
 
 use std::os::fd::OwnedFd;
 
-pub use attached::{AttachOptions, Attachment, End, run_exec};
+pub use attached::{AttachOptions, Attachment, End, ensure_sealed, run_exec};
 pub use ending::{complete_exit, ending_of_failure, memory_kills};
 pub use enter::{ExecOptions, exec_quietly};
 pub use error::{RuntimeError, StepFailure};

@@ -30,6 +30,8 @@ pub(crate) struct ExecArgs {
 }
 
 pub(crate) fn run(context: &Context, args: ExecArgs) -> Result<u8, CliError> {
+    // A failure comes back when the program is to be run, behind what else may be wrong.
+    drop(stack_runtime::ensure_sealed());
     let (project, container) = targets::running(context, &args.service, args.index)?;
     targets::require_awake(&container)?;
     let options = ExecOptions {
