@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use nix::sys::signal::Signal;
+use nix::libc::{SIGINT, SIGTERM};
 use serde_json::Value;
 use stack_tests::{World, eventually};
 
@@ -45,13 +45,10 @@ fn a_killed_service_stays_down_until_it_is_started() {
     assert!(world.stack(&["kill"]).ok().stderr.contains("no container to kill"));
 }
 
-/// Waits until a process has a handler: what comes before that is dropped where it is process 1.
-fn handles(pid: u32, signal: Signal) {
-    eventually(&format!("{pid} handles {signal}"), || {
-        let status = fs_err::read_to_string(format!("/proc/{pid}/status")).map_err(|error| error.to_string())?;
-        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default().trim();
-        let handled = u64::from_str_radix(mask, 16).unwrap_or_default();
-        if handled & (1 << (signal as i32 - 1)) != 0 { Ok(()) } else { Err(mask.to_owned()) }
+/// Waits until a signal reaches a process: what comes before that is dropped, because it is process 1.
+fn hears(pid: u32, signal: i32) {
+    eventually(&format!("{pid} hears signal {signal}"), || {
+        if stack_runtime::hears_signal(pid, signal) { Ok(()) } else { Err("it does not".to_owned()) }
     });
 }
 
@@ -60,7 +57,7 @@ fn a_service_that_was_asked_to_end_stays_down_and_another_signal_is_its_own_busi
     let world = World::new("asked");
     one(&world, "restart: always\n  other: { image: stack.local/self, command: [demo, sleep] }");
     let before = world.runs(&["asked-other-1", "asked-web-1"]);
-    handles(before["asked-web-1"], Signal::SIGTERM);
+    hears(before["asked-web-1"], SIGTERM);
     // Process 1 has no handler for it, and so the kernel drops it.
     world.stack(&["kill", "-s", "HUP", "web"]).ok();
     assert_eq!(world.runs(&["asked-other-1", "asked-web-1"]), before);
@@ -71,7 +68,7 @@ fn a_service_that_was_asked_to_end_stays_down_and_another_signal_is_its_own_busi
     // One that ends of a signal that does not ask it to stop is started again.
     world.stack(&["up", "-d"]).ok();
     let pid = world.runs(&["asked-other-1", "asked-web-1"])["asked-web-1"];
-    handles(pid, Signal::SIGINT);
+    hears(pid, SIGINT);
     world.stack(&["kill", "-s", "SIGINT", "web"]).ok();
     eventually("it runs again", || {
         let pids = world.pids();
