@@ -136,13 +136,15 @@ pub(crate) fn another_process_with_its_number_is_left_alone(bed: &Bed) {
     bed.ok(&["run", "--detach", "bed"]);
     let number = i32::try_from(bed.state("bed")["pid"].as_i64().expect("a number")).expect("a number");
     let first = Pid::from_raw(number);
+    let begun = start_ticks(number);
     kill(first, Signal::SIGKILL).expect("its end");
     waitpid(first, None).expect("its end");
     let mut bystander = loop {
-        // Somebody else may be quicker to take the next number.
+        // Somebody else may be quicker to take the next number; and numbers do not come round within a hundredth of a
+        // second, which is what processes are told apart by.
         fs_err::write(LAST_PID, (number - 1).to_string()).expect("CONFIG_CHECKPOINT_RESTORE");
         let mut child = sleeper();
-        if child.id().cast_signed() == number {
+        if child.id().cast_signed() == number && start_ticks(number) != begun {
             break child;
         }
         child.kill().and_then(|()| child.wait()).expect("its end");
@@ -156,6 +158,13 @@ pub(crate) fn another_process_with_its_number_is_left_alone(bed: &Bed) {
     assert!(bystander.try_wait().expect("a look").is_none(), "somebody else's process was ended");
     bystander.kill().and_then(|()| bystander.wait()).expect("its end");
     rustix::process::set_child_subreaper(None).expect("orphans");
+}
+
+/// When a process began, in hundredths of a second (proc_pid_stat(5)): the twentieth word behind its name.
+fn start_ticks(number: i32) -> String {
+    let stat = fs_err::read_to_string(format!("/proc/{number}/stat")).expect("a process");
+    let (_, words) = stat.rsplit_once(')').expect("a name");
+    words.split_whitespace().nth(19).expect("a time").to_owned()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a process that has nothing to do with containers")]
