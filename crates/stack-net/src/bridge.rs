@@ -9,7 +9,7 @@ use netlink_packet_route::link::BridgeStpState;
 use rtnetlink::{AddressMessageBuilder, Handle, LinkBridge, LinkMessageBuilder, LinkUnspec};
 use stack_model::{IfName, NetworkPlan};
 
-use crate::claim::Claims;
+use crate::claim;
 use crate::error::{Clash, NetError};
 use crate::observe::{self, ALIAS_MARK, Link, io_error};
 use crate::sysctl;
@@ -17,30 +17,23 @@ use crate::sysctl;
 const ENODEV: i32 = nix::libc::ENODEV;
 
 /// Makes a bridge be as the plan says.
-pub(crate) async fn ensure(
-    handle: &Handle,
-    claims: &Claims,
-    plan: &NetworkPlan,
-    alias: &str,
-) -> Result<bool, NetError> {
+pub(crate) async fn ensure(handle: &Handle, plan: &NetworkPlan, alias: &str) -> Result<bool, NetError> {
     let bridge = &plan.bridge;
     let found = find(handle, bridge).await?;
+    if found.as_ref().is_some_and(|link| !is_owned(link, alias)) {
+        return Err(NetError::BridgeTaken { bridge: bridge.clone() });
+    }
     let own = found.as_ref().map(|link| link.index);
-    let _claim = match own {
-        Some(index) if has_address(handle, index, plan.gateway).await? => None,
-        Some(_) | None => {
-            let claim = claims.hold().await?;
-            check_subnet(handle, plan, own).await?;
-            Some(claim)
-        }
+    let present = addresses_of(handle, own).await?;
+    let _claim = if present.contains(&plan.gateway) {
+        None
+    } else {
+        let claim = claim::hold().await?;
+        check_subnet(handle, plan, own).await?;
+        claim
     };
     let link = match found {
-        Some(link)
-            if link.bridge && (link.alias.is_empty() || observe::owner_of(&link.alias) == observe::owner_of(alias)) =>
-        {
-            link
-        }
-        Some(_) => return Err(NetError::BridgeTaken { bridge: bridge.clone() }),
+        Some(link) => link,
         None => {
             create(handle, bridge, plan.gateway).await?;
             find(handle, bridge).await?.ok_or_else(|| NetError::Bridge {
@@ -64,7 +57,7 @@ pub(crate) async fn ensure(
         changed = true;
     }
     changed |= sysctl::ensure_bridge_settings(bridge, plan.gateway6.is_some())?;
-    changed |= ensure_address(handle, bridge, link.index, plan.gateway).await?;
+    changed |= ensure_address(handle, bridge, (link.index, &present), plan.gateway).await?;
     changed |= ensure_address6(handle, bridge, link.index, plan.gateway6).await?;
     Ok(changed)
 }
@@ -112,15 +105,19 @@ async fn create(handle: &Handle, bridge: &IfName, gateway: Ipv4Net) -> Result<()
 }
 
 /// Gives a bridge its address and takes every other one away.
-async fn ensure_address(handle: &Handle, bridge: &IfName, index: u32, gateway: Ipv4Net) -> Result<bool, NetError> {
-    let present = observe::addresses(handle).await?;
+async fn ensure_address(
+    handle: &Handle,
+    bridge: &IfName,
+    (index, present): (u32, &[Ipv4Net]),
+    gateway: Ipv4Net,
+) -> Result<bool, NetError> {
     let mut changed = false;
-    for address in present.iter().filter(|address| address.index == index && address.net != gateway) {
-        let done = handle.address().del(address_message(index, address.net)).execute().await;
+    for net in present.iter().filter(|net| **net != gateway) {
+        let done = handle.address().del(address_message(index, *net)).execute().await;
         done.map_err(|error| failed(bridge, "take a foreign address from", error))?;
         changed = true;
     }
-    if !present.iter().any(|address| address.index == index && address.net == gateway) {
+    if !present.contains(&gateway) {
         let mut request = handle.address().add(index, IpAddr::V4(gateway.addr()), gateway.prefix_len()).replace();
         *request.message_mut() = address_message(index, gateway);
         request.execute().await.map_err(|error| failed(bridge, "give an address to", error))?;
@@ -170,9 +167,16 @@ pub(crate) fn address_message(index: u32, net: Ipv4Net) -> AddressMessage {
     message
 }
 
-async fn has_address(handle: &Handle, index: u32, gateway: Ipv4Net) -> Result<bool, NetError> {
-    let present = observe::addresses(handle).await?;
-    Ok(present.iter().any(|address| address.index == index && address.net == gateway))
+/// Half-made by us, or the network that the alias is of.
+fn is_owned(link: &Link, alias: &str) -> bool {
+    link.bridge && (link.alias.is_empty() || observe::owner_of(&link.alias) == observe::owner_of(alias))
+}
+
+/// The addresses of a link; none where there is none yet.
+async fn addresses_of(handle: &Handle, index: Option<u32>) -> Result<Vec<Ipv4Net>, NetError> {
+    let Some(index) = index else { return Ok(Vec::new()) };
+    let all = observe::addresses(handle).await?;
+    Ok(all.iter().filter(|address| address.index == index).map(|address| address.net).collect())
 }
 
 /// Refuses a subnet whose addresses lead elsewhere than to the bridge itself. A route that is wider than the subnet,

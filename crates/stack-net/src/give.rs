@@ -11,7 +11,7 @@ use stack_model::IfName;
 
 use crate::error::NetError;
 use crate::net::on_own_thread;
-use crate::sandbox::{self, find, open, request, up};
+use crate::sandbox::{self, get, open, request, up};
 use crate::wire::{Wire, WireError};
 
 /// Moves an interface of the calling thread's network namespace into another one, where it is called `inside`, a name
@@ -26,8 +26,7 @@ pub fn give_interface(name: &IfName, inside: &IfName, namespace: BorrowedFd<'_>)
         move |source| NetError::Interface { interface, step, source }
     };
     let mut wire = open()?;
-    let missing = || WireError::Socket(std::io::Error::from_raw_os_error(nix::libc::ENODEV));
-    let link = find(&mut wire, name)?.ok_or_else(|| failed("find")(missing()))?;
+    let link = get(&mut wire, name)?;
     let addresses = kept_addresses(&mut wire, link.index).map_err(failed("read the addresses of"))?;
     let mut there = on_own_thread(|| sandbox::enter(namespace).and_then(|()| open()))??;
     // Named by us: what the kernel would choose cannot be told from what is there already.
@@ -43,9 +42,10 @@ pub fn give_interface(name: &IfName, inside: &IfName, namespace: BorrowedFd<'_>)
     messages.push(up(index));
     let last = messages.len() - 1;
     let settled = there.transact(messages, last);
-    if settled.is_err() {
+    if settled.is_err()
+        && let Ok(home) = sandbox::current_namespace()
+    {
         // Back to where it came from, as far as that goes.
-        let home = sandbox::current_namespace()?;
         drop(there.transact(vec![move_to(home.as_raw_fd(), name, index, link.index)], 0));
     }
     settled.map_err(failed("set up"))

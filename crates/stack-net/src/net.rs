@@ -10,7 +10,6 @@ use rtnetlink::Handle;
 use stack_model::{Endpoint, IfName, NetworkPlan, ProjectName, Ruleset};
 use tokio::sync::mpsc;
 
-use crate::claim::Claims;
 use crate::error::NetError;
 use crate::observe::NetObserved;
 use crate::watch::Notice;
@@ -31,7 +30,6 @@ pub struct Net {
     jobs: mpsc::UnboundedSender<Job>,
     home: Arc<OwnedFd>,
     filter: Arc<Mutex<Option<Wire>>>,
-    claims: Arc<Claims>,
 }
 
 impl Net {
@@ -47,14 +45,14 @@ impl Net {
             .spawn(move || serve(queue, &ready))
             .map_err(|source| NetError::Start { step: "start the network thread", source })?;
         started.recv().map_err(|_| NetError::Ended)??;
-        Ok(Self { jobs, home: Arc::new(home), filter: Arc::default(), claims: Arc::default() })
+        Ok(Self { jobs, home: Arc::new(home), filter: Arc::default() })
     }
 
     /// Makes the bridge of a network, or mends it: address, state, settings. `alias` is what [`Net::observe`] finds it
     /// by (see [`crate::full_alias`]). Tells whether there was anything to do.
     pub fn ensure_network(&self, plan: &NetworkPlan, alias: &str) -> Result<bool, NetError> {
-        let (claims, plan, alias) = (Arc::clone(&self.claims), plan.clone(), alias.to_owned());
-        self.run(move |handle| async move { bridge::ensure(&handle, &claims, &plan, &alias).await })?
+        let (plan, alias) = (plan.clone(), alias.to_owned());
+        self.run(move |handle| async move { bridge::ensure(&handle, &plan, &alias).await })?
     }
 
     /// Deletes the bridge of a network; one that is gone is success. Tells whether there was one.

@@ -136,7 +136,7 @@ pub(crate) fn request(message: RouteNetlinkMessage, flags: u16) -> Message {
     message
 }
 
-pub(crate) fn find(wire: &mut Wire, name: &IfName) -> Result<Option<Link>, NetError> {
+fn find(wire: &mut Wire, name: &IfName) -> Result<Option<Link>, NetError> {
     let lean = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
     let message = LinkUnspec::new_with_name(name.as_str()).append_extra_attribute(lean).build();
     match wire.query(request(RouteNetlinkMessage::GetLink(message), 0)) {
@@ -147,6 +147,15 @@ pub(crate) fn find(wire: &mut Wire, name: &IfName) -> Result<Option<Link>, NetEr
         Err(error) if error.errno() == Some(ENODEV) => Ok(None),
         Err(source) => Err(NetError::Interface { interface: name.clone(), step: "look for", source }),
     }
+}
+
+/// The same of one that must be there.
+pub(crate) fn get(wire: &mut Wire, name: &IfName) -> Result<Link, NetError> {
+    find(wire, name)?.ok_or_else(|| NetError::Interface {
+        interface: name.clone(),
+        step: "find",
+        source: WireError::Socket(io::Error::from_raw_os_error(ENODEV)),
+    })
 }
 
 fn delete(wire: &mut Wire, name: &IfName, index: u32) -> Result<(), NetError> {
@@ -255,11 +264,7 @@ fn ensure_port(outside: &mut Wire, endpoint: &Endpoint, port: &Link) -> Result<b
 fn configure(inside: &mut Wire, endpoints: &[Endpoint]) -> Result<(), NetError> {
     let mut messages = vec![up(LOOPBACK)];
     for endpoint in endpoints {
-        let link = find(inside, &endpoint.interface)?.ok_or_else(|| NetError::Interface {
-            interface: endpoint.interface.clone(),
-            step: "find",
-            source: WireError::Socket(io::Error::from_raw_os_error(ENODEV)),
-        })?;
+        let link = get(inside, &endpoint.interface)?;
         let address = RouteNetlinkMessage::NewAddress(address_message(link.index, endpoint.address));
         messages.push(request(address, NLM_F_CREATE | NLM_F_REPLACE));
         for local in &endpoint.link_local {
