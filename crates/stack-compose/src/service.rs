@@ -179,9 +179,9 @@ pub(crate) struct Deploy {
     pub(crate) reservations: Option<Span>,
     pub(crate) replicas: Option<Spanned<u32>>,
     pub(crate) restart: Option<RestartPolicy>,
-    /// Nanoseconds.
     /// `mode: global`: one container on each machine.
     pub(crate) one_each: Option<Span>,
+    /// Nanoseconds.
     pub(crate) restart_delay: Option<u64>,
     /// Nanoseconds.
     pub(crate) restart_window: Option<u64>,

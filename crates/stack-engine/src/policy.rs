@@ -213,7 +213,7 @@ impl Policy {
             volumes.retain(|name, _| services.values().any(|service| mounts(service, name)));
         }
         for service in self.one_offs.values() {
-            for name in named_volumes(service) {
+            for name in service.container.named_volumes() {
                 let volume = || Volume { external: false, labels: BTreeMap::new(), origin: service.origin.clone() };
                 volumes.entry(name.clone()).or_insert_with(volume);
             }
@@ -296,11 +296,7 @@ fn is_on(service: &Service, network: &stack_model::NetworkName) -> bool {
 }
 
 fn mounts(service: &Service, volume: &VolumeName) -> bool {
-    named_volumes(service).any(|name| name == volume)
-}
-
-fn named_volumes(service: &Service) -> impl Iterator<Item = &VolumeName> {
-    service.container.mounts.iter().filter_map(|mount| mount.source.volume())
+    service.container.named_volumes().any(|name| name == volume)
 }
 
 fn known(name: &ServiceName, base: &Desired) -> Result<(), Failure> {

@@ -256,7 +256,7 @@ pub(crate) async fn renew_self_image(shared: &Shared, desired: &Desired) {
 
 /// The volumes that the project or its containers name, as far as they exist.
 pub(crate) fn volumes(layout: &Layout, desired: &Desired, world: &World) -> BTreeSet<VolumeName> {
-    let containers = world.containers.values().flat_map(|resident| start::volumes(&resident.container));
+    let containers = world.containers.values().flat_map(|resident| resident.container.volumes());
     let named = desired.volumes.keys().chain(&desired.discard_volumes).chain(containers);
     named.filter(|name| volume::volume_exists(layout, name)).cloned().collect()
 }

@@ -260,6 +260,11 @@ impl ResolvedSource {
 }
 
 impl Container {
+    /// The volumes that its mounts are or lie in.
+    pub fn volumes(&self) -> impl Iterator<Item = &VolumeName> {
+        self.mounts.iter().filter_map(|mount| mount.source.volume())
+    }
+
     /// The images that it takes, with their layers: the one it is made of, and those that are mounted.
     pub fn images(&self) -> impl Iterator<Item = (&ImageId, &[DiffId])> {
         let mounted = self.mounts.iter().filter_map(|mount| match &mount.source {

@@ -207,7 +207,7 @@ impl<'a> Arrive<'_, 'a> {
         if let Some(until) = self.wait_for(replica, fresh, &mut needs) {
             return self.draft.block(replica.key(), "create", reason.effect, until);
         }
-        for name in volumes(&fresh.container) {
+        for name in fresh.container.volumes() {
             if is_anonymous(name) && !self.frame.observed.volumes.contains(name) {
                 self.ensure_volume(VolumePlan { name: name.clone(), labels: BTreeMap::new() });
             }
@@ -349,10 +349,6 @@ fn is_on(container: &Container, bridge: &IfName) -> bool {
     container.endpoints.iter().any(|endpoint| endpoint.bridge == *bridge)
 }
 
-fn volumes(container: &Container) -> impl Iterator<Item = &VolumeName> {
-    container.mounts.iter().filter_map(|mount| mount.source.volume())
-}
-
 fn uses(container: &Container, volume: &VolumeName) -> bool {
-    volumes(container).any(|name| name == volume)
+    container.volumes().any(|name| name == volume)
 }

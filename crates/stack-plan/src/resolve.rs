@@ -208,7 +208,7 @@ fn new_id(frame: Frame<'_>, (service, index): Slot<'_>) -> ContainerId {
 }
 
 fn check_volumes(frame: Frame<'_>, (service, index): Slot<'_>, spec: &ContainerSpec) -> Result<(), Until> {
-    for name in spec.mounts.iter().filter_map(|mount| mount.source.volume()) {
+    for name in spec.named_volumes() {
         let external = frame.desired.volumes.get(name).is_some_and(|volume| volume.external);
         if external && !frame.observed.volumes.contains(name) {
             let text = format!("{service}/{index}: volume {name} is external and does not exist");

@@ -185,8 +185,3 @@ pub(super) fn probe_again(shared: &Shared, id: &ContainerId) {
         resident.probing = Some(Task::spawn(watch));
     }
 }
-
-/// Volumes that a container's mounts name.
-pub(crate) fn volumes(container: &Container) -> impl Iterator<Item = &stack_model::VolumeName> {
-    container.mounts.iter().filter_map(|mount| mount.source.volume())
-}

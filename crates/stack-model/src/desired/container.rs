@@ -160,6 +160,11 @@ impl MountSource {
 }
 
 impl ContainerSpec {
+    /// The named volumes that its mounts are or lie in.
+    pub fn named_volumes(&self) -> impl Iterator<Item = &VolumeName> {
+        self.mounts.iter().filter_map(|mount| mount.source.volume())
+    }
+
     /// The images that it takes: the one it is made of, and those that are mounted.
     pub fn images(&self) -> impl Iterator<Item = &ImageReference> {
         std::iter::once(&self.image).chain(self.mounted_images())

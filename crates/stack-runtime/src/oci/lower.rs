@@ -110,9 +110,8 @@ pub(super) fn hook(hook: &Hook) -> HookSpec {
 /// What is not implemented must not be passed over: the container would be other than asked for.
 pub(super) fn refuse_unsupported(spec: &Spec) -> Result<(), OciError> {
     let Some(linux) = spec.linux() else { return Ok(()) };
-    let refused = [(linux.intel_rdt().is_some(), "linux.intelRdt")];
-    match refused.iter().find(|(asked, _)| *asked) {
-        Some((_, name)) => Err(OciError::Spec(format!("`{name}` is not supported yet; remove it"))),
+    match linux.intel_rdt() {
+        Some(_) => Err(OciError::Spec("`linux.intelRdt` is not supported yet; remove it".to_owned())),
         None => Ok(()),
     }
 }
