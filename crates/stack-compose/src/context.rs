@@ -20,6 +20,9 @@ use crate::yaml::{Mapping, Node};
 /// Values of one project, counting every copy that `extends` and `include` make. Real projects have some thousands.
 const MAX_VALUES: usize = 80_000;
 
+/// Services of one project: each takes some kilobytes.
+const MAX_SERVICES: usize = 10_000;
+
 /// Projects that one project may take in.
 const MAX_INCLUDES: usize = 1000;
 
@@ -135,6 +138,17 @@ impl Cx<'_> {
             self.push(problem.help("extend or include less, or split the project"));
         }
         fine
+    }
+
+    /// Whether the whole project has been read and is not too large, which was said otherwise.
+    pub(crate) fn is_whole(&mut self, root: &Node) -> bool {
+        let services = root.get("services").and_then(Node::as_mapping).map_or(0, Mapping::len);
+        let fits = services <= MAX_SERVICES;
+        if !fits {
+            let message = format!("the project has {services} services, more than {MAX_SERVICES}");
+            self.push(Problem::error(Code::AliasBudget, root.span, message).help("split the project"));
+        }
+        fits && !self.is_full()
     }
 
     pub(crate) fn exists(&mut self, path: &Path) -> bool {

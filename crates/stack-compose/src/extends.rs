@@ -78,7 +78,7 @@ impl Extending<'_, '_> {
             Some(from) => self.of_another_file(&wanted, &other, from, file),
         };
         self.chain.pop();
-        if base.is_none() && self.cx.report.errors() > errors {
+        if base.is_none() && (self.cx.report.errors() > errors || self.cx.is_full()) {
             mark_broken(services, name);
         }
         if let Some(base) = base

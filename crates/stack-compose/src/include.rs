@@ -171,6 +171,17 @@ mod tests {
     }
 
     #[test]
+    fn its_keys_may_be_in_capitals() {
+        let files = Files::new("include: [{Path: a.yaml, ENV_FILE: a.env}, {path: b.yaml, Path: c.yaml}]\n");
+        let files = files.with("a.yaml", "services: {a: {image: '$I'}}\n").with("a.env", "I=one\n");
+        let config = files.with("b.yaml", "services: {b: {image: two}}\n").project().to_json();
+        assert_eq!(
+            (&config["services"]["a"]["image"], &config["services"]["b"]["image"]),
+            (&json!("one"), &json!("two"))
+        );
+    }
+
+    #[test]
     fn what_both_define_must_be_the_same() {
         let db = "services: {db: {image: i, ports: ['1:1']}}\nvolumes: {v: }\n";
         let same = Files::new(&format!("include: [db.yaml]\n{db}")).with("db.yaml", db);

@@ -17,8 +17,13 @@ pub(crate) fn parse_project(root: Node, name: ProjectName, profiles: &[String], 
     if let Some(fields) = root.as_mapping() {
         // Without interpolation there are no values to decode.
         if !cx.templates {
+            // A service is large: where there are thousands, a list that doubles would take more than the file does.
+            project.services.reserve_exact(toplevel::section(fields, "services").count());
             for (key, entry) in toplevel::section(fields, "services") {
-                project.services.insert(key.to_owned(), parse_service(key, entry, cx));
+                let service = parse_service(key, entry, cx);
+                let active = service.is_active(profiles);
+                let services = if active { &mut project.services } else { &mut project.disabled };
+                services.insert(key.to_owned(), service);
             }
             project.networks = toplevel::networks(fields, &project.name, cx);
             project.volumes = toplevel::volumes(fields, &project.name, cx);
@@ -33,10 +38,6 @@ pub(crate) fn parse_project(root: Node, name: ProjectName, profiles: &[String], 
     }
     project.is_template = cx.templates;
     project.document = root;
-    let all = std::mem::take(&mut project.services);
-    let (active, disabled) = all.into_iter().partition(|(_, service)| service.is_active(profiles));
-    project.services = active;
-    project.disabled = disabled;
     project
 }
 

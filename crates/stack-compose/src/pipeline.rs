@@ -124,6 +124,10 @@ fn run(source: &ProjectSource, phases: Phases, cx: &mut Cx<'_>) -> Option<Projec
     let name = name_of(source, &files, cx);
     let files: Vec<(PathBuf, Span)> = files.into_iter().map(|file| (file, Span::default())).collect();
     let root = document::model(&files, &[], cx)?;
+    // Of a project that was cut off the rest would be about what is missing.
+    if !cx.is_whole(&root) {
+        return None;
+    }
     // Without a name the rest is checked all the same; the error is in the report.
     let name = name.unwrap_or_else(|| ProjectName::new("project"));
     Some(build(source, root, (name, phases), cx))

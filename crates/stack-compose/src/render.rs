@@ -22,7 +22,8 @@ impl Project {
         emit(&self.shown(Form::Yaml))
     }
 
-    /// The images of the services and nothing else, as JSON: a file that is given behind the project's own.
+    /// The images of the services and nothing else, as JSON: a file that is given behind the project's own. Docker compose
+    /// 2.40.3 also writes an empty `name`, `command` and `entrypoint`, which take the project's own away when it is read.
     pub fn images_to_json(&self) -> Value {
         let services = self.document.get("services").and_then(Node::as_mapping);
         let image = |service: &Node| match service.get("image").and_then(Node::as_text) {

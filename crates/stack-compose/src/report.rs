@@ -60,7 +60,7 @@ const CODES: [(Code, &str, &str); 35] = [
     (
         Code::AliasBudget,
         "alias-budget",
-        "The file would grow without bound when its aliases or variables are expanded. A project may have 80,000 values, counting every copy that aliases, `extends` and `include` make, 1,000 included projects and 100 levels of nesting. Split the file, or use fewer aliases inside aliases.",
+        "The file would grow without bound when its aliases or variables are expanded. A project may have 80,000 values, counting every copy that aliases, `extends` and `include` make, 10,000 services, 1,000 included projects and 100 levels of nesting. Split the file, or use fewer aliases inside aliases.",
     ),
     (
         Code::CannotRead,

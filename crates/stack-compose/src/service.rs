@@ -29,7 +29,7 @@ pub(crate) struct Service {
     pub(crate) blkio: Blkio,
     /// Where a weight stands.
     pub(crate) blkio_weight: Option<Span>,
-    pub(crate) build: Option<Build>,
+    pub(crate) build: Option<Box<Build>>,
     pub(crate) cap_add: Vec<Spanned<String>>,
     pub(crate) cap_drop: Vec<Spanned<String>>,
     /// The view of cgroups is the host's.
@@ -43,7 +43,7 @@ pub(crate) struct Service {
     pub(crate) cpus: Option<Spanned<u64>>,
     pub(crate) cpuset: Option<String>,
     pub(crate) depends_on: IndexMap<String, Dependency>,
-    pub(crate) deploy: Option<Deploy>,
+    pub(crate) deploy: Option<Box<Deploy>>,
     pub(crate) device_cgroup_rules: Vec<String>,
     pub(crate) devices: Vec<Device>,
     pub(crate) dns: Vec<IpAddr>,

@@ -56,6 +56,11 @@ fn wide_service(keys: usize) -> String {
     format!("services:\n  base:\n    image: i\n    labels:\n{}", lines(keys, |number| format!("      l{number}: v\n")))
 }
 
+/// Services that begin as copies of `base`.
+fn extending(count: usize) -> String {
+    lines(count, |number| format!("  s{number}: {{extends: base}}\n"))
+}
+
 #[test]
 fn hostile_files_are_refused_soon_and_in_little_memory() {
     let root = tempfile::tempdir().expect("a directory can be made");
@@ -113,13 +118,21 @@ fn hostile_files_are_refused_soon_and_in_little_memory() {
         main(directory, &format!("services:\n{}", lines(500, service)));
     });
     check("extends-copies", "alias-budget", &|directory| {
-        let service = |number: usize| format!("  s{number}: {{extends: base}}\n");
-        main(directory, &(wide_service(20_000) + &lines(2000, service)));
+        main(directory, &(wide_service(20_000) + &extending(2000)));
     });
     check("extends-copies-of-a-file", "alias-budget", &|directory| {
         fs_err::write(directory.join("base.yaml"), wide_service(20_000)).expect("it is ours");
         let service = |number: usize| format!("  s{number}: {{extends: {{file: base.yaml, service: base}}}}\n");
         main(directory, &format!("services:\n{}", lines(2000, service)));
+    });
+    check("extends-chain", "extends-cycle", &|directory| {
+        let service = |number: usize| format!("  s{number}: {{image: i, extends: s{}}}\n", number + 1);
+        main(directory, &format!("services:\n{}  s9999: {{image: i}}\n", lines(9999, service)));
+    });
+    check("extends-wide", "alias-budget", &|directory| main(directory, &(wide_service(2000) + &extending(5000))));
+    check("services", "alias-budget", &|directory| main(directory, &(wide_service(1) + &extending(10_000))));
+    check("as-many-services-as-may-be", "accepted", &|directory| {
+        main(directory, &(wide_service(1) + &extending(9999)))
     });
     println!("{measured}");
     assert_eq!(wrong, Vec::<String>::new());

@@ -95,7 +95,7 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
     for (key, entry) in fields {
         parse_field(key, &entry.value, &mut build, cx);
     }
-    service.build = Some(build);
+    service.build = Some(Box::new(build));
 }
 
 fn parse_field(key: &str, node: &Node, build: &mut Build, cx: &mut Cx<'_>) {

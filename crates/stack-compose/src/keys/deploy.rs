@@ -109,7 +109,7 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
         deploy.restart_window = time("window", cx).map(|time| time.value);
     }
     deploy.restart = fields.get("restart_policy").and_then(|entry| parse_restart(&entry.value, cx));
-    service.deploy = Some(deploy);
+    service.deploy = Some(Box::new(deploy));
 }
 
 /// Wins over `restart`, as docker compose has it.

@@ -3,10 +3,11 @@
 use crate::context::Cx;
 use crate::shape::common::{ONE_OR_TEXTS, TEXT, TEXT_OR_NUMBER};
 use crate::shape::{At, Field, Forms, List, Object, Shape};
-use crate::yaml::Node;
+use crate::yaml::{Kind, Node};
 
 pub(super) const INCLUDES: Shape = Shape::List(List { item: &Shape::Nullable(&INCLUDE), unique: false });
 const INCLUDE: Shape = Shape::Forms(Forms::new(&LONG, &[&TEXT], expand));
+const KEYS: [&str; 3] = ["path", "project_directory", "env_file"];
 const LONG: Shape = Shape::Object(
     &Object::new(&[
         Field::new("path", "Its files; later ones override earlier ones.", &ONE_OR_TEXTS),
@@ -18,7 +19,19 @@ const LONG: Shape = Shape::Object(
 );
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of every expansion")]
-fn expand(node: Node, _: &At<'_>, _: &mut Cx<'_>) -> Option<Node> {
+fn expand(mut node: Node, _: &At<'_>, _: &mut Cx<'_>) -> Option<Node> {
     let span = node.span;
-    Some(if node.as_text().is_some() { Node::mapping([("path", node)], span) } else { node })
+    if node.as_text().is_some() {
+        return Some(Node::mapping([("path", node)], span));
+    }
+    // Docker compose takes these three in capitals, too.
+    if let Kind::Mapping(fields) = &mut node.kind {
+        for key in KEYS.into_iter().filter(|key| !fields.contains_key(*key)).collect::<Vec<_>>() {
+            let other = fields.keys().position(|name| name.eq_ignore_ascii_case(key));
+            if let Some((_, entry)) = other.and_then(|index| fields.shift_remove_index(index)) {
+                fields.insert(key.into(), entry);
+            }
+        }
+    }
+    Some(node)
 }
