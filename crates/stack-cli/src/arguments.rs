@@ -44,6 +44,9 @@ pub(crate) struct Global {
     /// Sockets and locks
     #[arg(long, global = true, env = "STACK_RUN", value_name = "DIR")]
     pub(crate) run_dir: Option<PathBuf>,
+    /// Agree to what the file asks of this machine; `stack explain host-access` tells more
+    #[arg(long, global = true)]
+    pub(crate) trust: bool,
     /// `config` shows what no service uses, too
     #[arg(long)]
     pub(crate) all_resources: bool,

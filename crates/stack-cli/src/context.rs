@@ -6,12 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use stack_compose::{DiskLoader, Loaded, Phases, Project};
 use stack_engine::Machine;
+use stack_image::AccessPolicy;
 use stack_model::{Desired, Fault, Layout, Now, Observed, ProjectName, ProjectSource, Severity};
 
 use crate::arguments::{Global, Progress, Verb};
 use crate::client::{Accepted, Client, Refusal};
 use crate::error::CliError;
-use crate::output;
+use crate::{output, trust};
 
 /// How often a request is made of a supervisor that may be on its way out.
 const REQUEST_TRIES: u32 = 10;
@@ -22,6 +23,8 @@ const REQUEST_REST: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 
 pub(crate) struct Context {
     pub(crate) machine: Box<dyn Machine>,
     pub(crate) source: ProjectSource,
+    /// What the file asks of the machine is agreed to.
+    trusts: bool,
     pub(crate) progress: Progress,
     pub(crate) shown: Shown,
 }
@@ -44,7 +47,7 @@ impl Context {
         let absolute = |path: &PathBuf| if path.as_os_str() == "-" { path.clone() } else { here.join(path) };
         let asks_stdin = global.file.iter().any(|path| path.as_os_str() == "-");
         let stdin = asks_stdin.then(standard_input).transpose()?;
-        let source = ProjectSource {
+        let mut source = ProjectSource {
             files: global.file.iter().map(absolute).collect(),
             project_dir: global.project_directory.as_ref().map(absolute),
             project_name: global.project_name,
@@ -52,14 +55,18 @@ impl Context {
             env_files: global.env_file.iter().map(absolute).collect(),
             environment,
             stdin,
+            trust: None,
             asked: now(),
             working_dir: here.clone(),
         };
         let layout =
             layout(global.root.map(|path| here.join(path)), global.run_dir.map(|path| here.join(path)), &source);
+        // A policy that cannot be read is an error of the verbs that heed it; until then it is the strictest one.
+        let asks = stack_image::access_policy().unwrap_or(AccessPolicy::Ask) == AccessPolicy::Ask;
+        source.trust = asks.then(|| layout.trust());
         output::set_ansi(global.ansi);
         let shown = Shown { all_resources: global.all_resources, compatibility: global.compatibility };
-        Ok(Self { machine: machine(layout), source, progress: global.progress, shown })
+        Ok(Self { machine: machine(layout), source, trusts: global.trust, progress: global.progress, shown })
     }
 
     /// Refuses what only `config` heeds: other verbs would do something else than was asked for.
@@ -86,7 +93,24 @@ impl Context {
 
     /// Reads the project to run it; warnings are shown, errors are returned, all of them.
     pub(crate) fn project(&self) -> Result<Project, CliError> {
+        trust::policy()?;
+        if self.trusts {
+            let source = ProjectSource { trust: None, ..self.source.clone() };
+            // What is wrong with it is said below.
+            if let Some(project) = stack_compose::load(&source, &DiskLoader).project {
+                trust::agree(self.machine.layout(), &project)?;
+            }
+        }
         Self::accept(self.load())
+    }
+
+    /// The same for a verb that goes on to run it: what it asks of the machine for the first time is said.
+    pub(crate) fn project_to_run(&self) -> Result<Project, CliError> {
+        let project = self.project()?;
+        if trust::policy()? == AccessPolicy::Tell {
+            trust::tell(self.machine.layout(), &project)?;
+        }
+        Ok(project)
     }
 
     /// Reads the project to show it; warnings are shown, errors are returned, all of them.

@@ -13,6 +13,7 @@ mod log_view;
 mod output;
 mod session;
 mod settle;
+mod trust;
 
 use std::process::ExitCode;
 

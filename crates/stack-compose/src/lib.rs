@@ -15,6 +15,7 @@ mod dotenv;
 mod emit;
 mod extends;
 mod graph;
+mod host_access;
 mod include;
 mod interpolate;
 mod keys;
@@ -52,6 +53,7 @@ mod words;
 mod yaml;
 
 pub use emit::emit as to_yaml;
+pub use host_access::HostAccess;
 pub use lock::{LOCK_FILE, render_lock};
 pub use origin::{Candidate, Reason};
 pub use pipeline::{Loaded, Phases, load, read};

@@ -9,7 +9,8 @@
 //! 7. tree to typed services, key by key;
 //! 8. what active services read: env files, label files, secrets, configs;
 //! 9. checks that need the whole: references, cycles;
-//! 10. only to run it: the images that `stack.lock` pins, and what is not supported yet (`support.rs`).
+//! 10. only to run it: the images that `stack.lock` pins, what is not supported yet (`support.rs`), and
+//!     what it asks of the machine (`host_access.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ use crate::report::{Code, Problem, Report, Stage};
 use crate::source::SourceLoader;
 use crate::text::{Span, Spanned};
 use crate::yaml::Node;
-use crate::{defaults, discover, document, lock, support};
+use crate::{defaults, discover, document, host_access, lock, support};
 
 /// Digits of the fingerprint of a secret or config.
 const CONTENT_DIGITS: usize = 16;
@@ -82,6 +83,10 @@ pub fn load(source: &ProjectSource, loader: &dyn SourceLoader) -> Loaded {
     if let Some(project) = &mut project {
         lock::apply(project, &mut cx);
         support::report(&project.document, &mut cx);
+        project.host_access = host_access::find(project, &cx);
+        if let Some(trust) = &source.trust {
+            host_access::check(project, trust, &mut cx);
+        }
     }
     finish(project, cx, Stage::Running)
 }

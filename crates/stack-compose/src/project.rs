@@ -8,6 +8,7 @@ use indexmap::{IndexMap, IndexSet};
 use ipnet::Ipv4Net;
 use stack_model::ProjectName;
 
+use crate::host_access::HostAccess;
 use crate::keys::BRIDGE;
 use crate::roads::Roads;
 use crate::service::{NetworkSource, Service};
@@ -39,6 +40,8 @@ pub struct Project {
     pub(crate) variables: Variables,
     /// The pinned name of each image of `stack.lock`.
     pub(crate) locked: BTreeMap<String, String>,
+    /// What it asks of the machine; known when it is read to be run.
+    pub(crate) host_access: Vec<HostAccess>,
     /// Values were not interpolated.
     pub(crate) is_template: bool,
     /// The tree has names for everything, also for the project.
@@ -115,6 +118,7 @@ impl Project {
             roads: Roads::default(),
             variables: Variables::default(),
             locked: BTreeMap::new(),
+            host_access: Vec::new(),
             is_template: false,
             is_named: true,
             keeps_unused: false,
@@ -130,6 +134,11 @@ impl Project {
     /// The project directory: relative paths of the file begin here.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// What it asks of the machine beyond containers, networks and volumes of its own.
+    pub fn host_access(&self) -> &[HostAccess] {
+        &self.host_access
     }
 
     /// Names of the active services, sorted. Without interpolation that is all of them.

@@ -23,6 +23,7 @@ pub(crate) enum Code {
     EmptyFile,
     ExtendsCycle,
     FileTooLarge,
+    HostAccess,
     ImageMissing,
     IncludeCycle,
     InterpolationFormat,
@@ -56,7 +57,7 @@ impl Code {
 }
 
 /// Each code with its text and what there is to say about it, in the order of the enum.
-const CODES: [(Code, &str, &str); 35] = [
+const CODES: [(Code, &str, &str); 36] = [
     (
         Code::AliasBudget,
         "alias-budget",
@@ -111,6 +112,11 @@ const CODES: [(Code, &str, &str); 35] = [
         Code::FileTooLarge,
         "file-too-large",
         "A file is larger than 8 MiB. Compose files of real projects stay below 300 kB; most likely another file was named by mistake.",
+    ),
+    (
+        Code::HostAccess,
+        "host-access",
+        "The file asks for something of this machine: a path outside of the project's directory, a device, a namespace of the machine's own, more rights. With `host_access: ask` in `~/.config/stack/config.yaml` or `/etc/stack/config.yaml` that needs somebody who agrees: read the file, and run the command with `--trust`, once. What is agreed to is remembered for the project's name and directory; a later edit that asks for more is refused again. With `tell`, the default, `stack` says it the first time; with `allow` it says nothing.",
     ),
     (
         Code::ImageMissing,

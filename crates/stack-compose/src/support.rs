@@ -3,7 +3,7 @@
 use crate::context::Cx;
 use crate::report::{Code, Problem};
 use crate::text::Span;
-use crate::yaml::{Entry, Kind, Node, Value};
+use crate::yaml::{Kind, Node, Value};
 
 /// A key that is understood and not done.
 #[derive(Debug)]
@@ -159,27 +159,39 @@ fn is_this_platform(node: &Node) -> bool {
 /// Reports what the document has and the engine does not do.
 pub(crate) fn report(document: &Node, cx: &mut Cx<'_>) {
     for row in NOT_DONE.iter().filter(|row| row.level != Level::Nothing) {
-        let steps: Vec<&str> = row.path.split('.').collect();
-        walk(document, Span::default(), &steps, row, cx);
+        each_at(row.path, document, &mut |node, at, _| {
+            if !(row.unless)(node) {
+                cx.push(problem(node, at, row));
+            }
+        });
     }
 }
 
-fn walk(node: &Node, at: Span, steps: &[&str], row: &Row, cx: &mut Cx<'_>) {
-    let Some((step, rest)) = steps.split_first() else {
-        if !(row.unless)(node) {
-            cx.push(problem(node, at, row));
-        }
-        return;
-    };
+/// Calls with every node at a path, the place of its key or of itself in a list, and its name: the path with the names that
+/// `*` stands for, without those of items, which have none.
+pub(crate) fn each_at(path: &str, document: &Node, found: &mut dyn FnMut(&Node, Span, &str)) {
+    let steps: Vec<&str> = path.split('.').collect();
+    walk(document, Span::default(), &steps, &mut Vec::new(), found);
+}
+
+fn walk<'n>(
+    node: &'n Node,
+    at: Span,
+    steps: &[&'n str],
+    names: &mut Vec<&'n str>,
+    found: &mut dyn FnMut(&Node, Span, &str),
+) {
+    let Some((step, rest)) = steps.split_first() else { return found(node, at, &names.join(".")) };
     match &node.kind {
-        Kind::Mapping(fields) if *step == "*" => {
-            fields.values().for_each(|Entry { key, value }| walk(value, *key, rest, row, cx));
-        }
-        Kind::Sequence(items) if *step == "*" => items.iter().for_each(|item| walk(item, item.span, rest, row, cx)),
         Kind::Mapping(fields) => {
-            if let Some(entry) = fields.get(*step) {
-                walk(&entry.value, entry.key, rest, row, cx);
+            for (name, entry) in fields.iter().filter(|(name, _)| *step == "*" || *step == &***name) {
+                names.push(name);
+                walk(&entry.value, entry.key, rest, names, found);
+                names.pop();
             }
+        }
+        Kind::Sequence(items) if *step == "*" => {
+            items.iter().for_each(|item| walk(item, item.span, rest, names, found));
         }
         Kind::Sequence(_) | Kind::Scalar(_) => {}
     }

@@ -53,6 +53,12 @@ impl Files {
         self
     }
 
+    /// Nothing may reach the machine but what the file of this directory says.
+    pub(crate) fn trusting(mut self, directory: &str) -> Self {
+        self.source.trust = Some(PathBuf::from(directory));
+        self
+    }
+
     pub(crate) fn working_dir(mut self, path: &str) -> Self {
         self.source.working_dir = PathBuf::from(path);
         self

@@ -54,4 +54,5 @@ pub use platform::platform;
 pub use pull::Progress;
 pub use reference::{InvalidReference, Reference};
 pub use self_image::SELF_IMAGE;
+pub use settings::{AccessPolicy, access_policy};
 pub use store::{Store, StoredImage};

@@ -1,4 +1,4 @@
-//! What a person may set once for all projects: `mirror: 127.0.0.1:5000`.
+//! What a person may set once for all projects: `mirror: 127.0.0.1:5000`, `host_access: ask`.
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,28 @@ const OF_THE_MACHINE: &str = "/etc/stack/config.yaml";
 #[serde(deny_unknown_fields)]
 struct Settings {
     mirror: Option<String>,
+    host_access: Option<AccessPolicy>,
+}
+
+/// What is done about a file that asks for something of the machine itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessPolicy {
+    /// Nothing.
+    Allow,
+    /// It is said, once.
+    #[default]
+    Tell,
+    /// It is refused until somebody agrees.
+    Ask,
+}
+
+/// The policy of this machine and user.
+///
+/// # Errors
+/// A file cannot be read or understood.
+pub fn access_policy() -> Result<AccessPolicy, ImageError> {
+    first(|settings| settings.host_access).map(Option::unwrap_or_default)
 }
 
 /// Who is asked for images of Docker Hub: `host[:port]`, with `http://` in front when it is spoken to in the clear.
@@ -27,9 +49,14 @@ pub(crate) fn mirror() -> Result<Option<String>, ImageError> {
     if let Some(mirror) = std::env::var(MIRROR).ok().filter(|mirror| !mirror.is_empty()) {
         return Ok(Some(mirror));
     }
+    first(|settings| settings.mirror.filter(|mirror| !mirror.is_empty()))
+}
+
+/// What the first file says about something that says anything.
+fn first<T>(choose: impl Fn(Settings) -> Option<T>) -> Result<Option<T>, ImageError> {
     for path in files() {
-        if let Some(mirror) = read(&path)?.mirror.filter(|mirror| !mirror.is_empty()) {
-            return Ok(Some(mirror));
+        if let Some(found) = choose(read(&path)?) {
+            return Ok(Some(found));
         }
     }
     Ok(None)
@@ -68,7 +95,8 @@ mod tests {
         };
         assert_eq!(with("mirror: 127.0.0.1:5000\n").unwrap().mirror.as_deref(), Some("127.0.0.1:5000"));
         assert_eq!(with("# nothing yet\n").unwrap(), Settings::default());
-        for wrong in ["miror: a\n", "mirror: [a]\n", "mirror"] {
+        assert_eq!(with("host_access: ask\n").unwrap().host_access, Some(AccessPolicy::Ask));
+        for wrong in ["miror: a\n", "host_access: yes\n", "mirror: [a]\n", "mirror"] {
             let error = with(wrong).unwrap_err();
             assert!(error.to_string().contains("config.yaml"), "{wrong}: {error}");
         }

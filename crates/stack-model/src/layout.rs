@@ -57,6 +57,11 @@ impl Layout {
         self.root.join("projects")
     }
 
+    /// What somebody agreed that projects may do with this machine, one file a project.
+    pub fn trust(&self) -> PathBuf {
+        self.root.join("trust")
+    }
+
     /// What outlives a reboot of one project.
     pub fn project(&self, project: &ProjectName) -> PathBuf {
         self.projects().join(project.as_str())

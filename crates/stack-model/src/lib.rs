@@ -47,5 +47,5 @@ pub use observed::{
     Process, ResolvedMount, ResolvedSource, State, Stopping,
 };
 pub use plan::{Action, Blocked, Cause, Effect, Key, NetworkPlan, Op, Plan, Until, VolumePlan};
-pub use source::{Origin, ProjectSource};
+pub use source::{Origin, ProjectSource, Trust};
 pub use unit::{Bytes, Millis, NanoCpus, Now};

@@ -1,8 +1,8 @@
 //! Where things were written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,22 @@ impl fmt::Display for Origin {
     }
 }
 
+/// What somebody agreed that a project may do with this machine: the content of its file in [`ProjectSource::trust`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trust {
+    /// The directory of the project: another one of the same name is another project.
+    pub directory: PathBuf,
+    /// Keys of the file with their values.
+    pub wishes: BTreeSet<String>,
+}
+
+impl Trust {
+    /// Whether somebody agreed to this in the project of this directory.
+    pub fn covers(&self, directory: &Path, wish: &str) -> bool {
+        self.directory == directory && self.wishes.contains(wish)
+    }
+}
+
 /// Everything the loader needs to read a project again: the supervisor keeps it and reloads on every save.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProjectSource {
@@ -49,6 +65,9 @@ pub struct ProjectSource {
     /// What the command read from its standard input, for the file `-`.
     #[serde(default)]
     pub stdin: Option<String>,
+    /// The directory where it is written what somebody agreed to, one file a project; `None`: a file may ask for anything.
+    #[serde(default)]
+    pub trust: Option<PathBuf>,
     /// When the command was given.
     pub asked: Now,
 }

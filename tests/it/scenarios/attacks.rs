@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use stack_tests::{World, binary, docker_archive_of};
+use stack_tests::{World, binary, docker_archive_of, eventually};
 
 /// `nobody` of Debian.
 const NOBODY: u32 = 65534;
@@ -92,6 +92,58 @@ fn nothing_listens_where_a_container_on_the_hosts_network_can_reach_it() {
     let added = |before: &BTreeSet<String>, now: BTreeSet<String>| now.difference(before).cloned().collect::<Vec<_>>();
     assert_eq!(added(&sockets, abstract_sockets()), Vec::<String>::new());
     assert_eq!(added(&ports, listening()), Vec::<String>::new());
+}
+
+/// The Compose file of a stranger can ask for everything; it gets nothing before somebody agrees, and no more than that
+/// later, whether it is asked by a command or by a save.
+#[test]
+fn a_file_reaches_the_machine_only_as_far_as_somebody_agreed() {
+    let world = World::new("stranger");
+    let config = world.project_dir().join("config");
+    let write = |fields: &str| {
+        let service = "services:\n  web:\n    image: stack.local/self\n    command: [demo, sleep]\n";
+        world.write("compose.yaml", &format!("{service}{fields}"));
+    };
+    let stack = |arguments: &[&str]| {
+        let mut command = world.command(arguments);
+        command.env("XDG_CONFIG_HOME", &config);
+        world.finish(command)
+    };
+    fs_err::create_dir_all(config.join("stack")).expect("a directory");
+    fs_err::write(config.join("stack/config.yaml"), "host_access: ask\n").expect("a file");
+    write("    volumes: [/etc:/their/etc:ro]\n");
+    for verb in [["up", "-d"], ["run", "web"], ["create", "web"]] {
+        stack(&verb).fails(1, &["compose.yaml:5:15", "/etc", "a file outside of the project", "--trust"]);
+    }
+    assert_eq!((world.records().len(), world.supervisor()), (0, None));
+    stack(&["config", "-q"]).ok();
+    stack(&["--trust", "up", "-d"]).ok();
+    stack(&["up", "-d"]).ok();
+    let pids = world.runs(&["stranger-web-1"]);
+    write("    volumes: [/etc:/their/etc:ro]\n    privileged: true\n");
+    stack(&["up", "-d"]).fails(1, &["compose.yaml:6:17", "privileged", "--trust"]);
+    // This save is the first one that is good: the supervisor has seen the other before.
+    write("    volumes: [/etc:/their/etc:ro]\n    labels: {seen: 'yes'}\n");
+    eventually("the save is applied", || {
+        let record = world.records()["stranger-web-1"].clone();
+        if record["spec"]["labels"]["seen"] == "yes" { Ok(()) } else { Err(record.to_string()) }
+    });
+    assert_eq!(world.runs(&["stranger-web-1"]), pids);
+}
+
+#[test]
+fn what_a_file_asks_of_the_machine_is_said_once() {
+    const SAID: &str = "services.web.pid: host";
+    let world = World::new("said");
+    world.write(
+        "compose.yaml",
+        "services:\n  web: {image: stack.local/self, command: [demo, sleep], pid: host, volumes: ['.:/here']}\n",
+    );
+    let first = world.stack(&["up", "-d"]).ok().stderr;
+    assert!(first.contains(SAID) && first.contains("compose.yaml:2:63") && !first.contains("/here"), "{first}");
+    world.stack(&["down"]).ok();
+    let again = world.stack(&["up", "-d"]).ok().stderr;
+    assert!(!again.contains(SAID), "{again}");
 }
 
 /// CVE-2021-41091, CVE-2024-25621: programs of images with the set-user-ID bit, and what containers keep, are not for

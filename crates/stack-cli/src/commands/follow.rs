@@ -36,7 +36,7 @@ pub(super) fn change(context: &Context, change: PolicyChange) -> Result<u8, CliE
 
 /// Asks for the project as these options have it and waits until it is so.
 pub(super) fn up(context: &Context, options: UpOptions) -> Result<u8, CliError> {
-    let project = context.project()?;
+    let project = context.project_to_run()?;
     let name = project.name().clone();
     let desired = project.lower(&context.machine.layout().instance());
     let (client, accepted) = context.request(&name, |client| client.up(context.source.clone(), options.clone()))?;

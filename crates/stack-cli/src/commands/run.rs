@@ -77,7 +77,7 @@ pub(crate) struct RunArgs {
 }
 
 pub(crate) fn run(context: &Context, args: &RunArgs) -> Result<u8, CliError> {
-    let desired = context.project()?.lower(&context.machine.layout().instance());
+    let desired = context.project_to_run()?.lower(&context.machine.layout().instance());
     let project = desired.project.clone();
     let like = ServiceName::new(args.service.as_str());
     let Some(service) = desired.services.get(&like) else {

@@ -100,7 +100,7 @@ impl UpArgs {
 }
 
 pub(crate) fn run(context: &Context, args: &UpArgs) -> Result<u8, CliError> {
-    let project = context.project()?;
+    let project = context.project_to_run()?;
     let name = project.name().clone();
     let desired = project.lower(&context.machine.layout().instance());
     provision::run(context, (&project, &desired), &args.provision, &super::services(&args.services))?;

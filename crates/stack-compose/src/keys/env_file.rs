@@ -74,7 +74,8 @@ fn parse(node: &Node, service: &mut Service, cx: &mut Cx<'_>) {
 /// Reads the files of a service and puts what they say below its `environment`.
 pub(crate) fn resolve(service: &mut Service, cx: &mut Cx<'_>) {
     let written: BTreeSet<String> = service.environment.keys().cloned().collect();
-    for file in std::mem::take(&mut service.env_file) {
+    let files = std::mem::take(&mut service.env_file);
+    for file in &files {
         let path = &file.path.value;
         if !cx.exists(path) {
             if file.required {
@@ -86,6 +87,7 @@ pub(crate) fn resolve(service: &mut Service, cx: &mut Cx<'_>) {
             merge(service, &written, (id, &text), file.raw, cx);
         }
     }
+    service.env_file = files;
 }
 
 fn merge(service: &mut Service, written: &BTreeSet<String>, file: (FileId, &str), raw: bool, cx: &mut Cx<'_>) {

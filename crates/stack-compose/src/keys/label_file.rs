@@ -26,7 +26,7 @@ pub(crate) fn resolve(service: &mut Service, cx: &mut Cx<'_>) {
     let written: Vec<String> = service.labels.keys().cloned().collect();
     // Labels of earlier files can be used in later ones; the project's variables cannot.
     let mut read: BTreeMap<String, String> = BTreeMap::new();
-    for path in std::mem::take(&mut service.label_file) {
+    for path in &service.label_file {
         if !cx.exists(&path.value) {
             cx.push(read_problem(&path.value, path.span, &std::io::ErrorKind::NotFound.into()));
             continue;

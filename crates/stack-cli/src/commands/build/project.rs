@@ -17,7 +17,7 @@ pub(super) fn run(context: &Context, args: &BuildArgs) -> Result<u8, CliError> {
     if let Some(option) = args.directory_option() {
         return Err(CliError::user(format!("{option} is for a directory; the file says it for services")));
     }
-    let project = context.project()?;
+    let project = context.project_to_run()?;
     let desired = project.lower(&context.machine.layout().instance());
     let services = chosen(&desired, &args.subjects)?;
     let waves = stack_plan::build_waves(&desired, &services, args.with_dependencies);
