@@ -35,6 +35,7 @@ pub(crate) fn run(args: &VmArgs) -> Outcome {
     for (name, words) in [
         ("it", ["--package", "stack-tests", "--test", "it"].as_slice()),
         ("cgroup", &["--package", "stack-cgroup", "--test", "kernel"]),
+        ("oci", &["--package", "stack-oci", "--test", "kernel"]),
     ] {
         fs_err::copy(test_program(words)?, job.path().join(name))?;
     }
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &VmArgs) -> Outcome {
          systemctl stop docker-registry\n\
          docker-registry serve {REGISTRY}/{port}.yml 2> registry.log &\n\
          until (: < /dev/tcp/127.0.0.1/{port}) 2> /dev/null; do sleep 0.1; done\n\
-         ./cgroup --test-threads 1 || failed=1\n./it --test-threads 1 {words} || failed=1\nexit $failed\n"
+         ./cgroup --test-threads 1 || failed=1\n./oci {words} || failed=1\n./it --test-threads 1 {words} || failed=1\nexit $failed\n"
     );
     fs_err::write(job.path().join("run.sh"), script_text)?;
     let mut machine = program(script);

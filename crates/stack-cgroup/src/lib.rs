@@ -24,5 +24,6 @@ pub use devices::{DeviceAccess, DeviceKind, DeviceRule, Devices};
 pub use error::CgroupError;
 pub use join::Join;
 pub use render::{PIDS_DEFAULT, Write, render};
+pub use systemd::{Scope, stop_scope};
 pub use tree::{Setting, Tree};
 pub use usage::Usage;

@@ -20,19 +20,20 @@ const SYSTEMD_SIGN: &str = "/run/systemd/system";
 
 /// Runs one command and returns the exit code.
 pub(crate) fn run(arguments: Arguments, warn: &dyn Fn(&str)) -> Result<u8, OciError> {
-    if arguments.global.systemd_cgroup && !Path::new(SYSTEMD_SIGN).exists() {
+    let systemd = arguments.global.systemd_cgroup;
+    if systemd && !Path::new(SYSTEMD_SIGN).exists() {
         return Err(usage("--systemd-cgroup: systemd does not run on this machine; leave it out"));
     }
     let give_interface = Some(give_interface as GiveInterface);
     let runtime = Runtime { give_interface, ..Runtime::new(arguments.global.root) };
     match arguments.verb {
         Verb::Create(args) => {
-            let created = runtime.create(&create_options(args)?)?;
+            let created = runtime.create(&create_options(args, systemd)?)?;
             created.warnings.iter().for_each(|text| warn(text));
         }
         Verb::Start(args) => runtime.start(&args.id)?,
         Verb::Run(args) => {
-            let options = create_options(args.create)?;
+            let options = create_options(args.create, systemd)?;
             return runtime.run(&options, (args.detach, args.keep), warn).map(exit_code);
         }
         Verb::State(args) => print_json(&runtime.state(&args.id)?),
@@ -80,7 +81,7 @@ fn exit_code(code: i32) -> u8 {
     u8::try_from(code).unwrap_or(255)
 }
 
-fn create_options(args: CreateArgs) -> Result<CreateOptions, OciError> {
+fn create_options(args: CreateArgs, systemd: bool) -> Result<CreateOptions, OciError> {
     let bundle = fs_err::canonicalize(&args.bundle)
         .map_err(|source| OciError::File { what: format!("open the bundle {}", args.bundle.display()), source })?;
     Ok(CreateOptions {
@@ -91,6 +92,7 @@ fn create_options(args: CreateArgs) -> Result<CreateOptions, OciError> {
         console_socket: args.console_socket.map(absolute),
         preserve_fds: args.preserve_fds.into(),
         no_pivot: args.no_pivot,
+        systemd,
     })
 }
 

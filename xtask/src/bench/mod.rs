@@ -98,7 +98,7 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
     sides.extend(docker.as_ref().map(|docker| docker as &dyn Side));
     let mut columns: Vec<&'static str> = sides.iter().map(|side| side.name()).collect();
     if docker.is_some() {
-        columns.push("podman");
+        columns.extend(["podman", "buildah"]);
     }
     let mut report = Report::new(columns, args.rounds);
     let bench = Bench { directory: directory.path(), sides, rounds: args.rounds };

@@ -1,4 +1,5 @@
-//! A scope for each project: the part of systemd's tree in which it lets us make cgroups (`Delegate=yes`).
+//! A scope for each project, or for a container of an engine: the part of systemd's tree in which it lets us make
+//! cgroups (`Delegate=yes`).
 //!
 //! Three calls over D-Bus, spoken directly ([`message`]): a general client would bring a second async runtime, threads
 //! and half a megabyte into every supervisor.
@@ -6,7 +7,7 @@
 mod connection;
 mod message;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::CgroupError;
 use crate::detect::{scope_unit, slice};
@@ -15,6 +16,57 @@ use message::Writer;
 
 /// The scope exists already (org.freedesktop.systemd1(5)).
 const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
+/// There is no such scope.
+const UNIT_MISSING: &str = "org.freedesktop.systemd1.NoSuchUnit";
+
+/// A scope of its own for one container: what `slice:prefix:name` of the OCI runtimes means (their `--systemd-cgroup`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// Its name, with `.scope`.
+    pub unit: String,
+    /// The slice that it is a part of, with `.slice`.
+    pub slice: String,
+}
+
+impl Scope {
+    /// Where its cgroup is, below the hierarchies: `a-b.slice` is a part of `a.slice` (systemd.slice(5)). `None` when the
+    /// slice's name cannot be one.
+    pub fn path(&self) -> Option<PathBuf> {
+        let name = self.slice.strip_suffix(".slice")?;
+        let parts: Vec<&str> = if name == "-" { Vec::new() } else { name.split('-').collect() };
+        if name.contains('/') || parts.iter().any(|part| part.is_empty()) {
+            return None;
+        }
+        let above = (1..=parts.len()).map(|count| format!("{}.slice", parts[..count].join("-")));
+        Some(above.collect::<PathBuf>().join(&self.unit))
+    }
+
+    /// Makes the scope around a process.
+    ///
+    /// # Errors
+    /// systemd cannot be reached, or refuses: there is one of that name.
+    pub fn start(&self, description: &str, process: u32) -> Result<(), CgroupError> {
+        start(&self.unit, transient_scope((&self.unit, &self.slice), description, &[process])).and_then(|started| {
+            let text = "there is one of that name".to_owned();
+            let exists = || CgroupError::Scope { unit: self.unit.clone(), name: UNIT_EXISTS.to_owned(), text };
+            started.then_some(()).ok_or_else(exists)
+        })
+    }
+}
+
+/// Ends a scope with whatever is in it, and waits until systemd has forgotten it. One that is gone already is none.
+///
+/// # Errors
+/// systemd cannot be reached, or does not end it.
+pub fn stop_scope(unit: &str) -> Result<(), CgroupError> {
+    let mut bus = Connection::open()?;
+    bus.call("Subscribe", "", Writer::default())?;
+    let mut body = Writer::default();
+    body.text(unit);
+    body.text("replace");
+    let answer = bus.call("StopUnit", "ss", body)?;
+    conclude(&mut bus, unit, answer, UNIT_MISSING).map(drop)
+}
 
 /// Makes the scope of a project with the calling process and its children in it. One that is there, because containers
 /// of a supervisor that was killed keep it alive, is entered by the caller.
@@ -23,16 +75,29 @@ pub(crate) fn ensure_scope(project: &Path, directory: &Path) -> Result<(), Cgrou
         return Ok(());
     }
     let unit = scope_unit(project);
+    let description = format!("stack project {}", project.display());
+    start(&unit, transient_scope((&unit, slice()), &description, &family())).map(drop)
+}
+
+/// `false` when there is one of that name.
+fn start(unit: &str, scope: Writer) -> Result<bool, CgroupError> {
     let mut bus = Connection::open()?;
     // Signals of jobs go to subscribers only.
     bus.call("Subscribe", "", Writer::default())?;
-    match bus.call("StartTransientUnit", "ssa(sv)a(sa(sv))", transient_scope(&unit, project, &family()))? {
-        Answer::Error { name, .. } if name == UNIT_EXISTS => Ok(()),
+    let answer = bus.call("StartTransientUnit", "ssa(sv)a(sa(sv))", scope)?;
+    conclude(&mut bus, unit, answer, UNIT_EXISTS)
+}
+
+/// Waits for the job of an answer; `false` when the answer is the refusal of that name.
+fn conclude(bus: &mut Connection, unit: &str, answer: Answer, expected: &str) -> Result<bool, CgroupError> {
+    let unit = unit.to_owned();
+    match answer {
+        Answer::Error { name, .. } if name == expected => Ok(false),
         Answer::Error { name, text } => Err(CgroupError::Scope { unit, name, text }),
         Answer::Return(body) => {
             let job = message::first_text(&body).unwrap_or_default();
             match bus.wait_for_job(&job)?.as_str() {
-                "done" => Ok(()),
+                "done" => Ok(true),
                 result => Err(CgroupError::Scope { unit, name: format!("job {result}"), text: String::new() }),
             }
         }
@@ -40,13 +105,13 @@ pub(crate) fn ensure_scope(project: &Path, directory: &Path) -> Result<(), Cgrou
 }
 
 /// The arguments of `StartTransientUnit`: name, mode, properties, no further units.
-fn transient_scope(unit: &str, project: &Path, pids: &[u32]) -> Writer {
+fn transient_scope((unit, slice): (&str, &str), description: &str, pids: &[u32]) -> Writer {
     let mut body = Writer::default();
     body.text(unit);
     body.text("fail");
     body.array(8, |properties| {
-        properties.property("Description", "s", |value| value.text(&format!("stack project {}", project.display())));
-        properties.property("Slice", "s", |value| value.text(slice()));
+        properties.property("Description", "s", |value| value.text(description));
+        properties.property("Slice", "s", |value| value.text(slice));
         properties.property("PIDs", "au", |value| value.array(4, |list| pids.iter().for_each(|pid| list.number(*pid))));
         properties.property("Delegate", "b", |value| value.number(1));
         // A failed scope would keep its name.
@@ -66,4 +131,20 @@ pub(crate) fn family() -> Vec<u32> {
         pids.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
     }
     pids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_is_a_part_of_those_it_is_named_after() {
+        let path = |slice: &str| Scope { unit: "a.scope".to_owned(), slice: slice.to_owned() }.path();
+        assert_eq!(path("machine.slice"), Some(PathBuf::from("machine.slice/a.scope")));
+        assert_eq!(path("a-b-c.slice"), Some(PathBuf::from("a.slice/a-b.slice/a-b-c.slice/a.scope")));
+        assert_eq!(path("-.slice"), Some(PathBuf::from("a.scope")));
+        for wrong in ["machine", "a--b.slice", "../a.slice", ".slice", "a/b.slice", "-a.slice"] {
+            assert_eq!(path(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -88,17 +88,21 @@ pub(crate) fn a_start_makes_the_calls_that_it_always_makes(bed: &Bed) {
     let hierarchies = stack_cgroup::Tree::detect().expect("cgroups").join(std::path::Path::new("/"));
     let joins = hierarchies.expect("a root").tasks.len();
     for call in [libc::SYS_openat, libc::SYS_write, libc::SYS_close] {
-        let count = counted.get_mut(&call).expect("it is made");
+        let count = counted.entry(call).or_default();
         *count = count.checked_sub(joins).expect("one for each");
     }
     counted.retain(|_, count| *count > 0);
     let name =
         |number: i64| EXPECTED.iter().find(|(_, known, _)| *known == number).map(|(name, ..)| (*name).to_owned());
+    // How often some are made is the kernel's affair: which paths it has to hide, what must be looked for. The numbers are
+    // those of machines with cgroups of version 1; elsewhere no other call may be made.
+    let of_version_1 = joins > 0;
+    let times = |count: usize| if of_version_1 { count } else { 0 };
     let counted: BTreeSet<(String, usize)> = counted
         .into_iter()
-        .map(|(number, count)| (name(number).unwrap_or_else(|| number.to_string()), count))
+        .map(|(number, count)| (name(number).unwrap_or_else(|| number.to_string()), times(count)))
         .collect();
-    let expected = EXPECTED.iter().map(|(name, _, count)| ((*name).to_owned(), *count)).collect();
+    let expected = EXPECTED.iter().map(|(name, _, count)| ((*name).to_owned(), times(*count))).collect();
     let (more, less): (Vec<_>, Vec<_>) =
         (counted.difference(&expected).collect(), BTreeSet::difference(&expected, &counted).collect());
     assert!(more.is_empty() && less.is_empty(), "made: {more:?}, expected: {less:?}");

@@ -57,7 +57,10 @@ pub(crate) fn mounts_have_their_options(bed: &Bed) {
         add_mount(config, json!({ "destination": "/made/file", "source": file, "options": ["bind"] }));
     });
     let line = |place: &str| said.out.lines().find(|line| line.contains(&format!(" {place} "))).expect("a mount");
-    assert!(line("/bound").contains("ro,nosuid,noatime") && line("/bound").contains("shared:"), "{said:?}");
+    // With what the mount below has, too.
+    let bound: Vec<&str> = line("/bound").split([' ', ',']).collect();
+    assert!(["ro", "nosuid", "noatime"].iter().all(|option| bound.contains(option)), "{said:?}");
+    assert!(line("/bound").contains("shared:"), "{said:?}");
     assert!(line("/fresh").contains("rw,nosuid,nodev,noexec") && line("/fresh").contains("tmpfs named"), "{said:?}");
     assert!(line("/fresh").contains("size=64k,mode=711"), "{said:?}");
     assert!(line("/data").contains(" ro,") && said.out.contains("from-image"), "{said:?}");
@@ -241,11 +244,48 @@ pub(crate) fn what_is_not_supported_is_refused(bed: &Bed) {
     refused("0-2,4", &|config| {
         config["linux"]["memoryPolicy"] = json!({ "mode": "MPOL_BIND", "nodes": "one" });
     });
+}
+
+/// On a machine without systemd that is an error, and not something else.
+pub(crate) fn systemd_is_asked_for_a_scope(bed: &Bed) {
+    let path = |path: &'static str| move |config: &mut Value| config["linux"]["cgroupsPath"] = path.into();
+    let systemd = ["--systemd-cgroup", "create", "bed"];
     if !std::path::Path::new("/run/systemd/system").exists() {
-        bed.configure("true", |_| ());
-        let said = bed.say(&["--systemd-cgroup", "run", "bed"]);
+        bed.configure("true", path("system.slice:test:bed"));
+        let said = bed.say(&systemd);
         assert!(said.code == Some(1) && said.err.contains("systemd does not run"), "{said:?}");
+        return;
     }
+    bed.configure("true", path("/some/where"));
+    let said = bed.say(&systemd);
+    assert!(said.code == Some(1) && said.err.contains("slice:prefix:name"), "{said:?}");
+    let tree = stack_cgroup::Tree::detect().expect("cgroups");
+    let place = |name: &str| std::path::Path::new("user.slice/user-stack.slice/test-bed.scope").join(name);
+    let there = |name: &str| tree.directories(&place(name)).iter().any(|directory| directory.exists());
+    for end in [["kill", "bed", "KILL"].as_slice(), &["delete", "--force", "bed"]] {
+        bed.configure("sleep 100", |config| {
+            path("user-stack.slice:test:bed")(config);
+            config["linux"]["resources"]["pids"] = json!({ "limit": 7 });
+        });
+        bed.ok(&systemd);
+        assert!(there("container") && !there("holder"));
+        assert_eq!(tree.text("pids", &place("container"), "pids.max").as_deref().map(str::trim), Some("7"));
+        let pid = bed.state("bed")["pid"].as_u64().expect("a process");
+        let cgroups = fs_err::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroups");
+        assert!(cgroups.contains("user.slice/user-stack.slice/test-bed.scope/container\n"), "{cgroups}");
+        bed.ok(&["start", "bed"]);
+        assert_eq!(bed.ok(&["exec", "bed", "/bin/sh", "-c", "echo beside"]), "beside\n");
+        bed.ok(end);
+        bed.say(&["delete", "--force", "bed"]);
+        assert!(!there(""), "the scope is left");
+    }
+    // What cannot be made leaves no scope.
+    bed.configure("true", |config| {
+        path("user-stack.slice:test:bed")(config);
+        config["process"]["args"] = json!(["nowhere"]);
+    });
+    assert_eq!(bed.say(&systemd).code, Some(1));
+    assert!(!there(""), "the scope is left");
 }
 
 pub(crate) fn interfaces_are_moved_with_what_they_have(bed: &Bed) {

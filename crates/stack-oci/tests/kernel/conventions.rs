@@ -70,7 +70,8 @@ pub(crate) fn programs_of_exec_run_where_they_are_told(bed: &Bed) {
         bed.say(&["exec", "--process", "process.json", "bed"])
     };
     assert!(allowed(json!({ "initial": "0" })).out.ends_with(":\t0\n"));
-    assert!(allowed(json!({ "initial": "0", "final": "1" })).out.ends_with(":\t1\n"));
+    let last = (std::thread::available_parallelism().expect("processors").get() - 1).to_string();
+    assert!(allowed(json!({ "initial": "0", "final": last })).out.ends_with(&format!(":\t{last}\n")));
     let said = allowed(json!({ "final": "9000" }));
     assert!(said.code == Some(255) && said.err.contains("execCPUAffinity"), "{said:?}");
 }
@@ -224,6 +225,12 @@ pub(crate) fn sources_that_the_users_may_not_reach_are_bound(bed: &Bed) {
     assert_eq!((said.code, said.out.as_str()), (Some(0), "reached\n"), "{said:?}");
 }
 
+fn kernel() -> (u32, u32) {
+    let text = fs_err::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
+    let mut parts = text.split(['.', '-']).map_while(|part| part.parse().ok());
+    parts.next().zip(parts.next()).expect("two numbers")
+}
+
 pub(crate) fn devices_are_made_for_other_users(bed: &Bed) {
     open(&bed.path(""));
     let said = bed.run("stat -c '%F %t:%T %a %u:%g' /dev/foo /dev/null; echo x >/dev/null && echo written", |config| {
@@ -232,6 +239,11 @@ pub(crate) fn devices_are_made_for_other_users(bed: &Bed) {
             { "path": "/dev/foo", "type": "b", "major": 1, "minor": 5, "uid": 10, "gid": 11, "fileMode": 0o157 },
         ]);
     });
+    if kernel() < (6, 15) {
+        // They are the machine's own there, and it has none of this name.
+        assert!(said.code == Some(1) && said.err.contains("cannot bind /dev/foo"), "{said:?}");
+        return;
+    }
     let expected = "block special file 1:5 157 10:11\ncharacter special file 1:3 666 0:0\nwritten\n";
     assert_eq!((said.code, said.out.as_str()), (Some(0), expected), "{said:?}");
 }

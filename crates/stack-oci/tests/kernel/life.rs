@@ -29,6 +29,29 @@ pub(crate) fn a_container_waits_between_create_and_start(bed: &Bed) {
     bed.ok(&["delete", "bed"]);
 }
 
+/// What a command forgets stays on the machine: it has ended itself.
+pub(crate) fn many_cycles_leave_nothing_behind(bed: &Bed) {
+    let tree = stack_cgroup::Tree::detect().expect("cgroups");
+    let cgroups = || -> usize {
+        let below = |(_, mount): &(String, std::path::PathBuf)| {
+            let entries = fs_err::read_dir(mount).into_iter().flatten().flatten();
+            entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).count()
+        };
+        tree.hierarchies().iter().map(below).sum()
+    };
+    let children = || fs_err::read_to_string("/proc/thread-self/children").expect("a list");
+    let mounts = || fs_err::read_to_string("/proc/self/mountinfo").expect("mounts").lines().count();
+    let count = || (cgroups(), mounts(), children());
+    let before = count();
+    bed.configure("sleep 100", |_| ());
+    for _ in 0..100 {
+        bed.ok(&["create", "bed"]);
+        bed.ok(&["start", "bed"]);
+        bed.ok(&["delete", "--force", "bed"]);
+    }
+    assert_eq!(count(), before);
+}
+
 pub(crate) fn what_does_not_fit_the_status_is_refused(bed: &Bed) {
     bed.configure("sleep 100", |_| ());
     bed.ok(&["create", "bed"]);

@@ -26,6 +26,7 @@ macro_rules! tests {
 const TESTS: &[Test] = tests! {
     life:
         a_container_waits_between_create_and_start,
+        many_cycles_leave_nothing_behind,
         what_does_not_fit_the_status_is_refused,
         exit_codes_and_streams_are_the_commands,
         hooks_run_in_order_and_know_the_state,
@@ -47,6 +48,7 @@ const TESTS: &[Test] = tests! {
         devices_and_hidden_paths_are_made,
         interfaces_are_moved_with_what_they_have,
         memory_comes_from_the_nodes_of_the_policy,
+        systemd_is_asked_for_a_scope,
         what_is_not_supported_is_refused;
     conventions:
         another_file_and_patterns_of_names,
@@ -90,9 +92,10 @@ fn main() -> ExitCode {
         println!("SKIP needs root and busybox-static");
         return ExitCode::SUCCESS;
     }
-    let wanted = std::env::args().nth(1).filter(|word| !word.starts_with('-')).unwrap_or_default();
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str()));
     let (mut passed, mut failed) = (0, 0);
-    for (name, test) in TESTS.iter().filter(|(name, _)| name.contains(&wanted)) {
+    for (name, test) in TESTS.iter().filter(|(name, _)| is_wanted(name)) {
         let bed = Bed::new();
         let ok = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(&bed))).is_ok();
         let clean = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| bed.end())).is_ok();

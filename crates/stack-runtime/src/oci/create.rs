@@ -9,6 +9,7 @@ use stack_cgroup::Tree;
 
 use super::birth::{Order, Refusal, Report, spawn};
 use super::plan::{Plan, annotations, plan};
+use super::scope::Begun;
 use super::socket::{address_in, listen_at, open_directory, send_terminal, unix_socket};
 use super::state::{START_SOCKET, State, now};
 use super::{OciError, Runtime, lower, owners, resources};
@@ -34,6 +35,8 @@ pub struct CreateOptions {
     pub preserve_fds: i32,
     /// Without pivot_root(2).
     pub no_pivot: bool,
+    /// In a scope that systemd makes.
+    pub systemd: bool,
 }
 
 /// A container that waits to be started.
@@ -57,8 +60,22 @@ impl Runtime {
         let tree = Tree::detect()?;
         let plan = plan(options, &tree)?;
         let directory = self.claim(&options.id)?;
-        let made = self.make(options, plan, &directory, &tree);
+        let made = self.make_in_scope(options, plan, &directory, &tree);
         made.inspect_err(|_| drop(fs::remove_dir_all(&directory)))
+    }
+
+    /// Makes it where systemd wants it, if it is to be asked.
+    fn make_in_scope(
+        &self,
+        options: &CreateOptions,
+        plan: Plan,
+        directory: &Path,
+        tree: &Tree,
+    ) -> Result<Created, OciError> {
+        let Some((scope, place)) = plan.scope.clone() else { return self.make(options, plan, directory, tree) };
+        let begun = Begun::begin(&scope, place, &options.id, tree)?;
+        let made = self.make(options, plan, directory, tree).and_then(|made| begun.finish(tree).map(|()| made));
+        made.inspect_err(|_| drop(stack_cgroup::stop_scope(&scope.unit)))
     }
 
     fn make(
@@ -247,6 +264,7 @@ fn record(options: &CreateOptions, plan: &Plan, pid: u32) -> State {
         bundle: options.bundle.clone(),
         rootfs: plan.init.root.mountpoint.clone(),
         cgroup: plan.cgroup.clone(),
+        scope: plan.scope.as_ref().map(|(scope, _)| scope.unit.clone()),
         created: now(),
         annotations: annotations(&plan.spec),
         poststart: lowered(hooks.map(oci_spec::runtime::Hooks::poststart)),

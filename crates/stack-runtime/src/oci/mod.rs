@@ -30,6 +30,7 @@ mod document;
 mod exec;
 mod features;
 mod filter;
+mod holder;
 mod lower;
 mod lower_process;
 mod mount_options;
@@ -37,6 +38,7 @@ mod operate;
 mod owners;
 mod plan;
 mod resources;
+mod scope;
 mod socket;
 mod state;
 

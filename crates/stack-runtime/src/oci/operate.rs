@@ -87,6 +87,9 @@ impl Runtime {
         }
         self.end(&state, &tree)?;
         tree.remove(&state.cgroup)?;
+        if let Some(unit) = &state.scope {
+            stack_cgroup::stop_scope(unit)?;
+        }
         fs::remove_dir_all(self.directory(id)).map_err(OciError::file("remove the state"))?;
         let text = hooks::state_text(&state.shown(), "stopped", None);
         for hook in &state.poststop {

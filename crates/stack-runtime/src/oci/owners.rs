@@ -7,13 +7,12 @@ use std::path::Path;
 use fs_err as fs;
 use oci_spec::runtime::{LinuxIdMapping, Spec};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, makedev, mknodat};
-use stack_sys::{Cloned, MountChange, Namespaces, SingleThreaded, change_mount, clone_process};
+use stack_sys::{MountChange, Namespaces, change_mount};
 
-use super::birth::Order;
+use super::holder::Holder;
 use super::{OciError, lower, mount_options};
-use crate::spawner::wire;
+use crate::init;
 use crate::spec::DeviceSpec;
-use crate::{init, process};
 
 /// Gives the process of a new user namespace the users of the configuration.
 pub(super) fn write_own_maps(spec: &Spec, pid: u32) -> Result<(), OciError> {
@@ -100,8 +99,11 @@ pub(super) fn prepare_devices<'a>(
             init::clone_mount(node.as_fd(), false)
         };
         let node = match make() {
-            // Whoever is root of a user namespace only cannot make any either; the host's own do as well.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+            // Whoever is root of a user namespace only cannot make any either, and before Linux 6.15 what is mounted nowhere
+            // cannot be cloned; the host's own do as well.
+            Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {
+                return Ok(());
+            }
             made => made.map_err(OciError::file(format!("make the device {}", device.path)))?,
         };
         device.prepared = Some(prepared.len());
@@ -118,24 +120,8 @@ fn outside(maps: &[LinuxIdMapping], id: u32) -> u32 {
 
 /// A user namespace with these maps. A process holds it just long enough to be opened.
 fn user_map(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> io::Result<OwnedFd> {
-    let whole = SingleThreaded::prove().ok_or_else(|| io::Error::other("the process has several threads"))?;
-    let (ours, theirs) = wire::pair()?;
-    let namespaces = Namespaces { user: true, ..Namespaces::default() };
-    match clone_process(whole, namespaces, false, None)? {
-        Cloned::Child => {
-            drop(ours);
-            drop(wire::receive::<Order>(theirs.as_fd()));
-            stack_sys::end_process(0)
-        }
-        Cloned::Parent { pid, pidfd } => {
-            drop(theirs);
-            let opened = write_maps(pid, uids, gids).and_then(|()| {
-                let path = format!("/proc/{pid}/ns/user");
-                Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
-            });
-            drop(ours);
-            process::exit_of(pidfd.as_fd());
-            opened
-        }
-    }
+    let holder = Holder::begin(Namespaces { user: true, ..Namespaces::default() })?;
+    write_maps(holder.pid, uids, gids)?;
+    let path = format!("/proc/{}/ns/user", holder.pid);
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }

@@ -8,7 +8,7 @@ use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, Spec};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::LinkNameSpaceType;
 use serde_json::{Map, Value};
-use stack_cgroup::Tree;
+use stack_cgroup::{Scope, Tree};
 use stack_sys::Namespaces;
 
 use super::OciError;
@@ -17,6 +17,7 @@ use super::document::read_spec;
 use super::lower::{self, Surroundings};
 use super::lower_process;
 use super::owners::{prepare_devices, prepare_sources};
+use super::scope;
 use super::state::shown;
 use crate::seccomp::Listener;
 use crate::spec::{CgroupView, InitSpec, NamespaceSpec};
@@ -27,6 +28,8 @@ pub(super) struct Plan {
     pub(super) text: Vec<u8>,
     pub(super) init: InitSpec,
     pub(super) cgroup: PathBuf,
+    /// The scope of systemd that the cgroup lies in, and where it is.
+    pub(super) scope: Option<(Scope, PathBuf)>,
     pub(super) born_in: Namespaces,
     /// Joined around the clone.
     pub(super) joined: Vec<(OwnedFd, LinkNameSpaceType)>,
@@ -44,7 +47,11 @@ pub(super) fn plan(options: &CreateOptions, tree: &Tree) -> Result<Plan, OciErro
     let text = fs::read(&file).map_err(OciError::file(format!("read {}", file.display())))?;
     let spec = read_spec(&text)?;
     check(&spec, options, tree)?;
-    let cgroup = lower::cgroup_path(&spec, &options.id);
+    let scope = if options.systemd { Some(scope::asked(&spec, &options.id)?) } else { None };
+    let cgroup = match &scope {
+        Some((_, place)) => place.join(scope::CONTAINER),
+        None => lower::cgroup_path(&spec, &options.id),
+    };
     let views = tree.hierarchies().into_iter().map(|(hierarchy, mount)| CgroupView {
         hierarchy,
         directory: mount.join(cgroup.strip_prefix("/").unwrap_or(&cgroup)),
@@ -82,7 +89,7 @@ pub(super) fn plan(options: &CreateOptions, tree: &Tree) -> Result<Plan, OciErro
     if outside {
         prepare_devices(&spec, init.devices.iter_mut().flatten(), &mut prepared)?;
     }
-    Ok(Plan { spec, text, init, cgroup, born_in, joined, users, inner, prepared, state })
+    Ok(Plan { spec, text, init, cgroup, scope, born_in, joined, users, inner, prepared, state })
 }
 
 /// The label of the files on new mounts. It confines nobody by itself: where nothing reads labels it is none.

@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) bundle: PathBuf,
     pub(super) rootfs: PathBuf,
     pub(super) cgroup: PathBuf,
+    /// The scope of systemd that the cgroup lies in.
+    pub(super) scope: Option<String>,
     /// The time of creation, RFC 3339.
     pub(super) created: String,
     pub(super) annotations: Map<String, Value>,
