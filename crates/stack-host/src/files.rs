@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use stack_model::{Container, Dns, FileKind, NetworkMode, Process};
+use stack_model::{Container, Dns, FileKind, Layout, NetworkMode, Process};
 
 use crate::failure::FilesError;
 
@@ -21,15 +21,13 @@ pub(crate) struct GeneratedFile {
     pub(crate) read_only: bool,
 }
 
-/// Writes all files of a container below `directory` and lists them in mount order. `leader` is the container whose
+/// Writes all files of a container into `directory` and lists them in mount order. `leader` is the container whose
 /// network it is in, if that is another's.
 pub(crate) fn write_files(
     directory: &Path,
     container: &Container,
     leader: Option<&Container>,
 ) -> Result<Vec<GeneratedFile>, FilesError> {
-    let files = directory.join("files");
-    fs_err::create_dir_all(&files).map_err(FilesError::Write)?;
     let mut generated = Vec::with_capacity(3 + container.spec.files.len());
     let texts = [
         ("hostname", "/etc/hostname", format!("{}\n", container.process.hostname)),
@@ -37,7 +35,7 @@ pub(crate) fn write_files(
         ("resolv.conf", "/etc/resolv.conf", resolv_conf(container, leader.unwrap_or(container))),
     ];
     for (name, target, text) in texts {
-        let source = files.join(name);
+        let source = directory.join(name);
         fs_err::write(&source, text).map_err(FilesError::Write)?;
         generated.push(GeneratedFile { source, target: target.to_owned(), read_only: false });
     }
@@ -54,7 +52,7 @@ pub(crate) fn write_files(
                 source,
             })?,
         };
-        let source = files.join(format!("{kind}-{number}"));
+        let source = directory.join(format!("{kind}-{number}"));
         write_private(&source, &content)
             .and_then(|()| std::os::unix::fs::chown(&source, Some(file.uid), Some(file.gid)))
             .and_then(|()| fs_err::set_permissions(&source, PermissionsExt::from_mode(file.mode)))
@@ -62,6 +60,30 @@ pub(crate) fn write_files(
         generated.push(GeneratedFile { source, target: file.target.clone(), read_only: true });
     }
     Ok(generated)
+}
+
+/// The directory that lies below the layers of every image, with the places that the system and the files of a container
+/// are mounted on. Where an image has them itself, its own are seen; where it has not, each container would have to make
+/// them in its writable layer: seven files, of which each costs a search through what was deleted lately (ext4).
+pub(crate) fn mount_points(layout: &Layout) -> Result<PathBuf, FilesError> {
+    let directory = layout.mount_points();
+    let make = || -> std::io::Result<()> {
+        // The last one says that the others are there.
+        if directory.join("etc/resolv.conf").exists() {
+            return Ok(());
+        }
+        let open = |path: &Path, mode: u32| fs_err::set_permissions(path, PermissionsExt::from_mode(mode));
+        for name in ["dev", "etc", "proc", "sys"] {
+            let place = directory.join(name);
+            fs_err::create_dir_all(&place).and_then(|()| open(&place, 0o755))?;
+        }
+        ["hosts", "hostname", "resolv.conf"].iter().try_for_each(|name| {
+            let place = directory.join("etc").join(name);
+            fs_err::write(&place, "").and_then(|()| open(&place, 0o644))
+        })
+    };
+    make().map_err(FilesError::Write)?;
+    Ok(directory)
 }
 
 /// Writes a file that nobody else may read until its permissions are widened.

@@ -37,6 +37,11 @@ impl Layout {
         self.root.join("layers")
     }
 
+    /// What lies below every image: places to mount on.
+    pub fn mount_points(&self) -> PathBuf {
+        self.root.join("mount-points")
+    }
+
     /// What builds keep: steps made before, caches of RUN, and their work.
     pub fn build(&self) -> PathBuf {
         self.root.join("build")

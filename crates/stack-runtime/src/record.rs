@@ -53,9 +53,7 @@ pub fn create_container(layout: &Layout, project: &ProjectName, container: &Cont
         make_private(&directory)?;
         // The root of the container's filesystem has the mode that every system's root has.
         DirBuilder::new().recursive(true).mode(0o755).create(directory.join("upper"))?;
-        for name in ["work", "rootfs"] {
-            make_private(&directory.join(name))?;
-        }
+        make_private(&directory.join("work"))?;
         make_pipes(&layout.container_run(project, &container.id))?;
         write_json(&directory.join(RECORD), container)
     };
@@ -122,7 +120,7 @@ pub fn record_state(
     write_json(&path, &file).map_err(RuntimeError::record(id))
 }
 
-/// Writes down how far the hooks of a container's run have come.
+/// Writes down how far the hooks of a container's run have come. Most containers have none, and so no file.
 ///
 /// # Errors
 /// The run directory cannot be written.
@@ -132,7 +130,16 @@ pub fn record_hooks(
     id: &ContainerId,
     hooks: &Hooks,
 ) -> Result<(), RuntimeError> {
-    write_json(&layout.container_run(project, id).join(HOOKS), hooks).map_err(RuntimeError::record(id))
+    let path = layout.container_run(project, id).join(HOOKS);
+    let written = if *hooks == Hooks::default() {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    } else {
+        write_json(&path, hooks)
+    };
+    written.map_err(RuntimeError::record(id))
 }
 
 /// What [`record_hooks`] wrote last; nothing has been run where that cannot be read.
@@ -276,13 +283,15 @@ pub(crate) fn open_pipe(path: &Path, extra: OFlags) -> io::Result<OwnedFd> {
 
 fn make_pipes(run: &Path) -> io::Result<()> {
     make_private(run)?;
-    for name in ["stdin", "stdout", "stderr"] {
-        match rustix::fs::mkfifoat(rustix::fs::CWD, run.join(name), Mode::RUSR | Mode::WUSR) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
+    ["stdout", "stderr"].iter().try_for_each(|name| make_pipe(&run.join(name)))
+}
+
+/// Makes a FIFO, if there is none.
+pub(crate) fn make_pipe(path: &Path) -> io::Result<()> {
+    match rustix::fs::mkfifoat(rustix::fs::CWD, path, Mode::RUSR | Mode::WUSR) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
     }
-    Ok(())
 }
 
 fn make_private(path: &Path) -> io::Result<()> {

@@ -407,7 +407,8 @@ pub(crate) fn render(spec: &StartSpec<'_>, join: &Join, devices: Vec<DeviceSpec>
                 upper: directory.join("upper"),
                 work: directory.join("work"),
             },
-            mountpoint: directory.join("rootfs"),
+            // In the container's own view only, and nobody in there asks for what it covers.
+            mountpoint: directory,
             read_only: container.spec.read_only,
             propagation,
             own_propagation: None,

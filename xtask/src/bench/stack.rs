@@ -16,7 +16,8 @@ const STALL_MICROS: u64 = 1 << 14;
 pub(crate) struct Stack {
     binary: PathBuf,
     root: PathBuf,
-    run: PathBuf,
+    /// In memory, as `/run` is on an installed system, and as the other side has it.
+    run: tempfile::TempDir,
 }
 
 impl Stack {
@@ -26,7 +27,8 @@ impl Stack {
         directory: &Path,
         docker: Option<&Docker>,
     ) -> Result<Self, Box<dyn std::error::Error>> {
-        let stack = Self { binary: binary.to_path_buf(), root: directory.join("root"), run: directory.join("run") };
+        let run = tempfile::Builder::new().prefix("stack-bench-").tempdir_in("/dev/shm")?;
+        let stack = Self { binary: binary.to_path_buf(), root: directory.join("root"), run };
         let archive = directory.join("images.tar");
         match docker {
             Some(docker) => docker.save(&archive)?,
@@ -37,17 +39,17 @@ impl Stack {
     }
 
     fn layout(&self) -> stack_model::Layout {
-        stack_model::Layout { root: self.root.clone(), run: self.run.clone() }
+        stack_model::Layout { root: self.root.clone(), run: self.run.path().to_path_buf() }
     }
 
     fn program(&self) -> Command {
         let mut command = program(&self.binary);
-        command.env("STACK_ROOT", &self.root).env("STACK_RUN", &self.run).env("NO_COLOR", "1");
+        command.env("STACK_ROOT", &self.root).env("STACK_RUN", self.run.path()).env("NO_COLOR", "1");
         command
     }
 
     fn supervises(&self, process: &memory::Process) -> bool {
-        process.arguments.contains(&self.run.to_string_lossy().into_owned())
+        process.arguments.contains(&self.run.path().to_string_lossy().into_owned())
     }
 
     /// The cgroups of a project's containers in a hierarchy that has this file.

@@ -112,11 +112,14 @@ fn launch(kit: &Kit, container: &Container, sandbox: Option<Sandbox>, leaders: &
     };
     let run = kit.layout.container_run(&kit.project, &container.id);
     let generated = files::write_files(&run, container, leader.map(|leader| &leader.container)).map_err(failed)?;
+    let below = files::mount_points(&kit.layout).map_err(failed)?;
     let spec = StartSpec {
         layout: &kit.layout,
         project: &kit.project,
         container,
-        layers: container.layers.iter().map(|layer| kit.store.layer_path(layer)).collect(),
+        layers: std::iter::once(below)
+            .chain(container.layers.iter().map(|layer| kit.store.layer_path(layer)))
+            .collect(),
         mounted_layers: mounted_layers(kit, container),
         netns: sandbox.as_ref().map(|sandbox| sandbox.as_fd()),
         pid_of: process_of(Joint::Pid),

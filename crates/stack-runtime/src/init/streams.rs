@@ -6,7 +6,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Gid, Uid};
 
 use crate::error::StepFailure;
-use crate::record::open_pipe;
+use crate::record::{make_pipe, open_pipe};
 use crate::spec::StreamSpec;
 use crate::users::Identity;
 
@@ -29,7 +29,12 @@ pub(super) fn open(spec: &StreamSpec) -> Result<Option<Streams>, StepFailure> {
     };
     let pipe =
         |name: &str| open_pipe(&run.join(name), OFlags::empty()).map_err(|error| StepFailure::new("open", name, error));
-    let input = if stdin_open { Some(pipe("stdin")?) } else { None };
+    let input = if stdin_open {
+        make_pipe(&run.join("stdin")).map_err(|error| StepFailure::new("make", "stdin", error))?;
+        Some(pipe("stdin")?)
+    } else {
+        None
+    };
     Ok(Some(Streams { input, output: pipe("stdout")?, error: pipe("stderr")? }))
 }
 
