@@ -90,9 +90,9 @@ impl Tree<'_> {
             rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR => Missing::NotFound,
             error => BuildError::io("look at", self.root.join(path))(error.into()).into(),
         })?;
-        let real = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
-            .map_err(BuildError::io("look at", self.root.join(path)))?;
-        let real_root = fs::canonicalize(&self.root).map_err(BuildError::io("look at", &self.root))?;
+        let name = |file: &OwnedFd| fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let real = name(&file).map_err(BuildError::io("look at", self.root.join(path)))?;
+        let real_root = name(&root).map_err(BuildError::io("look at", &self.root))?;
         let inside = real.strip_prefix(&real_root).unwrap_or(path);
         if self.excludes(path) && !self.may_hold_exceptions(inside, &real) || self.excludes(inside) && inside != path {
             return Err(Missing::Ignored);

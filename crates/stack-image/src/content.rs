@@ -196,8 +196,11 @@ impl Content {
 
 /// Reads a file that must be small.
 pub(crate) fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    fs::File::open(path)?.take(DOCUMENT_MAX + 1).read_to_end(&mut bytes)?;
+    let file = fs::File::open(path)?;
+    // With one byte more than there is, the second read is the end.
+    let length = file.metadata()?.len().min(DOCUMENT_MAX) + 1;
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    file.take(DOCUMENT_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > DOCUMENT_MAX {
         return Err(std::io::Error::other(format!("it is larger than {DOCUMENT_MAX} bytes")));
     }

@@ -63,6 +63,11 @@ pub(crate) fn keep_blob(content: &Content, blob: ScratchFile, digest: &Digest) -
     blob.keep_as(&content.blob(digest))
 }
 
+/// Everything is on the disk already.
+pub(crate) fn is_settled(content: &Content) -> bool {
+    fs::read_dir(content.unsynced()).is_ok_and(|mut notes| notes.next().is_none())
+}
+
 /// Brings everything to the disk and forgets the notes that this makes useless. Slow; nobody waits for it.
 pub(crate) fn settle(content: &Content) -> Result<(), ImageError> {
     let directory = content.unsynced();

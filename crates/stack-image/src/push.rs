@@ -67,7 +67,14 @@ impl Store {
             ("", named) => named,
             (own, _) => own,
         };
-        pushing.push_manifest(bytes, media_type).await?;
+        let mut tries = Tries::default();
+        while let Err(error) = pushing.push_manifest(bytes.clone(), media_type).await {
+            tries.pause_after(error).await?;
+            // This tells when it wants to be asked again.
+            while let Err(error) = registry.has_blob(&manifest.config.digest).await {
+                tries.pause_after(error).await?;
+            }
+        }
         progress(Progress { text: format!("{0} of {0} blobs", blobs.len()), done: total, total });
         Ok(())
     }
@@ -100,7 +107,7 @@ impl Store {
         let mut tries = Tries::default();
         loop {
             let pushed = async {
-                if registry.has_blob(&blob.digest).await? {
+                if registry.registry.has_blob(&blob.digest).await? {
                     return Ok(());
                 }
                 let path = packed.map_or_else(|| self.content.blob(&blob.digest), Path::to_owned);
@@ -159,11 +166,6 @@ struct Pushing<'r> {
 }
 
 impl Pushing<'_> {
-    async fn has_blob(&self, digest: &Digest) -> Result<bool, ImageError> {
-        let found = self.client.blob_exists(&self.registry.target(), digest.as_str()).await;
-        found.map_err(|error| self.registry.explain(error))
-    }
-
     async fn push_blob(&self, digest: &Digest, size: u64, file: tokio::fs::File) -> Result<(), ImageError> {
         let chunks = stream::unfold(file, |mut file| async move {
             let mut chunk = Vec::with_capacity(CHUNK);

@@ -15,7 +15,7 @@ use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference as Target, RegistryOperation};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderMap, RANGE, RETRY_AFTER};
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 
 use crate::credential::{Challenge, Credential, TokenAnswer, challenge, find_credential, scope};
@@ -213,15 +213,30 @@ impl Registry {
         }
     }
 
+    /// Whether the registry has a blob. Asked here and not by the client that pushes, which does not see when the registry
+    /// wants to be asked again.
+    pub(crate) async fn has_blob(&self, digest: &Digest) -> Result<bool, ImageError> {
+        let path = format!("{}/blobs/{digest}", self.reference.repository());
+        match self.ask(Method::HEAD, &path, "*/*", 0).await {
+            Ok(_) => Ok(true),
+            Err(ImageError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}://{}/v2/{path}", if self.is_plain { "http" } else { "https" }, self.host)
     }
 
-    /// Asks, and asks once more with a token or password when the registry wants one.
     async fn get(&self, path: &str, accept: &str, offset: u64) -> Result<Response, ImageError> {
+        self.ask(Method::GET, path, accept, offset).await
+    }
+
+    /// Asks, and asks once more with a token or password when the registry wants one.
+    async fn ask(&self, method: Method, path: &str, accept: &str, offset: u64) -> Result<Response, ImageError> {
         let mut is_first = true;
         loop {
-            let mut request = self.http.get(self.url(path)).header(ACCEPT, accept);
+            let mut request = self.http.request(method.clone(), self.url(path)).header(ACCEPT, accept);
             let shown = self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(shown) = shown {
                 request = request.header(AUTHORIZATION, shown);

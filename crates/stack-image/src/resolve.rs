@@ -106,6 +106,10 @@ pub(crate) fn keep_image(
 /// Brings new layers to the disk without anyone waiting. Where it does not get to it, the notes stay, and the layers
 /// are made again after a power failure only.
 pub(crate) fn settle_later(content: &Content) {
+    // A thread costs more than everything else that is done for an image that is there.
+    if layer::is_settled(content) {
+        return;
+    }
     let content = content.clone();
     let thread = std::thread::Builder::new().name("settle".to_owned());
     drop(thread.spawn(move || drop(layer::settle(&content))));

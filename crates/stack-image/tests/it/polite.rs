@@ -49,6 +49,39 @@ fn a_server_says_when_to_come_back() {
 }
 
 #[test]
+fn a_server_says_when_to_come_back_with_what_is_pushed() {
+    if !is_root() {
+        return;
+    }
+    let image = Image::small("amd64");
+    let busy = || Answer { headers: vec![("Retry-After", "0".to_owned())], ..Answer::status(429, "{}") };
+    let (heads, puts) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
+    let counted = (Arc::clone(&heads), Arc::clone(&puts));
+    let registry = Registry::with(&[("a:1", &image)], move |request, answer| {
+        let count = match request.method.as_str() {
+            "HEAD" => &counted.0,
+            "PUT" => &counted.1,
+            _ => return answer,
+        };
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        match (request.method.as_str(), *count) {
+            // The first question, and the one after the first manifest, which is refused without a word about when.
+            ("HEAD", 1 | 4) => busy(),
+            ("PUT", 1) => Answer::status(503, "{}"),
+            ("PUT", _) => Answer { headers: vec![("Location", request.path.clone())], ..Answer::status(201, "") },
+            _ => answer,
+        }
+    });
+    let place = Place::new();
+    let name = registry.name("a:1");
+    pull(&place.store, &name).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(place.store.push(&name, &|_| {})).unwrap();
+    assert_eq!((*heads.lock().unwrap(), *puts.lock().unwrap()), (5, 2), "two blobs, two of them asked for again");
+}
+
+#[test]
 fn a_token_is_shown_to_the_registry_only() {
     if !is_root() {
         return;

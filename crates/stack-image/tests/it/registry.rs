@@ -10,6 +10,7 @@ use crate::image::{Blob, Image};
 /// What was asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
+    pub(crate) method: String,
     /// Whom the client takes this server for.
     pub(crate) host: String,
     pub(crate) path: String,
@@ -119,7 +120,8 @@ fn converse(
         if reader.read_line(&mut line)? == 0 {
             return Ok(());
         }
-        let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+        let mut words = line.split(' ').map(str::to_owned);
+        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let (mut host, mut range, mut authorization, mut length) = (String::new(), None, None, 0);
         loop {
             let mut header = String::new();
@@ -139,11 +141,14 @@ fn converse(
         let request = {
             let mut asked = asked.lock().unwrap();
             let earlier = asked.iter().filter(|other| other.path == path).count();
-            let request = Request { host, path, range, authorization, body, earlier };
+            let request = Request { method, host, path, range, authorization, body, earlier };
             asked.push(request.clone());
             request
         };
-        let answer = rule(&request, usual(&request, content));
+        let mut answer = rule(&request, usual(&request, content));
+        if request.method == "HEAD" {
+            answer.body.clear();
+        }
         if !send(&mut stream, &answer)? {
             return Ok(());
         }

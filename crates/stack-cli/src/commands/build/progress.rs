@@ -53,7 +53,11 @@ impl Progress {
 
     /// Does something that is shown; afterwards nothing is drawn over what is said next.
     pub(super) fn during<T>(&self, work: impl FnOnce() -> T) -> T {
+        let is_drawn = matches!(self.lock().form, Form::Tree(_));
         let done = std::thread::scope(|scope| {
+            if !is_drawn {
+                return work();
+            }
             let (over, wait) = channel::<()>();
             scope.spawn(move || {
                 while wait.recv_timeout(output::tty::FRAME) == Err(RecvTimeoutError::Timeout) {
