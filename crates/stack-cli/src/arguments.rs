@@ -1,8 +1,9 @@
 //! What may be typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     attach, build, config, cp, create, demo, down, events, exec, explain, image, images, kill, load, lock, login,
@@ -18,6 +19,26 @@ pub(crate) struct Arguments {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) verb: Verb,
+}
+
+impl Arguments {
+    /// What this process was given. What is no command ends it here, with what clap says.
+    pub(crate) fn given() -> Self {
+        let words: Vec<OsString> = std::env::args_os().collect();
+        Self::quick(&words).unwrap_or_else(|| Self::parse_from(words))
+    }
+
+    /// The same with the verb that seems to be meant as the only one: to put the options of every verb before each of the
+    /// others takes longer than many commands. Whatever is not understood this way (help and mistakes too) is `None`, and
+    /// has to be parsed with all verbs; a success is the same with and without the others, for no word before a verb is
+    /// anything but an option or its value.
+    fn quick(words: &[OsString]) -> Option<Self> {
+        let all = Verb::augment_subcommands(Command::new("stack"));
+        let verb = words.iter().skip(1).find_map(|word| all.find_subcommand(word))?.clone();
+        let root = Global::augment_args(Command::new("stack")).subcommand(verb);
+        let matches = root.try_get_matches_from(words).ok()?;
+        Self::from_arg_matches(&matches).ok()
+    }
 }
 
 /// Options of every verb.
@@ -191,8 +212,36 @@ mod tests {
 
     use super::*;
 
+    fn split(words: &str) -> Vec<OsString> {
+        std::iter::once("stack").chain(words.split(' ')).map(OsString::from).collect()
+    }
+
+    /// Parsed both ways, which have to be the same.
     fn parse(words: &str) -> Result<Arguments, clap::Error> {
-        Arguments::try_parse_from(std::iter::once("stack").chain(words.split(' ')))
+        let all = Arguments::try_parse_from(split(words));
+        if let Some(quick) = Arguments::quick(&split(words)) {
+            let all = all.as_ref().unwrap_or_else(|error| panic!("{words}: {error}"));
+            assert_eq!(format!("{quick:?}"), format!("{all:?}"), "{words}");
+        }
+        all
+    }
+
+    #[test]
+    fn most_commands_are_parsed_with_their_own_verb_only() {
+        for (words, is_quick) in [
+            ("version", true),
+            ("--ansi never build -q -t build .", true),
+            ("-p shop run --rm up ls", true),
+            ("up --trust -d up", true),
+            ("-p up down", false),
+            ("-f build up -d", false),
+            ("--help", false),
+            ("up --help", false),
+            ("no-such-verb", false),
+        ] {
+            assert_eq!(Arguments::quick(&split(words)).is_some(), is_quick, "{words}");
+            drop(parse(words));
+        }
     }
 
     #[test]
@@ -208,7 +257,7 @@ mod tests {
             "--profile debug --env-file x.env --progress plain --ansi never up -d -t 3",
             "down -v -t 0 --remove-orphans",
             "ps -a -q --format json web",
-            "logs -f -n 10 -t --since 10m --no-log-prefix --no-color web",
+            "logs -f -n 10 -t --since 2026-01-02T03:04:05Z --no-log-prefix --no-color web",
             "logs --tail all",
             "exec -i -t -u 1000:1000 -w /srv -e A=1 -e B --index 2 web sh -c true",
             "exec -T web ls -la",

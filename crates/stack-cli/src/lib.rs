@@ -17,7 +17,6 @@ mod trust;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use stack_engine::Machine;
 use stack_model::Layout;
 
@@ -26,7 +25,7 @@ use crate::context::Context;
 
 /// Runs the verb of this process's arguments. `machine` gives the machine for a store and a run directory.
 pub fn main(machine: impl Fn(Layout) -> Box<dyn Machine>) -> ExitCode {
-    let Arguments { global, verb } = Arguments::parse();
+    let Arguments { global, verb } = Arguments::given();
     let context = match Context::new(global, machine) {
         Ok(context) => context,
         Err(error) => return ExitCode::from(output::report_error(&error)),
