@@ -1,6 +1,7 @@
 //! What projects ask of this machine: who agreed to what, and what is said about it.
 
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use stack_compose::{HostAccess, Project};
@@ -57,7 +58,7 @@ fn read(path: &Path) -> Trust {
 
 fn write(path: &Path, trust: &Trust) -> io::Result<()> {
     if let Some(directory) = path.parent() {
-        fs_err::create_dir_all(directory)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
     let part = path.with_extension("part");
     fs_err::write(&part, serde_json::to_vec_pretty(trust)?)?;

@@ -73,6 +73,8 @@ pub(crate) fn mount_points(layout: &Layout) -> Result<PathBuf, FilesError> {
             return Ok(());
         }
         let open = |path: &Path, mode: u32| fs_err::set_permissions(path, PermissionsExt::from_mode(mode));
+        // As everything in the store: the root that containers see is that of their writable layer.
+        fs_err::create_dir_all(&directory).and_then(|()| open(&directory, 0o700))?;
         for name in ["dev", "etc", "proc", "sys"] {
             let place = directory.join(name);
             fs_err::create_dir_all(&place).and_then(|()| open(&place, 0o755))?;
