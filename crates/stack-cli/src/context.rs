@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use stack_compose::{DiskLoader, Loaded, Phases, Project};
 use stack_engine::Machine;
-use stack_image::AccessPolicy;
+use stack_image::{AccessPolicy, ImageError};
 use stack_model::{Desired, Fault, Layout, Now, Observed, ProjectName, ProjectSource, Severity};
 
 use crate::arguments::{Global, Progress, Verb};
@@ -25,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) source: ProjectSource,
     /// What the file asks of the machine is agreed to.
     trusts: bool,
+    /// What is done about files that reach the machine.
+    policy: Result<AccessPolicy, ImageError>,
     pub(crate) progress: Progress,
     pub(crate) shown: Shown,
 }
@@ -61,12 +63,12 @@ impl Context {
         };
         let layout =
             layout(global.root.map(|path| here.join(path)), global.run_dir.map(|path| here.join(path)), &source);
-        // A policy that cannot be read is an error of the verbs that heed it; until then it is the strictest one.
-        let asks = stack_image::access_policy().unwrap_or(AccessPolicy::Ask) == AccessPolicy::Ask;
-        source.trust = asks.then(|| layout.trust());
+        // One that cannot be read is an error of the verbs that heed it; until then it is the strictest one.
+        let policy = stack_image::access_policy();
+        source.trust = matches!(policy, Ok(AccessPolicy::Ask) | Err(_)).then(|| layout.trust());
         output::set_ansi(global.ansi);
         let shown = Shown { all_resources: global.all_resources, compatibility: global.compatibility };
-        Ok(Self { machine: machine(layout), source, trusts: global.trust, progress: global.progress, shown })
+        Ok(Self { machine: machine(layout), source, trusts: global.trust, policy, progress: global.progress, shown })
     }
 
     /// Refuses what only `config` heeds: other verbs would do something else than was asked for.
@@ -93,7 +95,9 @@ impl Context {
 
     /// Reads the project to run it; warnings are shown, errors are returned, all of them.
     pub(crate) fn project(&self) -> Result<Project, CliError> {
-        trust::policy()?;
+        if let Err(error) = &self.policy {
+            return Err(CliError::user(error.to_string()));
+        }
         if self.trusts {
             let source = ProjectSource { trust: None, ..self.source.clone() };
             // What is wrong with it is said below.
@@ -107,7 +111,7 @@ impl Context {
     /// The same for a verb that goes on to run it: what it asks of the machine for the first time is said.
     pub(crate) fn project_to_run(&self) -> Result<Project, CliError> {
         let project = self.project()?;
-        if trust::policy()? == AccessPolicy::Tell {
+        if matches!(self.policy, Ok(AccessPolicy::Tell)) {
             trust::tell(self.machine.layout(), &project)?;
         }
         Ok(project)

@@ -5,16 +5,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use stack_compose::{HostAccess, Project};
-use stack_image::AccessPolicy;
 use stack_model::{Layout, Trust};
 
 use crate::error::CliError;
 use crate::output;
-
-/// What is done about files that reach the machine.
-pub(crate) fn policy() -> Result<AccessPolicy, CliError> {
-    stack_image::access_policy().map_err(|error| CliError::user(error.to_string()))
-}
 
 /// Agrees to everything that a project asks for now, and to nothing else.
 pub(crate) fn agree(layout: &Layout, project: &Project) -> Result<(), CliError> {
@@ -48,7 +42,7 @@ fn indented(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
 }
 
 fn path(layout: &Layout, project: &Project) -> PathBuf {
-    layout.trust().join(format!("{}.json", project.name()))
+    Trust::file(&layout.trust(), project.name())
 }
 
 /// Nothing is known where nothing was written, or what nobody understands.

@@ -195,7 +195,7 @@ pub(crate) fn find(project: &Project, cx: &Cx<'_>) -> Vec<HostAccess> {
 
 /// Refuses what nobody agreed to, where it was asked for that somebody does.
 pub(crate) fn check(project: &Project, trust: &Path, cx: &mut Cx<'_>) {
-    let agreed = cx.read(&trust.join(format!("{}.json", project.name))).unwrap_or_default();
+    let agreed = cx.read(&Trust::file(trust, &project.name)).unwrap_or_default();
     // What cannot be understood agrees to nothing.
     let agreed: Trust = serde_json::from_slice(&agreed).unwrap_or_default();
     for access in &project.host_access {

@@ -63,20 +63,15 @@ pub(crate) fn keep_blob(content: &Content, blob: ScratchFile, digest: &Digest) -
     blob.keep_as(&content.blob(digest))
 }
 
-/// Everything is on the disk already.
-pub(crate) fn is_settled(content: &Content) -> bool {
-    fs::read_dir(content.unsynced()).is_ok_and(|mut notes| notes.next().is_none())
+/// The notes of layers that may not be on the disk yet.
+pub(crate) fn unsettled(content: &Content) -> Vec<PathBuf> {
+    fs::read_dir(content.unsynced()).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
-/// Brings everything to the disk and forgets the notes that this makes useless. Slow; nobody waits for it.
-pub(crate) fn settle(content: &Content) -> Result<(), ImageError> {
+/// Brings everything to the disk and forgets those of the notes that this makes useless. Slow; nobody waits for it.
+pub(crate) fn settle(content: &Content, notes: Vec<PathBuf>) -> Result<(), ImageError> {
     let directory = content.unsynced();
     let path = |source| ImageError::Store { action: "sync", path: directory.clone(), source };
-    let entries = fs::read_dir(&directory).map_err(path)?;
-    let notes: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    if notes.is_empty() {
-        return Ok(());
-    }
     let current = notes.into_iter().filter(|note| fs::read_to_string(note).is_ok_and(|boot| boot == boot_id()));
     let current: Vec<PathBuf> = current.collect();
     let handle = fs::File::open(&directory).map_err(path)?;

@@ -107,10 +107,11 @@ pub(crate) fn keep_image(
 /// are made again after a power failure only.
 pub(crate) fn settle_later(content: &Content) {
     // A thread costs more than everything else that is done for an image that is there.
-    if layer::is_settled(content) {
+    let notes = layer::unsettled(content);
+    if notes.is_empty() {
         return;
     }
     let content = content.clone();
     let thread = std::thread::Builder::new().name("settle".to_owned());
-    drop(thread.spawn(move || drop(layer::settle(&content))));
+    drop(thread.spawn(move || drop(layer::settle(&content, notes))));
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Now;
+use crate::{Now, ProjectName};
 
 /// A place in an input file. Lines and columns count from one; columns count characters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,6 +39,11 @@ pub struct Trust {
 }
 
 impl Trust {
+    /// The file of a project in a directory of such files.
+    pub fn file(directory: &Path, project: &ProjectName) -> PathBuf {
+        directory.join(format!("{project}.json"))
+    }
+
     /// Whether somebody agreed to this in the project of this directory.
     pub fn covers(&self, directory: &Path, wish: &str) -> bool {
         self.directory == directory && self.wishes.contains(wish)

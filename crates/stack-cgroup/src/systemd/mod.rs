@@ -46,11 +46,19 @@ impl Scope {
     /// # Errors
     /// systemd cannot be reached, or refuses: there is one of that name.
     pub fn start(&self, description: &str, process: u32) -> Result<(), CgroupError> {
-        start(&self.unit, transient_scope((&self.unit, &self.slice), description, &[process])).and_then(|started| {
-            let text = "there is one of that name".to_owned();
-            let exists = || CgroupError::Scope { unit: self.unit.clone(), name: UNIT_EXISTS.to_owned(), text };
-            started.then_some(()).ok_or_else(exists)
-        })
+        if self.start_unless_there(description, &[process])? {
+            return Ok(());
+        }
+        let text = "there is one of that name".to_owned();
+        Err(CgroupError::Scope { unit: self.unit.clone(), name: UNIT_EXISTS.to_owned(), text })
+    }
+
+    /// `false` when there is one of that name.
+    fn start_unless_there(&self, description: &str, pids: &[u32]) -> Result<bool, CgroupError> {
+        let mut bus = subscribed()?;
+        let arguments = transient_scope(self, description, pids);
+        let answer = bus.call("StartTransientUnit", "ssa(sv)a(sa(sv))", arguments)?;
+        conclude(&mut bus, &self.unit, answer, UNIT_EXISTS)
     }
 }
 
@@ -59,8 +67,7 @@ impl Scope {
 /// # Errors
 /// systemd cannot be reached, or does not end it.
 pub fn stop_scope(unit: &str) -> Result<(), CgroupError> {
-    let mut bus = Connection::open()?;
-    bus.call("Subscribe", "", Writer::default())?;
+    let mut bus = subscribed()?;
     let mut body = Writer::default();
     body.text(unit);
     body.text("replace");
@@ -74,18 +81,15 @@ pub(crate) fn ensure_scope(project: &Path, directory: &Path) -> Result<(), Cgrou
     if directory.join("cgroup.procs").exists() {
         return Ok(());
     }
-    let unit = scope_unit(project);
-    let description = format!("stack project {}", project.display());
-    start(&unit, transient_scope((&unit, slice()), &description, &family())).map(drop)
+    let scope = Scope { unit: scope_unit(project), slice: slice().to_owned() };
+    scope.start_unless_there(&format!("stack project {}", project.display()), &family()).map(drop)
 }
 
-/// `false` when there is one of that name.
-fn start(unit: &str, scope: Writer) -> Result<bool, CgroupError> {
+/// A connection that is told of the ends of jobs: those signals go to subscribers only.
+fn subscribed() -> Result<Connection, CgroupError> {
     let mut bus = Connection::open()?;
-    // Signals of jobs go to subscribers only.
     bus.call("Subscribe", "", Writer::default())?;
-    let answer = bus.call("StartTransientUnit", "ssa(sv)a(sa(sv))", scope)?;
-    conclude(&mut bus, unit, answer, UNIT_EXISTS)
+    Ok(bus)
 }
 
 /// Waits for the job of an answer; `false` when the answer is the refusal of that name.
@@ -105,7 +109,7 @@ fn conclude(bus: &mut Connection, unit: &str, answer: Answer, expected: &str) ->
 }
 
 /// The arguments of `StartTransientUnit`: name, mode, properties, no further units.
-fn transient_scope((unit, slice): (&str, &str), description: &str, pids: &[u32]) -> Writer {
+fn transient_scope(Scope { unit, slice }: &Scope, description: &str, pids: &[u32]) -> Writer {
     let mut body = Writer::default();
     body.text(unit);
     body.text("fail");
