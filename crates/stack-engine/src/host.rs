@@ -22,7 +22,7 @@ pub type Applying = Pin<Box<dyn Future<Output = Result<Changed, Failure>>>>;
 pub trait Host {
     /// Steps it works on at the same time, pulls aside. What it would only keep in a queue is better chosen later, from a
     /// newer plan, and the time of a step is then the time that it works.
-    const STEPS_MAX: usize;
+    fn steps_max(&self) -> usize;
 
     /// Looks at everything of the project, and at the images `desired` names. Cheap enough to be asked after every
     /// wake-up: it may answer from what its watches keep current, and looks again at all of it when `fresh` is set.

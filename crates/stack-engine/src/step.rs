@@ -23,7 +23,7 @@ impl<H: Host, C: Clock> Engine<H, C> {
             return;
         }
         for pulls in [false, true] {
-            while self.flight.has_room(pulls, H::STEPS_MAX) {
+            while self.flight.has_room(pulls, self.host.steps_max()) {
                 let Some((slot, op)) = self.schedule.take(pulls) else { break };
                 self.publish(Event::Started(report(&op)));
                 let generation = self.desired.as_ref().map_or(0, |desired| desired.generation);

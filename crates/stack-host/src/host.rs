@@ -15,6 +15,9 @@ use crate::task::Task;
 use crate::world::World;
 use crate::{apply, drift, observe};
 
+/// One step may wait for the disk.
+const STEPS_MIN: usize = 2;
+
 /// What operations and watches share on the host's thread.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
@@ -44,6 +47,7 @@ impl Shared {
 pub(crate) struct LinuxHost {
     shared: Shared,
     wakes: mpsc::UnboundedReceiver<Wake>,
+    steps_max: usize,
     /// Ends the netlink watch with the host.
     _drift: Task,
 }
@@ -61,12 +65,17 @@ impl LinuxHost {
             wakes: sender,
         };
         let drift = Task::spawn(drift::watch_network(shared.clone()));
-        Ok(Self { shared, wakes, _drift: drift })
+        // A step is work of the kernel for the most part: more of them than processors only make each take longer.
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let steps_max = processors.clamp(STEPS_MIN, crate::supervisor::WORKERS_MAX);
+        Ok(Self { shared, wakes, steps_max, _drift: drift })
     }
 }
 
 impl Host for LinuxHost {
-    const STEPS_MAX: usize = crate::supervisor::WORKERS_MAX;
+    fn steps_max(&self) -> usize {
+        self.steps_max
+    }
 
     async fn observe(&mut self, desired: &Desired, fresh: bool) -> Observed {
         observe::note_joined(&self.shared, desired);

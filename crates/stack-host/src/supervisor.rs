@@ -30,6 +30,9 @@ const WORKER_IDLE: Duration = Duration::from_secs(2);
 /// Clients have this long to read the last events before the supervisor ends.
 const FAREWELL: Duration = Duration::from_millis(200);
 
+/// Descriptors that the table has room for from the beginning, enough for 600 containers: 32 KiB.
+const FILE_TABLE: i32 = 4096;
+
 /// A project that comes and goes this often while its lock is taken is not going away: something else is wrong.
 const LOCK_TRIES_MAX: usize = 10_000;
 
@@ -78,6 +81,7 @@ fn start(assignment: &Assignment) -> Result<Ready, Failure> {
     // the process leads a group already, and then it is not in the terminal's foreground group either.
     let _ = rustix::process::setsid();
     raise_file_limit();
+    widen_file_table();
     stack_sys::use_one_arena();
     let lock = lock(layout, project)?;
     let open = || {
@@ -169,6 +173,14 @@ fn raise_file_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // With the old limit small projects still work, and large ones get an error that names it.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// Lets the kernel make the table of descriptors large once. Later, when the process has several threads, each doubling
+/// holds up whoever needs the next descriptor for a grace period of RCU, 8 to 20 ms (`expand_fdtable`, fs/file.c).
+fn widen_file_table() {
+    let wide = File::open("/dev/null").map(|file| rustix::io::fcntl_dupfd_cloexec(&file, FILE_TABLE - 1));
+    // Under a lower limit the table grows when it must.
+    drop(wide);
 }
 
 impl Ready {
@@ -300,6 +312,14 @@ mod tests {
             done.store(true, Ordering::Relaxed);
             assert!(taken.is_none(), "{taken:?}");
         });
+    }
+
+    #[test]
+    fn the_table_of_descriptors_is_wide_before_there_are_containers() {
+        widen_file_table();
+        let status = fs_err::read_to_string("/proc/self/status").unwrap();
+        let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")?.trim().parse::<i32>().ok());
+        assert!(size >= Some(FILE_TABLE), "{size:?}");
     }
 
     #[test]

@@ -62,18 +62,14 @@ pub(crate) async fn ensure(handle: &Handle, plan: &NetworkPlan, alias: &str) -> 
     Ok(changed)
 }
 
-/// Deletes a bridge of ours.
-pub(crate) async fn remove(handle: &Handle, bridge: &IfName) -> Result<bool, NetError> {
-    let Some(link) = find(handle, bridge).await? else { return Ok(false) };
+/// The index of a bridge that may be deleted: one of ours.
+pub(crate) async fn removable(handle: &Handle, bridge: &IfName) -> Result<Option<u32>, NetError> {
+    let Some(link) = find(handle, bridge).await? else { return Ok(None) };
     // Without an alias it is a bridge that was left half-made.
     if !link.bridge || !(link.alias.is_empty() || link.alias.starts_with(ALIAS_MARK)) {
         return Err(NetError::BridgeTaken { bridge: bridge.clone() });
     }
-    match handle.link().del(link.index).execute().await.map_err(io_error) {
-        Ok(()) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(ENODEV) => Ok(false),
-        Err(source) => Err(NetError::Bridge { bridge: bridge.clone(), step: "delete", source }),
-    }
+    Ok(Some(link.index))
 }
 
 fn failed(bridge: &IfName, step: &'static str, error: rtnetlink::Error) -> NetError {

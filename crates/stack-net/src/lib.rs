@@ -15,6 +15,7 @@ mod observe;
 mod ports;
 mod sandbox;
 mod sysctl;
+mod unlink;
 mod watch;
 mod wire;
 

@@ -14,10 +14,10 @@ use crate::error::NetError;
 use crate::observe::NetObserved;
 use crate::watch::Notice;
 use crate::wire::Wire;
-use crate::{bridge, nft, observe, sandbox, watch};
+use crate::{bridge, nft, observe, sandbox, unlink, watch};
 
 /// Stack of a thread that works inside a container's namespace: netlink messages live on the heap.
-const WORKER_STACK_BYTES: usize = 256 << 10;
+pub(crate) const WORKER_STACK_BYTES: usize = 256 << 10;
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Job = Box<dyn FnOnce(Handle) -> Work + Send>;
@@ -57,8 +57,11 @@ impl Net {
 
     /// Deletes the bridge of a network; one that is gone is success. Tells whether there was one.
     pub fn remove_network(&self, bridge: &IfName) -> Result<bool, NetError> {
-        let bridge = bridge.clone();
-        self.run(move |handle| async move { bridge::remove(&handle, &bridge).await })?
+        let name = bridge.clone();
+        let found = self.run(move |handle| async move { bridge::removable(&handle, &name).await })??;
+        let Some(index) = found else { return Ok(false) };
+        on_own_thread(|| sandbox::enter(self.home.as_fd()).and_then(|()| unlink::unlink(bridge, index)))??;
+        Ok(true)
     }
 
     /// Looks at the bridges of a project and at what else has addresses on this host.

@@ -158,7 +158,7 @@ pub(crate) fn get(wire: &mut Wire, name: &IfName) -> Result<Link, NetError> {
     })
 }
 
-fn delete(wire: &mut Wire, name: &IfName, index: u32) -> Result<(), NetError> {
+pub(crate) fn delete(wire: &mut Wire, name: &IfName, index: u32) -> Result<(), NetError> {
     let message = LinkUnspec::new_with_index(index).build();
     match wire.transact(vec![request(RouteNetlinkMessage::DelLink(message), 0)], 0) {
         Err(error) if error.errno() == Some(ENODEV) => Ok(()),

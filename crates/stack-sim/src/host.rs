@@ -40,7 +40,9 @@ struct Course {
 }
 
 impl Host for SimHost {
-    const STEPS_MAX: usize = 32;
+    fn steps_max(&self) -> usize {
+        32
+    }
 
     async fn observe(&mut self, _: &Desired, fresh: bool) -> Observed {
         pass(&self.world).await;

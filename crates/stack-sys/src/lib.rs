@@ -24,7 +24,7 @@ pub use heap::{release_free_memory, use_one_arena};
 pub use info::{PidfdExit, pidfd_exit};
 pub use keyring::join_session_keyring;
 pub use mount::{MountAttributes, MountChange, change_mount, set_mount_attributes};
-pub use range::{close_from, close_on_exec_from, duplicate_to, take_descriptor};
+pub use range::{close_from, close_on_exec_from, duplicate_to, leave_descriptors, take_descriptor};
 pub use schedule::{Schedule, set_io_priority, set_limit, set_memory_policy, set_personality, set_schedule};
 pub use seccomp::install_filter;
 pub use signal::{reset_signals, signal_process};

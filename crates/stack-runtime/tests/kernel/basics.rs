@@ -4,10 +4,14 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+use rustix::fs::{IFlags, fstatfs, ioctl_getflags};
 use stack_model::{Exit, ResolvedMount, ResolvedSource, State, VolumeName};
 use stack_runtime::ExecOptions;
 
 use crate::bed::{Bed, container, end, wait};
+
+/// `EXT4_SUPER_MAGIC` of statfs(2), the same of all three.
+const EXT_SUPER_MAGIC: i64 = 0xEF53;
 
 pub(crate) fn exit_codes_and_signals_are_told(bed: &Bed) {
     assert_eq!(bed.shell("exit 7").0, Exit { code: Some(7), ..Exit::default() });
@@ -99,6 +103,17 @@ pub(crate) fn a_read_only_root_stays_as_it_is(bed: &Bed) {
     }];
     let (_, text) = bed.run(&locked);
     assert!(text.contains("Read-only file system") && text.contains("tmp\n"), "{text}");
+}
+
+pub(crate) fn containers_lie_apart_on_the_disk(bed: &Bed) {
+    let record = container("true");
+    stack_runtime::create_container(&bed.layout, &bed.project, &record).expect("a record");
+    let directory = bed.layout.container(&bed.project, &record.id);
+    let siblings = fs_err::File::open(directory.parent().expect("a parent")).expect("a directory");
+    // Only ext2 and its successors choose the place by a flag.
+    let has_flag = fstatfs(&siblings).expect("a filesystem").f_type == EXT_SUPER_MAGIC;
+    let apart = ioctl_getflags(&siblings).is_ok_and(|flags| flags.contains(IFlags::TOPDIR));
+    assert_eq!(apart, has_flag);
 }
 
 pub(crate) fn a_missing_bind_source_is_named(bed: &Bed) {

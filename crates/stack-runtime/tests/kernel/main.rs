@@ -35,6 +35,7 @@ const TESTS: &[Test] = tests! {
         secrets_of_the_kernel_are_covered,
         volumes_are_filled_once_and_kept,
         a_read_only_root_stays_as_it_is,
+        containers_lie_apart_on_the_disk,
         a_missing_bind_source_is_named,
         a_missing_program_is_explained,
         links_of_the_image_do_not_lead_out,
