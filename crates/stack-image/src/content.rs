@@ -49,6 +49,8 @@ impl Content {
         for directory in inner {
             fs::create_dir_all(&directory).map_err(ImageError::store("make the directory", directory))?;
         }
+        // Layers are unpacked there. Filesystems that do not know it do not need it.
+        drop(stack_sys::spread_out(&content.layer_scratch()));
         if !content.index_path().exists() {
             content.change_index(|_| false)?;
         }

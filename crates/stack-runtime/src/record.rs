@@ -11,7 +11,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use fs_err as fs;
-use rustix::fs::{IFlags, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use stack_cgroup::Hierarchy;
 use stack_model::{Container, ContainerId, Exit, Hooks, Layout, Now, ProjectName, State};
@@ -52,7 +52,8 @@ pub fn create_container(layout: &Layout, project: &ProjectName, container: &Cont
     let make = || -> io::Result<()> {
         if let Some(siblings) = directory.parent().filter(|siblings| !siblings.is_dir()) {
             make_private(siblings)?;
-            spread_out(siblings);
+            // Filesystems that do not know it do not need it.
+            drop(stack_sys::spread_out(siblings));
         }
         make_private(&directory)?;
         // The root of the container's filesystem has the mode that every system's root has.
@@ -300,19 +301,6 @@ pub(crate) fn make_pipe(path: &Path) -> io::Result<()> {
 
 fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Says that what lies in a directory has nothing to do with each other (`T` of chattr(1)): ext4 gives each container
-/// a place of its own on the disk then. Without a journal it passes over the inodes of what was deleted there in the
-/// last minutes, one by one, at every new file (`recently_deleted`, fs/ext4/ialloc.c).
-fn spread_out(directory: &Path) {
-    let spread = || -> io::Result<()> {
-        let directory = fs::File::open(directory)?;
-        let flags = rustix::fs::ioctl_getflags(&directory)?;
-        Ok(rustix::fs::ioctl_setflags(&directory, flags | IFlags::TOPDIR)?)
-    };
-    // Other filesystems have no such flag, and need none.
-    drop(spread());
 }
 
 fn read_state(path: &Path) -> Option<StateFile> {

@@ -7,6 +7,7 @@
 
 mod bpf;
 mod clone;
+mod directory;
 mod exec;
 mod heap;
 mod info;
@@ -19,6 +20,7 @@ mod signal;
 
 pub use bpf::{device_programs, load_device_program, set_device_program};
 pub use clone::{Cloned, Namespaces, SingleThreaded, clone_process};
+pub use directory::spread_out;
 pub use exec::{end_process, execute_descriptor};
 pub use heap::{release_free_memory, use_one_arena};
 pub use info::{PidfdExit, pidfd_exit};
