@@ -1,7 +1,7 @@
 //! Deleting a link without waiting for what nobody can see.
 //!
-//! The kernel takes a link off its lists within half a millisecond: it has no name, address or route then. To the
-//! request it answers when no processor can still hold it, two or three grace periods of RCU later
+//! The kernel takes a link off its lists within half a millisecond: it has no name, address or route then, only the
+//! directory below `/sys/class/net` stays a little longer. To the request it answers when no processor can still hold it, two or three grace periods of RCU later
 //! (`unregister_netdevice_many`, and `rcu_barrier` in `netdev_run_todo`; net/core/dev.c): 20 to 60 ms.
 
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};

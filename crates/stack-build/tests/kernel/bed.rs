@@ -148,8 +148,9 @@ impl Bed {
 
     /// Bridges of builds.
     pub(crate) fn network(&self) -> Vec<String> {
-        let links = fs::read_dir("/sys/class/net").expect("links").flatten();
-        let links = links.map(|link| link.file_name().to_string_lossy().into_owned());
+        // Not from the files below /sys, which go some time after the links.
+        let links = nix::net::if_::if_nameindex().expect("links");
+        let links = links.iter().map(|link| link.name().to_string_lossy().into_owned());
         let mut links: Vec<String> = links.filter(|link| link.starts_with("stb-")).collect();
         links.sort();
         links
