@@ -172,6 +172,8 @@ impl Runner<'_> {
             index: 1,
             spec,
             restart_request: 0,
+            recreate_request: 0,
+            renew_request: 0,
             one_off: None,
             image: ImageId::new("build"),
             layers: Vec::new(),

@@ -76,7 +76,7 @@ pub(crate) fn last_lines(directory: &Path) -> Vec<String> {
     let mut merge = LogMerge::default();
     let Ok(reader) = LogReader::open(directory) else { return Vec::new() };
     merge.push((), reader);
-    drop(merge.keep_tail(Some(LAST_LINES), 0));
+    drop(merge.keep_tail(Some(LAST_LINES), 0..=u64::MAX));
     drop(merge.finish(|()| true));
     let lines = std::iter::from_fn(|| merge.next().ok().flatten().map(|(_, line)| line));
     lines.map(|line| String::from_utf8_lossy(&line.text).trim_end().to_owned()).collect()

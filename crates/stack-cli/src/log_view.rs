@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
@@ -99,9 +100,9 @@ impl LogView {
         self.width = self.width.max(name.len());
     }
 
-    /// Keeps only the last lines of each log so far, and none before a time.
-    pub(crate) fn keep_tail(&mut self, count: Option<usize>, since_ns: u64) -> io::Result<()> {
-        self.merge.keep_tail(count, since_ns)
+    /// Keeps only the last lines of each log so far, and none of other times (nanoseconds since the epoch).
+    pub(crate) fn keep_tail(&mut self, count: Option<usize>, times: RangeInclusive<u64>) -> io::Result<()> {
+        self.merge.keep_tail(count, times)
     }
 
     /// Lines without an end become lines.

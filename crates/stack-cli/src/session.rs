@@ -9,8 +9,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use stack_model::{
-    ContainerId, Desired, Ending, Event, Exit, Failure, Fault, Health, Key, NotExecuted, Observed, OpReport, Plan,
-    PolicyChange, ProjectName, ServiceName, Stamped, State,
+    ContainerId, ContainerSpec, Desired, Ending, Event, Exit, Failure, Fault, Health, Key, NotExecuted, Observed,
+    OpReport, Plan, PolicyChange, ProjectName, ServiceName, Stamped, State,
 };
 
 use crate::casualties;
@@ -42,6 +42,8 @@ pub(crate) struct Session<'a> {
     deadline: Option<Instant>,
     /// Containers that ended by themselves with an error since the request.
     died: BTreeMap<(ServiceName, u32), (ContainerId, Exit)>,
+    /// Containers that ended by themselves, in this order.
+    ends: Vec<((ServiceName, u32), Exit)>,
     /// Some step was taken.
     any_step: bool,
     /// A container ended, or the last step was taken.
@@ -82,6 +84,7 @@ impl<'a> Session<'a> {
             logs: None,
             deadline: None,
             died: BTreeMap::new(),
+            ends: Vec::new(),
             any_step: false,
             lull: false,
         })
@@ -210,8 +213,12 @@ impl<'a> Session<'a> {
                 }
                 self.note_container(op).map_err(|error| CliError::io("cannot follow the logs", &error))?;
             }
-            Event::Exited { id, service, index, exit } if exit.code != Some(0) && !exit.requested => {
-                self.died.insert((service.clone(), *index), (id.clone(), *exit));
+            Event::Exited { id, service, index, exit } if !exit.requested => {
+                let who = (service.clone(), *index);
+                self.ends.push((who.clone(), *exit));
+                if exit.code != Some(0) {
+                    self.died.insert(who, (id.clone(), *exit));
+                }
             }
             Event::Rejected { reason, diagnostics } => {
                 self.display.clear();
@@ -293,6 +300,21 @@ impl<'a> Session<'a> {
     /// Something happened after which nothing may be running any more.
     pub(crate) fn take_lull(&mut self) -> bool {
         std::mem::take(&mut self.lull)
+    }
+
+    /// Containers that have ended by themselves since the last call.
+    pub(crate) fn take_ends(&mut self) -> Vec<((ServiceName, u32), Exit)> {
+        std::mem::take(&mut self.ends)
+    }
+
+    /// What a service is to be.
+    pub(crate) fn spec_of(&self, service: &ServiceName) -> Option<&ContainerSpec> {
+        self.desired.as_ref()?.services.get(service).map(|service| &service.container)
+    }
+
+    /// The name by which people know a container.
+    pub(crate) fn label_of(&self, (service, index): &(ServiceName, u32)) -> String {
+        casualties::container_label(self.desired.as_ref(), service, *index)
     }
 
     /// What there is now.

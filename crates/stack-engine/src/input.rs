@@ -83,7 +83,7 @@ impl<H: Host, C: Clock> Engine<H, C> {
             policy.adopt(services.into_iter());
         }
         match options {
-            Some(options) => policy.up(options, desired),
+            Some(options) => policy.up(options, desired, self.clock.now()),
             None => {
                 policy.reload();
                 Ok(())

@@ -1,12 +1,16 @@
 //! What the user asked for beside the file: `stop`, `restart`, `--scale`, `up SERVICE`, `down`. Pure.
 
+mod named;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use stack_model::{
-    Desired, Failure, Fault, Millis, NetworkMode, Now, Observed, PolicyChange, Power, Service, ServiceName, State,
-    UpOptions, Volume, VolumeName,
+    Desired, Failure, Fault, Millis, NetworkMode, Now, Observed, PolicyChange, Power, Recreate, Service, ServiceName,
+    StartRequest, State, UpOptions, Volume, VolumeName,
 };
+
+use named::{NOBODY, known, possible, with_dependencies};
 
 /// Everything that stands between the file and the desired state. Persisted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +30,20 @@ pub struct Policy {
     pub removed: BTreeSet<ServiceName>,
     /// What is run once, by names of their own.
     pub one_offs: BTreeMap<ServiceName, Service>,
+    /// Services whose containers stay as they are, whatever the file says by now.
+    pub kept: BTreeSet<ServiceName>,
+    /// Services that were asked for without what they depend on.
+    pub alone: BTreeSet<ServiceName>,
     /// The last restart request of each service.
     pub restarts: BTreeMap<ServiceName, u64>,
+    /// Services whose last restart request nobody is to follow.
+    pub restarts_alone: BTreeSet<ServiceName>,
+    /// The last request of each service that it runs.
+    pub starts: BTreeMap<ServiceName, StartRequest>,
+    /// The last request of each service for other containers.
+    pub recreates: BTreeMap<ServiceName, u64>,
+    /// The last request of each service for other volumes without a name.
+    pub renewals: BTreeMap<ServiceName, u64>,
     /// Replicas instead of the file's.
     pub scale: BTreeMap<ServiceName, u32>,
     /// Everything is to go.
@@ -65,40 +81,37 @@ impl Policy {
     ///
     /// # Errors
     /// A service is unknown, or cannot have that many containers.
-    pub fn up(&mut self, options: &UpOptions, base: &Desired) -> Result<(), Failure> {
-        for name in options.services.iter().chain(options.scale.keys()) {
-            known(name, base)?;
-        }
-        for (name, count) in &options.scale {
-            let named = &base.services[name].container.container_name;
-            if let (Some(fixed), 2..) = (named, *count) {
-                let text = format!("{name} cannot have {count} containers: its `container_name` is {fixed}");
-                return Err(Failure::new(Fault::User, text).hint("remove `container_name`, or scale it to 1"));
-            }
-        }
+    pub fn up(&mut self, options: &UpOptions, base: &Desired, now: Now) -> Result<(), Failure> {
+        possible(options, base)?;
         if self.down.is_some() {
-            let restarts = std::mem::take(&mut self.restarts);
-            *self = Self { restarts, ..Self::default() };
+            let Self { restarts, recreates, renewals, .. } = std::mem::take(self);
+            *self = Self { restarts, recreates, renewals, ..Self::default() };
         }
         self.stop_grace = None;
         let before = self.active(base);
-        if options.services.is_empty() && options.errand.is_none() {
-            self.selected = Selection::All;
-            self.scale.clear();
-            self.revive(&base.services.keys().cloned().collect());
-        } else {
-            let asked = with_dependencies(options.services.iter(), base);
-            self.revive(&asked);
-            if options.errand.is_none() {
-                self.scale.retain(|name, _| !asked.contains(name));
-            }
-            if let Selection::Only(selected) = &mut self.selected {
-                selected.extend(options.services.iter().cloned());
-            }
+        let named: BTreeSet<ServiceName> = match options.services.as_slice() {
+            [] if options.errand.is_none() => base.services.keys().cloned().collect(),
+            services => services.iter().cloned().collect(),
+        };
+        let asked = if options.no_deps { named.clone() } else { with_dependencies(named.iter(), base, &NOBODY) };
+        self.revive(&asked);
+        if options.errand.is_none() {
+            self.scale.retain(|name, _| !asked.contains(name));
         }
         self.scale.extend(options.scale.clone());
+        self.select(options, &before);
+        if options.no_deps {
+            self.alone.extend(named.iter().cloned());
+        }
+        self.recreate(options, &named, &asked, now);
+        let is_named = |name: &ServiceName| options.errand.is_none() && options.services.contains(name);
+        let starts = asked.iter().map(|name| (name.clone(), options.rerun || is_named(name)));
+        self.starts.extend(starts.map(|(name, done_too)| (name, StartRequest { at: now, done_too })));
         if options.no_start {
-            let new: BTreeSet<ServiceName> = self.active(base).difference(&before).cloned().collect();
+            let mut new: BTreeSet<ServiceName> = self.active(base).difference(&before).cloned().collect();
+            if options.recreate == Recreate::All {
+                new.extend(asked);
+            }
             self.created.extend(new);
         }
         if let Some(errand) = &options.errand {
@@ -107,9 +120,45 @@ impl Policy {
         Ok(())
     }
 
+    /// Takes note of which services are asked for, in addition to those that were active `before`.
+    fn select(&mut self, options: &UpOptions, before: &BTreeSet<ServiceName>) {
+        match &mut self.selected {
+            selected if options.services.is_empty() && options.errand.is_none() => *selected = Selection::All,
+            Selection::All => {}
+            Selection::Only(selected) => {
+                selected.extend(options.services.iter().cloned());
+                // What is up because somebody depended on it stays up.
+                selected.extend(before.iter().filter(|_| options.no_deps).cloned());
+            }
+        }
+    }
+
+    /// Takes note of which containers are to be replaced; `asked` are the named services and what they depend on.
+    fn recreate(
+        &mut self,
+        options: &UpOptions,
+        named: &BTreeSet<ServiceName>,
+        asked: &BTreeSet<ServiceName>,
+        now: Now,
+    ) {
+        let replaced = if options.recreate_dependencies { asked } else { named };
+        if options.recreate == Recreate::All {
+            replaced.iter().for_each(|name| ask_anew(&mut self.recreates, name, now));
+        } else if options.recreate_dependencies {
+            asked.difference(named).for_each(|name| ask_anew(&mut self.recreates, name, now));
+        }
+        if options.renew_volumes {
+            replaced.iter().for_each(|name| ask_anew(&mut self.renewals, name, now));
+        }
+        if options.recreate == Recreate::None {
+            self.kept.extend(asked.iter().cloned());
+        }
+    }
+
     /// Services are wanted as the file has them.
     fn revive(&mut self, services: &BTreeSet<ServiceName>) {
-        for set in [&mut self.created, &mut self.stopped, &mut self.paused, &mut self.released, &mut self.removed] {
+        let Self { created, stopped, paused, released, removed, kept, alone, .. } = self;
+        for set in [created, stopped, paused, released, removed, kept, alone] {
             set.retain(|name| !services.contains(name));
         }
     }
@@ -168,27 +217,29 @@ impl Policy {
                     }
                 }
             }
-            PolicyChange::Restart { timeout, .. } => {
+            PolicyChange::Restart { timeout, no_deps, .. } => {
                 self.stop_grace = *timeout;
                 self.revive(&services);
-                for name in services {
-                    let request = self.restarts.entry(name).or_default();
-                    // The time, so that requests grow even when the journal with the last number is lost.
-                    *request = now.0.max(*request + 1);
-                }
+                self.restarts_alone.retain(|name| !services.contains(name));
+                self.restarts_alone.extend(services.iter().filter(|_| *no_deps).cloned());
+                services.iter().for_each(|name| ask_anew(&mut self.restarts, name, now));
             }
             PolicyChange::Start { .. } | PolicyChange::Down { .. } => {
                 self.stop_grace = None;
                 self.revive(&services);
+                let request = StartRequest { at: now, done_too: true };
+                self.starts.extend(services.into_iter().map(|name| (name, request)));
             }
         }
         Ok(())
     }
 
-    /// A save of the file: what was asked for goes on, but a shortened grace period was for one request only.
+    /// A save of the file: what was asked for goes on, but a shortened grace period was for one request only, and who
+    /// saves wants it to be so.
     pub(crate) fn reload(&mut self) {
         if self.down.is_none() {
             self.stop_grace = None;
+            self.kept.clear();
         }
     }
 
@@ -245,7 +296,15 @@ impl Policy {
             name if self.created.contains(name) => Power::Created,
             _ => service.power,
         };
+        if self.alone.contains(name) {
+            service.depends_on.clear();
+        }
+        service.keep = self.kept.contains(name);
+        service.restart_alone = self.restarts_alone.contains(name);
+        service.start_request = self.starts.get(name).copied().unwrap_or(service.start_request);
         service.restart_request = self.restarts.get(name).copied().unwrap_or(service.restart_request);
+        service.recreate_request = self.recreates.get(name).copied().unwrap_or(service.recreate_request);
+        service.renew_request = self.renewals.get(name).copied().unwrap_or(service.renew_request);
         service
     }
 
@@ -253,7 +312,7 @@ impl Policy {
     fn active(&self, base: &Desired) -> BTreeSet<ServiceName> {
         match &self.selected {
             Selection::All => base.services.keys().cloned().collect(),
-            Selection::Only(selected) => with_dependencies(selected.iter(), base),
+            Selection::Only(selected) => with_dependencies(selected.iter(), base, &self.alone),
         }
     }
 
@@ -277,15 +336,11 @@ impl Policy {
     }
 }
 
-fn with_dependencies<'a>(roots: impl Iterator<Item = &'a ServiceName>, base: &'a Desired) -> BTreeSet<ServiceName> {
-    let (mut found, mut open) = (BTreeSet::new(), roots.collect::<Vec<_>>());
-    while let Some(name) = open.pop() {
-        let Some(service) = base.services.get(name) else { continue };
-        if found.insert(name.clone()) {
-            open.extend(service.depends_on.keys());
-        }
-    }
-    found
+/// A request that is newer than the last one: the time, so that requests grow even when the journal with the last
+/// number is lost.
+fn ask_anew(requests: &mut BTreeMap<ServiceName, u64>, name: &ServiceName, now: Now) {
+    let request = requests.entry(name.clone()).or_default();
+    *request = now.0.max(*request + 1);
 }
 
 fn is_on(service: &Service, network: &stack_model::NetworkName) -> bool {
@@ -297,36 +352,6 @@ fn is_on(service: &Service, network: &stack_model::NetworkName) -> bool {
 
 fn mounts(service: &Service, volume: &VolumeName) -> bool {
     service.container.named_volumes().any(|name| name == volume)
-}
-
-fn known(name: &ServiceName, base: &Desired) -> Result<(), Failure> {
-    if base.services.contains_key(name) {
-        return Ok(());
-    }
-    let failure = Failure::new(Fault::Missing, format!("there is no service `{name}`"));
-    let near = base.services.keys().map(|other| (distance(name.as_str(), other.as_str()), other));
-    // A third of the letters may be wrong; more is another word.
-    let near = near.filter(|(distance, other)| *distance <= other.as_str().chars().count().div_ceil(3)).min();
-    let names = || base.services.keys().map(ServiceName::as_str).collect::<Vec<_>>().join(", ");
-    Err(failure.hint(match near {
-        Some((_, other)) => format!("did you mean `{other}`?"),
-        None => format!("the project has: {}", names()),
-    }))
-}
-
-/// Letters to insert, delete or change to turn one word into the other (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

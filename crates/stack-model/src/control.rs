@@ -32,9 +32,37 @@ pub struct UpOptions {
     /// Make the containers of services that were not asked for before, and do not start them.
     #[serde(default)]
     pub no_start: bool,
+    /// Which containers are replaced.
+    #[serde(default)]
+    pub recreate: Recreate,
+    /// What these services depend on is replaced too.
+    #[serde(default)]
+    pub recreate_dependencies: bool,
+    /// Containers are replaced, and find none of the volumes without a name that they had.
+    #[serde(default)]
+    pub renew_volumes: bool,
+    /// What has ended with success is started again, too; for services that are named it always is.
+    #[serde(default)]
+    pub rerun: bool,
+    /// Only the services themselves, not what they depend on.
+    #[serde(default)]
+    pub no_deps: bool,
     /// Run this too. No services mean none then.
     #[serde(default)]
     pub errand: Option<Box<Errand>>,
+}
+
+/// Which containers `up` replaces.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recreate {
+    /// Those that are not as the file says, where that cannot be changed in place.
+    #[default]
+    Changed,
+    /// All.
+    All,
+    /// None, until the next request or save.
+    None,
 }
 
 /// Something to be run once: `stack run`.
@@ -95,6 +123,9 @@ pub enum PolicyChange {
         services: Vec<ServiceName>,
         /// Instead of each service's grace period.
         timeout: Option<Millis>,
+        /// Services that ask to be restarted together with one of them are not.
+        #[serde(default)]
+        no_deps: bool,
     },
 }
 

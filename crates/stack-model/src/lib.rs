@@ -21,12 +21,12 @@ mod plan;
 mod source;
 mod unit;
 
-pub use control::{Errand, PolicyChange, Reply, Request, UpOptions};
+pub use control::{Errand, PolicyChange, Recreate, Reply, Request, UpOptions};
 pub use desired::{
     Attachment, Below, Blkio, Client, Condition, ContainerSpec, Dependency, Desired, Device, Dns, ExtraHost, FileKind,
     FileMount, Healthcheck, HostAddress, HostPort, Ipv6Wish, Joint, Limits, LinkOptions, Logging, Mount, MountSource,
     Namespace, Namespaces, Network, NetworkMode, OneOff, PortSpec, Power, Probe, Protocol, PullPolicy, RestartPolicy,
-    Seccomp, Security, Service, Ulimit, Volume, VolumesFrom,
+    Seccomp, Security, Service, StartRequest, Ulimit, Volume, VolumesFrom,
 };
 pub use desired::{Build, BuildNetwork, Dockerfile, NamedContext, SecretSource};
 pub use diagnostic::{Diagnostic, Failure, Fault, Label, Patch, Severity};

@@ -120,6 +120,12 @@ pub struct Container {
     pub spec: ContainerSpec,
     /// The restart request it has already followed.
     pub restart_request: u64,
+    /// The request to be replaced that it was made after.
+    #[serde(default)]
+    pub recreate_request: u64,
+    /// The request for new volumes that its volumes without a name are of.
+    #[serde(default)]
+    pub renew_request: u64,
     /// It was asked for once.
     #[serde(default)]
     pub one_off: Option<OneOff>,

@@ -159,7 +159,8 @@ impl<'a> Leave<'_, 'a> {
     }
 
     fn remove(&mut self, container: &'a ObservedContainer, reason: Reason) {
-        let needs = if reason.effect == Effect::Remove { self.remove_volumes(container) } else { Some(Vec::new()) };
+        let goes = reason.effect == Effect::Remove || self.gets_other_volumes(&container.container);
+        let needs = if goes { self.remove_volumes(container) } else { Some(Vec::new()) };
         let Some(needs) = needs else { return };
         let id = &container.container.id;
         let action = Action::RemoveContainer { id: id.clone() };
@@ -185,6 +186,12 @@ impl<'a> Leave<'_, 'a> {
 }
 
 impl Leave<'_, '_> {
+    /// The next container of its replica is to find none of its volumes without a name.
+    fn gets_other_volumes(&self, container: &Container) -> bool {
+        let service = self.frame.desired.services.get(&container.service);
+        service.is_some_and(|service| service.renew_request > container.renew_request)
+    }
+
     /// Another container that stays has the volume too.
     fn is_shared(&self, id: &ContainerId, volume: &VolumeName) -> bool {
         let others = self.frame.observed.containers.values().map(|it| &it.container).filter(|other| other.id != *id);

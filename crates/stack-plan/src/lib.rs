@@ -41,8 +41,8 @@ mod words;
 pub use classify::{Change, compare, most_severe};
 pub use reconcile::{emptied, plan};
 pub use remember::{note_failure, note_success};
-pub use restart::backoff;
-pub use supply::{BuildWhen, Held, Otherwise, Refusal, Supply, SupplyOptions, build_waves, supply};
+pub use restart::{backoff, stays_down};
+pub use supply::{BuildWhen, Held, Otherwise, Refusal, Supply, SupplyOptions, build_waves, is_named, supply};
 
 /// Version of the [`stack_model::Container`] records that this crate writes.
 pub const RECORD_SCHEMA: u32 = 1;

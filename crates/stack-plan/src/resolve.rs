@@ -170,6 +170,8 @@ fn fresh<'a>(
         index: replica.slot.1,
         spec: spec.clone(),
         restart_request: replica.service.restart_request,
+        recreate_request: replica.service.recreate_request,
+        renew_request: replica.service.renew_request,
         one_off: replica.service.one_off.clone(),
         image: facts.id.clone(),
         layers: facts.layers.clone(),
@@ -323,7 +325,7 @@ pub(crate) fn has_other_mounts(frame: Frame<'_>, slot: Slot<'_>, service: &Servi
 /// The volumes that a replica alone knows of, by the name that follows from it.
 pub(crate) fn is_own(frame: Frame<'_>, container: &Container, mount: &ResolvedMount, name: &VolumeName) -> bool {
     let slot = (&container.service, container.index);
-    is_anonymous(name) && *name == anonymous_name(frame, slot, normal(&mount.target))
+    is_anonymous(name) && *name == anonymous_name(frame, slot, container.renew_request, normal(&mount.target))
 }
 
 fn own_mounts(
@@ -332,7 +334,9 @@ fn own_mounts(
     spec: &ContainerSpec,
     image: &ImageConfig,
 ) -> Result<Vec<ResolvedMount>, Until> {
-    let anonymous = |target: &str| ResolvedSource::Volume { name: anonymous_name(frame, slot, target), copy: true };
+    let renewal = frame.desired.services.get(slot.0).map_or(0, |service| service.renew_request);
+    let anonymous =
+        |target: &str| ResolvedSource::Volume { name: anonymous_name(frame, slot, renewal, target), copy: true };
     let resolved = spec.mounts.iter().map(|mount| resolve_mount(frame, mount, anonymous));
     let mut mounts = resolved.collect::<Result<Vec<ResolvedMount>, Until>>()?;
     for target in &image.volumes {
@@ -377,12 +381,13 @@ fn normal(path: &str) -> &str {
 }
 
 /// The name of a volume without one. It follows from the replica and not from the container, so that the next container
-/// of the replica finds what the last one wrote.
-fn anonymous_name(frame: Frame<'_>, (service, index): Slot<'_>, target: &str) -> VolumeName {
-    let index = index.to_string();
+/// of the replica finds what the last one wrote, unless new ones were asked for since.
+fn anonymous_name(frame: Frame<'_>, (service, index): Slot<'_>, renewal: u64, target: &str) -> VolumeName {
+    let (index, renewal) = (index.to_string(), (renewal > 0).then(|| renewal.to_string()));
     let Frame { desired, .. } = frame;
     let part = |salt: &str| {
-        let parts = [&desired.instance, desired.project.as_str(), service.as_str(), &index, target, salt];
+        let mut parts = vec![&*desired.instance, desired.project.as_str(), service.as_str(), &*index, target, salt];
+        parts.extend(renewal.as_deref());
         short_hex(&parts, 16)
     };
     VolumeName::new([part("a"), part("b"), part("c"), part("d")].concat())

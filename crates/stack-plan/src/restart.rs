@@ -1,6 +1,8 @@
 //! What follows when a process has ended.
 
-use stack_model::{Cause, ContainerSpec, Exit, Millis, Now, ObservedContainer, RestartPolicy, Restarts, State};
+use stack_model::{
+    Cause, ContainerSpec, Exit, Millis, Now, ObservedContainer, RestartPolicy, Restarts, Service, State,
+};
 
 /// The first pause of a crash loop.
 const FIRST_PAUSE: Millis = Millis(100);
@@ -38,34 +40,50 @@ pub(crate) fn loop_count(restarts: Option<&Restarts>, container: &ObservedContai
     if stable || restarts.last < container.container.created { 0 } else { restarts.count }
 }
 
-/// Decides under the policy of `wanted`, given that the container should run.
+/// Nobody watched: the supervisor was killed too. What should run is not left down for that.
+fn is_unseen(exit: Exit) -> bool {
+    exit.code.is_none() && exit.signal.is_none()
+}
+
+/// Something else than the program, its limits or its user has ended it.
+fn is_drift(exit: Exit) -> bool {
+    (exit.signal == Some(SIGKILL) || is_unseen(exit)) && !exit.out_of_memory
+}
+
+/// A container of `wanted` that was restarted so often in a row already is not started again after it has ended like
+/// this, without being asked to.
+pub fn stays_down(wanted: &ContainerSpec, exit: Exit, restarts: u32) -> bool {
+    match wanted.restart {
+        _ if is_drift(exit) => false,
+        RestartPolicy::No => true,
+        RestartPolicy::Always | RestartPolicy::UnlessStopped => false,
+        RestartPolicy::OnFailure(_) if exit.code == Some(0) => true,
+        RestartPolicy::OnFailure(most) => most.is_some_and(|most| restarts >= most),
+    }
+}
+
+/// Decides for a container of `service`, given that it should run.
 pub(crate) fn after_exit(
-    wanted: &ContainerSpec,
+    service: &Service,
     container: &ObservedContainer,
     restarts: Option<&Restarts>,
     now: Now,
 ) -> AfterExit {
     let State::Exited { exit, finished, .. } = container.state else { return AfterExit::Stay(None) };
-    if exit.requested {
+    let (wanted, asked) = (&service.container, service.start_request);
+    let is_asked_for = finished < asked.at && (asked.done_too || exit.code != Some(0));
+    if exit.requested || is_asked_for {
         return AfterExit::Start(Cause::Requested("start".to_owned()));
     }
     let policy = wanted.restart;
     let count = loop_count(restarts, container, wanted.restart_window);
-    // Nobody watched: the supervisor was killed too. What should run is not left down for that.
-    let unseen = exit.code.is_none() && exit.signal.is_none();
-    if (exit.signal == Some(SIGKILL) || unseen) && !exit.out_of_memory {
+    if is_drift(exit) {
         // Once is an accident and is mended at once; again and again is a loop.
         let pause = if count == 0 { Millis(0) } else { backoff(count - 1) };
-        let what = if unseen { "ended while nobody watched" } else { "killed from outside" };
+        let what = if is_unseen(exit) { "ended while nobody watched" } else { "killed from outside" };
         return after_pause(Cause::Drift(what.to_owned()), finished.plus(pause), exit, now);
     }
-    let again = match policy {
-        RestartPolicy::No => false,
-        RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
-        RestartPolicy::OnFailure(_) if exit.code == Some(0) => false,
-        RestartPolicy::OnFailure(most) => most.is_none_or(|most| count < most),
-    };
-    if again {
+    if !stays_down(wanted, exit, count) {
         let pause = wanted.restart_delay.unwrap_or_else(|| backoff(count));
         return after_pause(Cause::Policy(exit.to_string()), finished.plus(pause), exit, now);
     }

@@ -232,7 +232,7 @@ impl<'d, 'a> Start<'d, 'a> {
         }
         let key = (replica.slot.0.clone(), replica.slot.1);
         let restarts = self.frame.history.restarts.get(&key);
-        match after_exit(&replica.service.container, current, restarts, self.frame.now) {
+        match after_exit(replica.service, current, restarts, self.frame.now) {
             AfterExit::Stay(warning) => {
                 if let Some(text) = warning {
                     self.draft.warn(text);

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stack_model::{Desired, ImageReference, NamedContext, Now, PullPolicy, Service, ServiceName};
+use stack_model::{Desired, ImageReference, NamedContext, Now, ProjectName, PullPolicy, Service, ServiceName};
 
 /// What the store has of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct SupplyOptions {
     pub pull: Option<PullPolicy>,
     /// Which images are built.
     pub build: BuildWhen,
+    /// What the named services depend on has no part in it (`--no-deps`).
+    pub no_deps: bool,
 }
 
 /// Which images are built.
@@ -75,7 +77,9 @@ pub fn supply(
 ) -> Supply {
     let makers = makers(desired);
     let mut supply = Supply::default();
-    for name in with_dependencies(desired, services) {
+    let named = if options.no_deps { closure(desired, services, |_| Vec::new()) } else { BTreeSet::new() };
+    let concerned = if named.is_empty() { with_dependencies(desired, services) } else { named };
+    for name in concerned {
         let service = &desired.services[name];
         let image = &service.container.image;
         let maker = service.build.as_ref().map(|_| name).or_else(|| makers.get(image.as_str()).copied());
@@ -119,7 +123,8 @@ fn built(
     let may_build = when != BuildWhen::Never;
     if when == BuildWhen::Always || may_build && policy == PullPolicy::Build {
         supply.builds.insert(maker.clone());
-    } else if wants_answer(policy, there, now) && is_named(desired, maker, image) && !is_settled(image, there) {
+    } else if wants_answer(policy, there, now) && is_named(&desired.project, maker, image) && !is_settled(image, there)
+    {
         let otherwise = match (may_build, there) {
             (true, _) => Otherwise::Build(maker.clone()),
             (false, Some(_)) => Otherwise::Keep,
@@ -170,8 +175,8 @@ fn is_settled(image: &ImageReference, there: Option<Held>) -> bool {
 }
 
 /// The file names the image, so that a registry may have it; the name that a build gives is known to none.
-fn is_named(desired: &Desired, maker: &ServiceName, image: &ImageReference) -> bool {
-    image.as_str() != format!("{}-{maker}", desired.project).to_lowercase()
+pub fn is_named(project: &ProjectName, maker: &ServiceName, image: &ImageReference) -> bool {
+    image.as_str() != format!("{project}-{maker}").to_lowercase()
 }
 
 /// These services and all that they depend on; all where none are named.

@@ -124,6 +124,11 @@ impl<'a> Replica<'a> {
         }
     }
 
+    /// Somebody has asked for a restart of this service and of no other.
+    fn is_restarted_alone(&self) -> bool {
+        self.service.restart_alone && matches!(&self.verdict, Verdict::Restart(Cause::Requested(_)))
+    }
+
     /// Nothing is changed about it and nothing follows from what happens around it: it is frozen, or runs but once.
     pub(crate) fn is_left_alone(&self) -> bool {
         self.service.power == Power::Paused || self.service.one_off.is_some()
@@ -262,8 +267,14 @@ fn judge<'a>(frame: Frame<'a>, segments: &BTreeMap<&'a NetworkName, Segment<'a>>
     soften(&mut changes, container, service, facts);
     let severe =
         most_severe(&changes).filter(|change| change.effect >= Effect::Replace).map(|change| cause(service, change));
-    let cause = severe
-        .or_else(|| facts.and_then(|facts| moved_tag(service, container, facts)))
+    let differs = severe.or_else(|| facts.and_then(|facts| moved_tag(service, container, facts)));
+    if service.keep {
+        // Its record goes on saying what it is.
+        changes.clear();
+    }
+    let cause = differs
+        .filter(|_| !service.keep)
+        .or_else(|| is_renewal_asked(service, container).then(|| Cause::Requested("recreate".to_owned())))
         .or_else(|| stale_network(segments, &container.endpoints))
         .or_else(|| shared_address(frame, container))
         .or_else(|| other_volumes(frame, replica.slot, service, container));
@@ -281,6 +292,11 @@ fn judge<'a>(frame: Frame<'a>, segments: &BTreeMap<&'a NetworkName, Segment<'a>>
             }
         }
     };
+}
+
+/// Somebody has asked for another container since this one was made.
+fn is_renewal_asked(service: &Service, container: &Container) -> bool {
+    service.recreate_request > container.recreate_request || service.renew_request > container.renew_request
 }
 
 /// The cause that a change of a field is.
@@ -367,7 +383,8 @@ pub(crate) fn follow<'a>(survey: &mut Survey<'a>, desired: &'a Desired, graph: &
             .filter(|(dependency, _)| graph.holds(dependency, name))
             .find_map(|(dependency, _)| {
                 let replicas = survey.replicas.range((dependency, 0)..=(dependency, u32::MAX));
-                replicas.map(|(_, replica)| replica).find(|replica| replica.is_renewed()).map(Replica::key)
+                let mut replicas = replicas.map(|(_, replica)| replica);
+                replicas.find(|replica| replica.is_renewed() && !replica.is_restarted_alone()).map(Replica::key)
             });
         let Some(leader) = leader else { continue };
         for (_, replica) in survey.replicas.range_mut((name, 0)..=(name, u32::MAX)) {

@@ -244,3 +244,30 @@ fn a_service_may_begin_with_the_image_of_another() {
     let built = world.stack(&["build"]).ok();
     assert!(built.stderr.contains("  two") && built.stderr.contains("image bases/app:1 built"), "{}", built.stderr);
 }
+
+#[test]
+fn what_is_built_is_run_pushed_and_taken_away_by_service() {
+    const IMAGE: &str = "127.0.0.1:5000/test/carried:1";
+    let world = with_web("carried");
+    let file = fs::read_to_string(world.project_dir().join("compose.yaml")).expect("the file");
+    world
+        .write("compose.yaml", &file.replace("    build: ./web\n", &format!("    image: {IMAGE}\n    build: ./web\n")));
+    // Nothing has built it yet.
+    assert_eq!(world.stack(&["run", "--rm", "--pull", "never", "web", "cat", "/made"]).ok().stdout, "built\n");
+    let pushed = world.stack(&["push"]).ok().stderr;
+    assert!(pushed.contains(&format!("image {IMAGE} pushed")) && !pushed.contains("busybox"), "{pushed}");
+    world.stack(&["push", "other"]).ok();
+    world.stack(&["push", "nothing.here/at:all"]).fails(1, &["nothing.here/at:all"]);
+    world.stack(&["push", "--ignore-push-failures", "nothing.here/at:all", "web"]).ok();
+    world.stack(&["up", "-d"]).ok();
+    world.stack(&["down", "--rmi", "local"]).ok();
+    world.stack(&["create", "--pull", "never", "--no-build"]).ok();
+    let removed = world.stack(&["down", "--rmi", "all"]).ok().stderr;
+    for image in [IMAGE, BASE] {
+        assert!(removed.contains(&format!("image {image} removed")), "{removed}");
+    }
+    world.stack(&["create", "--pull", "never", "--no-build", "web"]).fails(1, &["--no-build forbids"]);
+    // The registry has it.
+    world.stack(&["up", "-d", "--no-build", "--pull", "always"]).ok();
+    assert_eq!(read(&world, "web", "/made"), "built\n");
+}

@@ -15,6 +15,7 @@ mod ipv6;
 mod keys;
 mod namespaces;
 mod policies;
+mod recreate;
 mod run;
 mod signals;
 mod surroundings;

@@ -1,6 +1,7 @@
 //! Asking for a change and waiting for its effect, as `stop`, `start` and `restart` do.
 
-use stack_model::{Failure, Fault, PolicyChange, ProjectName, UpOptions};
+use stack_compose::Project;
+use stack_model::{Failure, Fault, Millis, PolicyChange, ProjectName, ServiceName, UpOptions};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -34,9 +35,21 @@ pub(super) fn change(context: &Context, change: PolicyChange) -> Result<u8, CliE
     }
 }
 
+/// Stops the containers of services and removes them.
+pub(super) fn take_away(
+    context: &Context,
+    services: Vec<ServiceName>,
+    timeout: Option<Millis>,
+) -> Result<u8, CliError> {
+    if services.is_empty() {
+        return Ok(0);
+    }
+    change(context, PolicyChange::Stop { services: services.clone(), timeout })?;
+    change(context, PolicyChange::Remove { services })
+}
+
 /// Asks for the project as these options have it and waits until it is so.
-pub(super) fn up(context: &Context, options: UpOptions) -> Result<u8, CliError> {
-    let project = context.project_to_run()?;
+pub(super) fn up(context: &Context, project: &Project, options: UpOptions) -> Result<u8, CliError> {
     let name = project.name().clone();
     let desired = project.lower(&context.machine.layout().instance());
     let (client, accepted) = context.request(&name, |client| client.up(context.source.clone(), options.clone()))?;

@@ -21,6 +21,9 @@ pub(crate) struct LsArgs {
     /// Only names
     #[arg(short, long)]
     quiet: bool,
+    /// Only projects whose names have this; may be repeated
+    #[arg(long, value_name = "name=TEXT", value_parser = filter)]
+    filter: Vec<String>,
     /// How it is shown
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -44,6 +47,9 @@ pub(crate) fn run(context: &Context, args: &LsArgs) -> Result<u8, CliError> {
     let mut projects = Vec::new();
     for entry in fs_err::read_dir(context.machine.layout().projects()).into_iter().flatten().flatten() {
         let name = ProjectName::new(entry.file_name().to_string_lossy());
+        if !args.filter.is_empty() && !args.filter.iter().any(|text| name.as_str().contains(text)) {
+            continue;
+        }
         let records = stack_runtime::observe_containers(context.machine.layout(), &name);
         let records = records.map_err(|error| super::failed(error.fault(), error.hint(), &error))?;
         if args.all || records.iter().any(|(_, state)| matches!(state, State::Running { .. })) {
@@ -69,6 +75,11 @@ fn render(args: &LsArgs, projects: &[Found]) -> String {
             format!("{}\n", json!(projects.iter().map(object).collect::<Vec<_>>()))
         }
     }
+}
+
+/// `--filter name=TEXT`.
+fn filter(text: &str) -> Result<String, String> {
+    text.strip_prefix("name=").map(str::to_owned).ok_or_else(|| "expected name=TEXT".to_owned())
 }
 
 /// How many containers are in which state, as in `exited(1), running(2)`.

@@ -2,6 +2,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod build;
+mod cascade;
 pub(crate) mod config;
 pub(crate) mod cp;
 pub(crate) mod create;
@@ -29,6 +30,7 @@ pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod pull;
 pub(crate) mod push;
+mod recreate;
 pub(crate) mod restart;
 pub(crate) mod rm;
 pub(crate) mod rmi;

@@ -49,8 +49,9 @@ enum Pull {
 }
 
 impl ProvisionArgs {
-    fn options(&self) -> SupplyOptions {
+    fn options(&self, no_deps: bool) -> SupplyOptions {
         SupplyOptions {
+            no_deps,
             pull: match self.pull {
                 Pull::Policy => None,
                 Pull::Always => Some(PullPolicy::Always),
@@ -72,10 +73,10 @@ pub(crate) fn run(
     context: &Context,
     (project, desired): (&Project, &Desired),
     args: &ProvisionArgs,
-    services: &[ServiceName],
+    (services, no_deps): (&[ServiceName], bool),
 ) -> Result<(), CliError> {
     let store = super::store(context)?;
-    let supply = stack_plan::supply(desired, services, &held(&store, desired), args.options(), now());
+    let supply = stack_plan::supply(desired, services, &held(&store, desired), args.options(no_deps), now());
     refuse(desired, &supply)?;
     let quiet = args.quiet_pull || context.progress == Progress::Quiet;
     let Supply { pulls, mut builds, .. } = supply;

@@ -23,6 +23,18 @@ pub(crate) struct PsArgs {
     /// How it is shown
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    /// Only containers in this state, also such that do not run; may be repeated
+    #[arg(long, value_enum, value_name = "STATE")]
+    status: Vec<Status>,
+    /// The same as `status=STATE`
+    #[arg(long, value_name = "NAME=VALUE", value_parser = filter)]
+    filter: Vec<Status>,
+    /// Commands at full length
+    #[arg(long)]
+    no_trunc: bool,
+    /// Accepted for docker compose: containers of removed services always go
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    orphans: Option<bool>,
     /// Only these; all by default
     #[arg(value_name = "SERVICE")]
     names: Vec<String>,
@@ -35,13 +47,61 @@ enum Format {
     Json,
 }
 
+/// States of containers, as docker names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Status {
+    Created,
+    Running,
+    Paused,
+    Removing,
+    Exited,
+}
+
+impl Status {
+    fn of(observed: &ObservedContainer) -> Self {
+        match observed.state {
+            State::Creating | State::Created => Self::Created,
+            State::Running { .. } if observed.paused => Self::Paused,
+            State::Running { .. } => Self::Running,
+            State::Exited { .. } => Self::Exited,
+            State::Removing => Self::Removing,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Removing => "removing",
+            Self::Exited => "exited",
+        }
+    }
+}
+
+impl PsArgs {
+    fn has(&self, container: &ObservedContainer) -> bool {
+        let mut states = self.status.iter().chain(&self.filter).peekable();
+        match states.peek() {
+            Some(_) => states.any(|state| *state == Status::of(container)),
+            None => self.all || container.is_running(),
+        }
+    }
+}
+
+/// `--filter status=STATE`.
+fn filter(text: &str) -> Result<Status, String> {
+    let state = text.strip_prefix("status=").ok_or("expected status=STATE")?;
+    Status::from_str(state, false).map_err(|_| format!("there is no state `{state}`"))
+}
+
 pub(crate) fn run(context: &Context, args: &PsArgs) -> Result<u8, CliError> {
     let project = context.project_name()?;
     let observed = context.observe(&project)?;
     let mut containers: Vec<&ObservedContainer> = observed
         .containers
         .values()
-        .filter(|container| args.all || container.is_running())
+        .filter(|container| args.has(container))
         .filter(|container| {
             args.names.is_empty() || args.names.iter().any(|name| name == container.container.service.as_str())
         })
@@ -64,7 +124,8 @@ fn render(args: &PsArgs, containers: &[&ObservedContainer], now: Now) -> String 
     }
     match args.format {
         Format::Table => {
-            let rows: Vec<Vec<String>> = containers.iter().map(|container| row(container, now)).collect();
+            let rows: Vec<Vec<String>> =
+                containers.iter().map(|container| row(container, now, args.no_trunc)).collect();
             output::table(&HEADS, &rows)
         }
         Format::Json => lines(containers.iter().map(|container| object(container, now).to_string()).collect()),
@@ -75,12 +136,12 @@ const HEADS: [&str; 7] = ["NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STA
 /// Characters of a command that a table shows.
 const COMMAND_CHARS: usize = 22;
 
-fn row(observed: &ObservedContainer, now: Now) -> Vec<String> {
+fn row(observed: &ObservedContainer, now: Now, whole: bool) -> Vec<String> {
     let container = &observed.container;
     vec![
         container.name.clone(),
         container.spec.image.to_string(),
-        command(&container.process.argv),
+        command(&container.process.argv, whole),
         service(container).to_string(),
         format!("{} ago", ago(now, container.created)),
         status(observed, now),
@@ -90,12 +151,9 @@ fn row(observed: &ObservedContainer, now: Now) -> Vec<String> {
 
 fn object(observed: &ObservedContainer, now: Now) -> serde_json::Value {
     let container = &observed.container;
-    let (state, exit, ending) = match &observed.state {
-        State::Creating | State::Created => ("created", 0, None),
-        State::Running { .. } if observed.paused => ("paused", 0, None),
-        State::Running { .. } => ("running", 0, None),
-        State::Exited { exit, .. } => ("exited", exit.shell_code(), Some(Ending::from(*exit))),
-        State::Removing => ("removing", 0, None),
+    let (exit, ending) = match &observed.state {
+        State::Exited { exit, .. } => (exit.shell_code(), Some(Ending::from(*exit))),
+        State::Creating | State::Created | State::Running { .. } | State::Removing => (0, None),
     };
     let pid = match observed.state {
         State::Running { pid, .. } => pid,
@@ -120,7 +178,7 @@ fn object(observed: &ObservedContainer, now: Now) -> serde_json::Value {
         "Command": container.process.argv.join(" "),
         "Service": service(container),
         "CreatedAt": container.created,
-        "State": state,
+        "State": Status::of(observed).word(),
         "Status": status(observed, now),
         "Health": health(&observed.health).unwrap_or_default(),
         "ExitCode": exit,
@@ -135,12 +193,12 @@ fn service(container: &Container) -> &ServiceName {
     container.one_off.as_ref().map_or(&container.service, |one_off| &one_off.of)
 }
 
-fn command(argv: &[String]) -> String {
-    let whole = argv.join(" ");
-    if whole.chars().count() <= COMMAND_CHARS {
-        return format!("\"{whole}\"");
+fn command(argv: &[String], whole: bool) -> String {
+    let text = argv.join(" ");
+    if whole || text.chars().count() <= COMMAND_CHARS {
+        return format!("\"{text}\"");
     }
-    let cut: String = whole.chars().take(COMMAND_CHARS - 1).collect();
+    let cut: String = text.chars().take(COMMAND_CHARS - 1).collect();
     format!("\"{cut}…\"")
 }
 
@@ -248,7 +306,8 @@ mod tests {
 
     #[test]
     fn long_commands_are_cut() {
-        assert_eq!(command(&["/stack".to_owned(), "demo".to_owned()]), "\"/stack demo\"");
-        assert_eq!(command(&["a".repeat(40)]), format!("\"{}…\"", "a".repeat(21)));
+        assert_eq!(command(&["/stack".to_owned(), "demo".to_owned()], false), "\"/stack demo\"");
+        assert_eq!(command(&["a".repeat(40)], true), format!("\"{}\"", "a".repeat(40)));
+        assert_eq!(command(&["a".repeat(40)], false), format!("\"{}…\"", "a".repeat(21)));
     }
 }

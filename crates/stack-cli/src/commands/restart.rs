@@ -13,6 +13,9 @@ pub(crate) struct RestartArgs {
     /// Seconds until it is killed, instead of each service's own
     #[arg(short, long, value_name = "SECONDS")]
     timeout: Option<u64>,
+    /// Without services that are to be restarted together with them (`depends_on.restart`)
+    #[arg(long)]
+    no_deps: bool,
     /// Only these; all by default
     services: Vec<String>,
 }
@@ -20,6 +23,10 @@ pub(crate) struct RestartArgs {
 pub(crate) fn run(context: &Context, args: RestartArgs) -> Result<u8, CliError> {
     follow::change(
         context,
-        PolicyChange::Restart { services: super::services(&args.services), timeout: super::timeout(args.timeout) },
+        PolicyChange::Restart {
+            services: super::services(&args.services),
+            timeout: super::timeout(args.timeout),
+            no_deps: args.no_deps,
+        },
     )
 }

@@ -43,7 +43,7 @@ pub(crate) fn run(context: &Context, args: &RmArgs) -> Result<u8, CliError> {
     }
     let services = targets::services(&doomed);
     if args.stop {
-        follow::change(context, PolicyChange::Stop { services: services.clone(), timeout: None })?;
+        return follow::take_away(context, services, None);
     }
     follow::change(context, PolicyChange::Remove { services })
 }

@@ -1,6 +1,7 @@
 //! `stack rmi`.
 
 use clap::Args;
+use stack_image::Store;
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -24,9 +25,13 @@ pub(crate) fn run(context: &Context, args: &RmiArgs) -> Result<u8, CliError> {
         output::line(&format!("untagged {name}"))?;
     }
     if !args.no_prune {
-        // Containers that run on a layer keep it.
-        let needed = super::needed(context)?;
-        store.collect(&needed).map_err(super::image_failed)?;
+        collect(context, &store)?;
     }
     Ok(0)
+}
+
+/// Deletes the content of images without a name. Containers that run on a layer keep it.
+pub(super) fn collect(context: &Context, store: &Store) -> Result<(), CliError> {
+    let needed = super::needed(context)?;
+    store.collect(&needed).map(drop).map_err(super::image_failed)
 }

@@ -10,7 +10,7 @@ use stack_model::{
 use stack_runtime::{AttachOptions, Attachment, End};
 
 use super::wait::Exits;
-use super::{follow, program, short_syntax};
+use super::{follow, program, provision, short_syntax};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::output;
@@ -39,6 +39,8 @@ pub(crate) struct RunArgs {
     label: Vec<String>,
     #[command(flatten)]
     program: program::ProgramArgs,
+    #[command(flatten)]
+    provision: provision::ProvisionArgs,
     /// A name for the container
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -77,7 +79,8 @@ pub(crate) struct RunArgs {
 }
 
 pub(crate) fn run(context: &Context, args: &RunArgs) -> Result<u8, CliError> {
-    let desired = context.project_to_run()?.lower(&context.machine.layout().instance());
+    let file = context.project_to_run()?;
+    let desired = file.lower(&context.machine.layout().instance());
     let project = desired.project.clone();
     let like = ServiceName::new(args.service.as_str());
     let Some(service) = desired.services.get(&like) else {
@@ -85,6 +88,7 @@ pub(crate) fn run(context: &Context, args: &RunArgs) -> Result<u8, CliError> {
         let failure = Failure::new(Fault::Missing, format!("there is no service `{like}`"));
         return Err(failure.hint(format!("the project has: {}", names.join(", "))).into());
     };
+    provision::run(context, (&file, &desired), &args.provision, (std::slice::from_ref(&like), args.no_deps))?;
     let tty = args.program.has_terminal();
     let errand = errand(context, args, (&project, &like, service), tty)?;
     let name = errand.name.clone();

@@ -10,6 +10,9 @@ use crate::error::CliError;
 /// Options of `scale`.
 #[derive(Debug, Args)]
 pub(crate) struct ScaleArgs {
+    /// Do not start what the services depend on
+    #[arg(long)]
+    no_deps: bool,
     /// Services with the number of containers that they are to have
     #[arg(value_name = "SERVICE=NUMBER", value_parser = super::scale_of, required = true)]
     services: Vec<(ServiceName, u32)>,
@@ -18,9 +21,11 @@ pub(crate) struct ScaleArgs {
 pub(crate) fn run(context: &Context, args: &ScaleArgs) -> Result<u8, CliError> {
     follow::up(
         context,
+        &context.project_to_run()?,
         UpOptions {
             services: args.services.iter().map(|(service, _)| service.clone()).collect(),
             scale: args.services.iter().cloned().collect(),
+            no_deps: args.no_deps,
             ..UpOptions::default()
         },
     )

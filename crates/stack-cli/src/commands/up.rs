@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use stack_model::{Desired, Millis, PolicyChange, ServiceName, UpOptions};
 
-use super::{follow, provision};
+use super::cascade::{self, Cascade};
+use super::{follow, plan, provision, recreate};
 use crate::casualties::container_label;
 use crate::context::Context;
 use crate::error::{Casualty, CliError};
@@ -17,6 +18,8 @@ use crate::settle::Verdict;
 
 /// The exit code of a command that was interrupted, as shells have it: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
+
+const STOPPING: &str = "stopping (press Ctrl-C again to kill)";
 
 /// Options of `up`.
 #[derive(Debug, Args)]
@@ -36,6 +39,13 @@ pub(crate) struct UpArgs {
     scale: Vec<(ServiceName, u32)>,
     #[command(flatten)]
     provision: provision::ProvisionArgs,
+    #[command(flatten)]
+    recreate: recreate::RecreateArgs,
+    #[command(flatten)]
+    cascade: cascade::CascadeArgs,
+    /// Make the containers of services that are not up yet, and do not start them
+    #[arg(long, conflicts_with_all = ["wait", "abort_on_container_exit", "abort_on_container_failure", "exit_code_from"])]
+    no_start: bool,
     /// Show the logs of these services only, also where the file says `attach: false`
     #[arg(long, value_name = "SERVICE", conflicts_with_all = ["detach", "attach_dependencies"])]
     attach: Vec<String>,
@@ -57,9 +67,15 @@ pub(crate) struct UpArgs {
     /// Without colours in the logs
     #[arg(long)]
     no_color: bool,
+    /// Show what would be done, as `stack plan` does
+    #[arg(long, conflicts_with_all = ["detach", "wait"])]
+    dry_run: bool,
     /// Accepted for docker compose: containers of removed services always go
     #[arg(long, hide = true)]
     remove_orphans: bool,
+    /// Accepted for docker compose: nothing is asked
+    #[arg(short = 'y', long = "yes", hide = true)]
+    _yes: bool,
     /// Only these and what they depend on; all by default
     services: Vec<String>,
 }
@@ -69,7 +85,9 @@ impl UpArgs {
         UpOptions {
             services: super::services(&self.services),
             scale: self.scale.iter().cloned().collect(),
-            ..UpOptions::default()
+            no_start: self.no_start,
+            rerun: self.cascade.is_any(),
+            ..self.recreate.options()
         }
     }
 
@@ -100,12 +118,17 @@ impl UpArgs {
 }
 
 pub(crate) fn run(context: &Context, args: &UpArgs) -> Result<u8, CliError> {
+    if args.dry_run {
+        return plan::dry_run(context, args.options());
+    }
     let project = context.project_to_run()?;
     let name = project.name().clone();
     let desired = project.lower(&context.machine.layout().instance());
-    provision::run(context, (&project, &desired), &args.provision, &super::services(&args.services))?;
-    let attached = !args.detach && !args.wait;
+    let mut cascade = args.cascade.cascade(&desired)?;
     let shown = args.shown(&desired)?;
+    let named = super::services(&args.services);
+    provision::run(context, (&project, &desired), &args.provision, (&named, args.recreate.no_deps()))?;
+    let attached = !args.detach && !args.wait && !args.no_start;
     let logs = if attached { Some(existing_logs(context, &desired, args.style(), shown)?) } else { None };
     let (client, accepted) = context.request(&name, |client| client.up(context.source.clone(), args.options()))?;
     let mut session = Session::new(context, name.clone(), Some(desired), client, accepted)?;
@@ -116,13 +139,13 @@ pub(crate) fn run(context: &Context, args: &UpArgs) -> Result<u8, CliError> {
     }
     let ask = || context.connect_if_running(&name)?.plan(context.source.clone(), args.options()).ok();
     match session.until_settled(ask)? {
-        Turn::Interrupted => return stop(session, args),
+        Turn::Interrupted => return stop(&mut session, args, STOPPING),
         Turn::Ended => return Err(Session::lost()),
         Turn::TimedOut => return Err(timed_out(&mut session, args)),
         Turn::Moved => {}
     }
     if attached {
-        return stay(session, args);
+        return stay(session, args, &mut cascade);
     }
     if args.wait && session.verdict() == Verdict::Settled {
         wait(&mut session, args)?;
@@ -178,10 +201,15 @@ fn timed_out(session: &mut Session<'_>, args: &UpArgs) -> CliError {
 }
 
 /// Shows logs until the user has enough or nothing runs any more.
-fn stay(mut session: Session<'_>, args: &UpArgs) -> Result<u8, CliError> {
+fn stay(mut session: Session<'_>, args: &UpArgs, cascade: &mut Cascade) -> Result<u8, CliError> {
     session.settle_display();
     let mut reported = BTreeSet::new();
     loop {
+        if let Some((name, exit)) = cascade.first(&mut session) {
+            let why = format!("{name} has ended ({exit}): stopping everything (press Ctrl-C to kill)");
+            let code = stop(&mut session, args, &why)?;
+            return if code == INTERRUPTED { Ok(code) } else { cascade.code(&session, exit) };
+        }
         if session.verdict() == Verdict::Stuck {
             // The supervisor keeps trying, and so an error comes again and again: it is said once.
             for casualty in session.casualties() {
@@ -197,7 +225,7 @@ fn stay(mut session: Session<'_>, args: &UpArgs) -> Result<u8, CliError> {
             return Ok(0);
         }
         match session.idle()? {
-            Turn::Interrupted => return stop(session, args),
+            Turn::Interrupted => return stop(&mut session, args, STOPPING),
             Turn::Ended => {
                 session.finish_logs()?;
                 return if session.verdict() == Verdict::Down { Ok(0) } else { Err(Session::lost()) };
@@ -212,9 +240,9 @@ fn runs(session: &Session<'_>) -> Result<bool, CliError> {
 }
 
 /// Stops what runs: the first interrupt asks, the second does not, the third leaves.
-fn stop(mut session: Session<'_>, args: &UpArgs) -> Result<u8, CliError> {
+fn stop(session: &mut Session<'_>, args: &UpArgs, why: &str) -> Result<u8, CliError> {
     let services = super::services(&args.services);
-    output::note("stopping (press Ctrl-C again to kill)");
+    output::note(why);
     session.set_deadline(None);
     session.change(PolicyChange::Stop { services: services.clone(), timeout: super::timeout(args.timeout) })?;
     let mut code = 0;

@@ -19,7 +19,7 @@ pub use container::{
     Attachment, Below, Blkio, ContainerSpec, FileKind, FileMount, Healthcheck, HostPort, Limits, Logging, Mount,
     MountSource, NetworkMode, PortSpec, Probe, Protocol, PullPolicy, RestartPolicy, VolumesFrom,
 };
-pub use service::{Client, Condition, Dependency, OneOff, Power, Service};
+pub use service::{Client, Condition, Dependency, OneOff, Power, Service, StartRequest};
 
 /// A whole project at one generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Build, ContainerSpec};
-use crate::{ImageId, Origin, ServiceName};
+use crate::{ImageId, Now, Origin, ServiceName};
 
 /// One service of the project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,21 @@ pub struct Service {
     pub power: Power,
     /// Grows with each `stack restart`; a running container with a smaller number is restarted.
     pub restart_request: u64,
+    /// Nobody follows the last of them, however much they ask for it (`depends_on.restart`).
+    #[serde(default)]
+    pub restart_alone: bool,
+    /// When somebody asked last that it runs.
+    #[serde(default)]
+    pub start_request: StartRequest,
+    /// Grows with each `up --force-recreate`; a container with a smaller number is replaced.
+    #[serde(default)]
+    pub recreate_request: u64,
+    /// Grows with each `up --renew-anon-volumes`; volumes without a name that have a smaller number are not used again.
+    #[serde(default)]
+    pub renew_request: u64,
+    /// A container that is there stays as it is, whatever the file says by now: `up --no-recreate`.
+    #[serde(default)]
+    pub keep: bool,
     /// `up` shows its log, unless it is told otherwise.
     #[serde(default = "shown")]
     pub attach: bool,
@@ -61,6 +76,15 @@ impl Service {
             }
         }
     }
+}
+
+/// Somebody has asked that a service runs: what ended before is started again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartRequest {
+    /// When.
+    pub at: Now,
+    /// What has ended with success, too.
+    pub done_too: bool,
 }
 
 /// Whether a service should run.

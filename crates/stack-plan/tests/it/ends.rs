@@ -1,7 +1,7 @@
 //! What follows when a process has ended by itself.
 
 use insta::assert_snapshot;
-use stack_model::{Exit, Millis, Now, Plan, RestartPolicy};
+use stack_model::{Action, Exit, Millis, Now, Plan, RestartPolicy, StartRequest};
 
 use crate::project::{Build, service, shop};
 use crate::world::World;
@@ -25,6 +25,31 @@ fn a_failure_under_no_policy_is_a_warning() {
     world.settle(&desired);
     assert!(world.plan(&desired).is_converged());
     assert_snapshot!(world.plan(&desired), @"warning      job/1 has ended (exit code 3) and its restart policy is `no`");
+}
+
+#[test]
+fn what_has_ended_is_started_again_when_somebody_asks() {
+    let asked = |at: u64, done_too: bool| {
+        shop(["failed", "worked"].map(|name| {
+            (name, service().edit(|service| service.start_request = StartRequest { at: Now(at), done_too }))
+        }))
+    };
+    let mut world = World::with(&asked(0, false));
+    world.exit("failed", 3);
+    world.exit("worked", 0);
+    let died = world.now.0;
+    let starts = |plan: &Plan| {
+        let starts = plan.ops.iter().filter(|op| matches!(op.action, Action::StartContainer { .. }));
+        starts.map(|op| format!("{} {}", op.key, op.cause)).collect::<Vec<_>>()
+    };
+    assert!(starts(&world.plan(&asked(died, true))).is_empty(), "it was asked for before it ended");
+    assert_eq!(starts(&world.plan(&asked(died + 1, false))), ["container:failed/1 requested: start"]);
+    assert_eq!(starts(&world.plan(&asked(died + 1, true))).len(), 2);
+    world.settle(&asked(died + 1, true));
+    world.now = Now(died + 2);
+    world.exit("failed", 3);
+    world.exit("worked", 0);
+    assert!(starts(&world.plan(&asked(died + 1, true))).is_empty(), "once for each request");
 }
 
 #[test]

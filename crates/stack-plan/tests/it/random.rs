@@ -29,7 +29,7 @@ struct Shape {
 
 fn shape() -> impl Strategy<Value = Shape> {
     let first = (any::<bool>(), 0..4_u32, 0..3_u8, 0..2_u8, 0..2_u64, 0..4_u8);
-    let second = (0..4_u8, 0..4_u8, any::<bool>(), prop::bool::weighted(0.1), 0..2_u64, prop::array::uniform4(0..8_u8));
+    let second = (0..4_u8, 0..4_u8, any::<bool>(), prop::bool::weighted(0.1), 0..8_u64, prop::array::uniform4(0..8_u8));
     (first, second).prop_map(|(first, second)| {
         let (present, replicas, image, variable, memory, networks) = first;
         let (port, restart, healthy, off, request, after) = second;
@@ -66,7 +66,8 @@ fn build_service(place: usize, shape: &Shape) -> Service {
                 [usize::from(shape.restart)],
         );
     built.container.limits.memory = Some(Bytes(shape.memory));
-    built.restart_request = shape.request;
+    (built.restart_request, built.recreate_request) = (shape.request & 1, shape.request & 2);
+    built.keep = shape.request & 4 != 0;
     if shape.off {
         built.power = Power::Off;
     }

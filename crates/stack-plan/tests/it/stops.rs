@@ -162,6 +162,42 @@ fn a_restart_keeps_the_container() {
 }
 
 #[test]
+fn another_container_can_be_asked_for() {
+    let mut world = World::with(&shop([("web", service())]));
+    let id = world.id("web", 1);
+    let desired = shop([("web", service().edit(|service| service.recreate_request = 7))]);
+    assert_snapshot!(world.step(&desired), @r"
+    #1           container:web/1      stop 2885 grace 10s                  replace   requested: recreate
+    blocked      container:web/1      create                               replace   until 2885 ended
+    ");
+    world.settle(&desired);
+    assert_ne!(world.id("web", 1), id);
+    assert!(world.plan(&desired).is_converged());
+    // A journal that has lost the request asks for nothing.
+    assert!(world.plan(&shop([("web", service())])).is_converged());
+}
+
+#[test]
+fn a_container_that_is_kept_stays_what_it_is() {
+    let mut world = World::with(&shop([("web", service().env("A", "1"))]));
+    let (id, record) = (world.id("web", 1), world.container("web", 1).container.clone());
+    let changed = |keep: bool| {
+        shop([(
+            "web",
+            service().env("A", "2").replicas(2).edit(|service| {
+                service.keep = keep;
+                service.container.limits.memory = Some(stack_model::Bytes(64 << 20));
+            }),
+        )])
+    };
+    world.settle(&changed(true));
+    assert_eq!((world.id("web", 1), &world.container("web", 1).container), (id.clone(), &record));
+    assert_eq!(world.container("web", 2).container.spec.environment["A"].as_deref(), Some("2"));
+    world.settle(&changed(false));
+    assert_ne!(world.id("web", 1), id, "what was kept is still known to differ");
+}
+
+#[test]
 fn dependents_that_ask_for_it_follow_a_restart() {
     let project = |request: u64| {
         shop([
@@ -172,6 +208,9 @@ fn dependents_that_ask_for_it_follow_a_restart() {
         ])
     };
     let mut world = World::with(&project(0));
+    let mut alone = project(1);
+    alone.services.get_mut("db").unwrap().restart_alone = true;
+    assert!(!world.plan(&alone).to_string().contains("follows"), "unless it is restarted alone");
     let mut plans = Vec::new();
     loop {
         let plan = world.step(&project(1));

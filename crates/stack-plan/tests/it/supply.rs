@@ -74,7 +74,7 @@ fn a_digest_that_is_here_is_not_asked_for() {
 fn what_is_missing_or_asked_for_is_built() {
     let desired = shop([("a", builds("shop-a")), ("b", builds("named:1"))]);
     let all = [("shop-a", None), ("named:1", None)];
-    let with = |build, pull| SupplyOptions { build, pull };
+    let with = |build, pull| SupplyOptions { build, pull, no_deps: false };
     assert_eq!(decide(&desired, &[], SupplyOptions::default()), "build a, build b");
     assert_eq!(decide(&desired, &all, SupplyOptions::default()), "");
     assert_eq!(decide(&desired, &all, with(BuildWhen::Always, None)), "build a, build b");

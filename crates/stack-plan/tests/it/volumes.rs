@@ -72,6 +72,29 @@ fn a_volume_without_a_name_passes_on_to_the_next_container_and_goes_with_the_las
 }
 
 #[test]
+fn new_volumes_without_a_name_take_the_place_of_the_old_ones() {
+    let anonymous = |renewal: u64| {
+        shop([(
+            "db",
+            service().mount("data", "/data").edit(|service| {
+                let source = MountSource::Anonymous;
+                service.container.mounts.push(Mount { source, target: "/anon".into(), read_only: false });
+                service.renew_request = renewal;
+            }),
+        )])
+    };
+    let mut world = World::with(&anonymous(0));
+    let before = world.observed.volumes.clone();
+    assert_eq!(before.len(), 2);
+    world.settle(&anonymous(3));
+    let after = world.observed.volumes.clone();
+    assert_eq!((after.len(), after.intersection(&before).count()), (2, 1), "the named one stays, nothing is left over");
+    assert!(world.plan(&anonymous(3)).is_converged());
+    world.settle(&shop([]));
+    assert_eq!(world.observed.volumes.len(), 1);
+}
+
+#[test]
 fn volumes_of_another_service_are_its_own_and_stay_with_it() {
     let sharing = |target: &str| {
         let db = service().mount("data", target).edit(|service| {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::RangeInclusive;
 
 use super::reader::{Line, LogReader};
 
@@ -37,17 +38,18 @@ impl<T> LogMerge<T> {
         self.sources.iter().map(|source| &source.tag)
     }
 
-    /// Drops all but the last `count` lines of each log so far, as `--tail` wants it, and those before `since_ns`.
+    /// Drops all but the last `count` lines of each log so far, as `--tail` wants it, and those of other times
+    /// (nanoseconds since the epoch).
     ///
     /// # Errors
     /// A log cannot be read.
-    pub fn keep_tail(&mut self, count: Option<usize>, since_ns: u64) -> io::Result<()> {
-        if count.is_none() && since_ns == 0 {
+    pub fn keep_tail(&mut self, count: Option<usize>, times_ns: RangeInclusive<u64>) -> io::Result<()> {
+        if count.is_none() && times_ns == (0..=u64::MAX) {
             return Ok(());
         }
         for source in &mut self.sources {
             while let Some(line) = source.reader.next_line()? {
-                if line.time_ns < since_ns {
+                if !times_ns.contains(&line.time_ns) {
                     continue;
                 }
                 source.lines.push_back(line);

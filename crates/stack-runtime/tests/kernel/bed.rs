@@ -133,6 +133,8 @@ pub(crate) fn container(line: &str) -> Container {
         index: 1,
         spec,
         restart_request: 0,
+        recreate_request: 0,
+        renew_request: 0,
         one_off: None,
         image: ImageId::new("sha256:test"),
         layers: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stack_model::{Millis, PolicyChange, ServiceName, UpOptions};
+use stack_model::{Millis, PolicyChange, Recreate, ServiceName, UpOptions};
 use stack_sim::{Draft, Faults, Random, project};
 
 use crate::trial::{COUNT, Life, Trial, histories};
@@ -57,12 +57,22 @@ async fn happen(trial: &mut Trial, random: &mut Random, life: &Life) {
             life.save(&trial.draft.desired).await;
         }
         2 => {
-            let options = UpOptions { services: some, ..UpOptions::default() };
+            let options = UpOptions {
+                services: some,
+                recreate: [Recreate::Changed, Recreate::All, Recreate::None][random.below(3) as usize],
+                recreate_dependencies: random.chance(200),
+                renew_volumes: random.chance(200),
+                no_deps: random.chance(200),
+                rerun: random.chance(200),
+                ..UpOptions::default()
+            };
             drop(life.up_with(&trial.draft.desired, options).await);
         }
         3 => drop(life.change(PolicyChange::Stop { services: some, timeout: Some(Millis(50)) }).await),
         4 => drop(life.change(PolicyChange::Start { services: some }).await),
-        5 => drop(life.change(PolicyChange::Restart { services: some, timeout: None }).await),
+        5 => drop(
+            life.change(PolicyChange::Restart { services: some, timeout: None, no_deps: random.chance(500) }).await,
+        ),
         6 | 7 => drop(trial.world.borrow_mut().kill_any()),
         8 => drop(trial.world.borrow_mut().delete_any_network()),
         9 => trial.world.borrow_mut().flush_rules(),

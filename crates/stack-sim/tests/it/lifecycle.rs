@@ -129,7 +129,7 @@ fn a_restart_is_done_even_when_the_journal_was_lost() {
                     life.up(&trial.draft.desired).await;
                     life.settled().await;
                     let before = trial.world.borrow_mut().processes();
-                    let restart = PolicyChange::Restart { services: vec!["db".into()], timeout: None };
+                    let restart = PolicyChange::Restart { services: vec!["db".into()], timeout: None, no_deps: false };
                     accepted(life.change(restart).await);
                     life.settled().await;
                     let after = trial.world.borrow_mut().processes();
