@@ -1,7 +1,7 @@
 //! Volumes: made when missing, deleted only when the user said so.
 
 use insta::assert_snapshot;
-use stack_model::{ImageReference, Mount, MountSource, VolumeName, VolumesFrom};
+use stack_model::{Condition, ImageReference, Mount, MountSource, VolumeName, VolumesFrom};
 use stack_plan::emptied;
 
 use crate::project::{Build, service, shop};
@@ -74,14 +74,16 @@ fn a_volume_without_a_name_passes_on_to_the_next_container_and_goes_with_the_las
 #[test]
 fn new_volumes_without_a_name_take_the_place_of_the_old_ones() {
     let anonymous = |renewal: u64| {
-        shop([(
-            "db",
-            service().mount("data", "/data").edit(|service| {
-                let source = MountSource::Anonymous;
-                service.container.mounts.push(Mount { source, target: "/anon".into(), read_only: false });
-                service.renew_request = renewal;
-            }),
-        )])
+        let db = service().mount("data", "/data").edit(|service| {
+            let source = MountSource::Anonymous;
+            service.container.mounts.push(Mount { source, target: "/anon".into(), read_only: false });
+            service.renew_request = renewal;
+        });
+        // Whoever shares them follows.
+        let web = service().after("db", Condition::Started).edit(|service| {
+            service.container.volumes_from.push(VolumesFrom { service: "db".into(), read_only: false });
+        });
+        shop([("db", db), ("web", web)])
     };
     let mut world = World::with(&anonymous(0));
     let before = world.observed.volumes.clone();
