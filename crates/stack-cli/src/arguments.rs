@@ -8,7 +8,7 @@ use clap::{Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
 use crate::commands::{
     attach, build, config, cp, create, demo, down, events, exec, explain, image, images, kill, load, lock, login,
     logout, logs, ls, pause, plan, port, prune, ps, pull, push, restart, rm, rmi, run, save, scale, start, stats, stop,
-    system, tag, top, up, update, wait,
+    system, tag, top, up, update, volumes, wait,
 };
 
 /// Docker Compose without Docker, for one Linux host
@@ -134,6 +134,8 @@ pub(crate) enum Verb {
     Port(port::PortArgs),
     /// List projects
     Ls(ls::LsArgs),
+    /// List the named volumes of the project
+    Volumes(volumes::VolumesArgs),
     /// Change the number of containers of services
     Scale(scale::ScaleArgs),
     /// Remove stopped containers

@@ -62,6 +62,9 @@ fn down_keeps_volumes_and_down_v_deletes_them() {
     world.stack(&["up", "-d"]).ok();
     let data = world.layout().root.join("volumes/volumes_data/_data");
     fs_err::write(data.join("kept"), "1").unwrap();
+    assert_eq!(world.stack(&["volumes", "-q"]).ok().stdout, "volumes_data\n");
+    assert!(world.stack(&["volumes", "web"]).ok().stdout.contains("local"));
+    world.stack(&["volumes", "wbe"]).fails(1, &["no such service"]);
     world.stack(&["down"]).ok();
     assert!(data.join("kept").exists());
     world.stack(&["up", "-d"]).ok();

@@ -49,6 +49,7 @@ pub(crate) mod top;
 pub(crate) mod up;
 pub(crate) mod update;
 mod version;
+pub(crate) mod volumes;
 pub(crate) mod wait;
 
 use std::collections::BTreeSet;
@@ -75,6 +76,7 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, CliError> {
         Verb::Cp(args) => cp::run(context, &args),
         Verb::Port(args) => port::run(context, &args),
         Verb::Ls(args) => ls::run(context, &args),
+        Verb::Volumes(args) => volumes::run(context, &args),
         Verb::Scale(args) => scale::run(context, &args),
         Verb::Rm(args) => rm::run(context, &args),
         Verb::Events(args) => events::run(context, &args),
