@@ -72,7 +72,7 @@ impl Client {
     }
 
     /// What would be done.
-    pub(crate) fn plan(&mut self, source: ProjectSource, options: UpOptions) -> Result<Plan, Refusal> {
+    pub(crate) fn plan(&mut self, source: ProjectSource, options: Option<UpOptions>) -> Result<Plan, Refusal> {
         match self.ask(&Request::Plan(Box::new(source), options))? {
             Reply::Plan(plan) => Ok(plan),
             other => Err(unexpected(other)),

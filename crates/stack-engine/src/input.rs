@@ -55,7 +55,7 @@ impl<H: Host, C: Clock> Engine<H, C> {
                 answer(reply, Reply::Status(Box::new(observed)));
             }
             Message::Plan { desired, options, reply } => {
-                let said = self.foretell(&desired, &options).await;
+                let said = self.foretell(&desired, options.as_ref()).await;
                 answer(reply, said);
             }
             Message::Quit => self.quit(),
@@ -91,10 +91,12 @@ impl<H: Host, C: Clock> Engine<H, C> {
         }
     }
 
-    /// What `up` would do.
-    async fn foretell(&mut self, desired: &Desired, options: &UpOptions) -> Reply {
+    /// What `up` would do, or what is left to do.
+    async fn foretell(&mut self, desired: &Desired, options: Option<&UpOptions>) -> Reply {
         let mut policy = self.journal.policy.clone();
-        if let Err(failure) = self.bend(&mut policy, desired, Some(options)).await {
+        if options.is_some()
+            && let Err(failure) = self.bend(&mut policy, desired, options).await
+        {
             return Reply::Refused(failure);
         }
         let desired = policy.apply(desired, self.journal.generation + 1);

@@ -30,12 +30,12 @@ pub enum Message {
     Change(PolicyChange, oneshot::Sender<Reply>),
     /// What there is: answered with [`Reply::Status`].
     Status(oneshot::Sender<Reply>),
-    /// What `up` would do with this input: answered with [`Reply::Plan`].
+    /// What `up` would do with this input, or what is left to do of it: answered with [`Reply::Plan`].
     Plan {
         /// What the input says.
         desired: Desired,
-        /// Options of `up`.
-        options: UpOptions,
+        /// Options of `up`; without any, nothing new is asked for.
+        options: Option<UpOptions>,
         /// Where the answer goes.
         reply: oneshot::Sender<Reply>,
     },

@@ -18,8 +18,9 @@ pub enum Request {
     Follow(u64),
     /// Answer with [`Reply::Status`].
     Status,
-    /// Answer with [`Reply::Plan`] for this project without doing it.
-    Plan(Box<ProjectSource>, UpOptions),
+    /// Answer with [`Reply::Plan`] for this project without doing it: what an `up` with these options would do, or what
+    /// is left to do of earlier requests.
+    Plan(Box<ProjectSource>, Option<UpOptions>),
 }
 
 /// Options of `up`.

@@ -54,7 +54,7 @@ pub(super) fn up(context: &Context, project: &Project, options: UpOptions) -> Re
     let desired = project.lower(&context.machine.layout().instance());
     let (client, accepted) = context.request(&name, |client| client.up(context.source.clone(), options.clone()))?;
     let mut session = Session::new(context, name.clone(), Some(desired), client, accepted)?;
-    let ask = || context.connect_if_running(&name)?.plan(context.source.clone(), options.clone()).ok();
+    let ask = || context.connect_if_running(&name)?.plan(context.source.clone(), None).ok();
     let turn = session.until_settled(ask)?;
     session.settle_display();
     if turn == Turn::Ended { Err(Session::lost()) } else { conclude(&session) }

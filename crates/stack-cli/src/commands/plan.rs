@@ -51,7 +51,7 @@ pub(super) fn dry_run(context: &Context, options: UpOptions) -> Result<u8, CliEr
 /// What `up` with these options would do.
 fn foretell(context: &Context, project: &Project, options: UpOptions) -> Result<Plan, CliError> {
     match context.connect_if_running(project.name()) {
-        Some(mut client) => Ok(client.plan(context.source.clone(), options)?),
+        Some(mut client) => Ok(client.plan(context.source.clone(), Some(options))?),
         None => {
             let base = project.lower(&context.machine.layout().instance());
             let mut policy = stack_engine::Policy::default();

@@ -137,7 +137,7 @@ pub(crate) fn run(context: &Context, args: &UpArgs) -> Result<u8, CliError> {
         session.catch_signals()?;
         session.show_logs(logs);
     }
-    let ask = || context.connect_if_running(&name)?.plan(context.source.clone(), args.options()).ok();
+    let ask = || context.connect_if_running(&name)?.plan(context.source.clone(), None).ok();
     match session.until_settled(ask)? {
         Turn::Interrupted => return stop(&mut session, args, STOPPING),
         Turn::Ended => return Err(Session::lost()),

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use stack_engine::Message;
 use stack_model::{
-    Bytes, Condition, Diagnostic, Event, Millis, PolicyChange, Reply, RestartPolicy, Severity, State, UpOptions,
+    Bytes, Condition, Diagnostic, Event, Millis, PolicyChange, Recreate, Reply, RestartPolicy, Severity, State,
+    UpOptions,
 };
 use stack_sim::{Behaviour, Draft, Faults, Random, depends, healthcheck, mount, project};
 
@@ -274,6 +275,23 @@ fn stop_start_scale_and_selection() {
                 accepted(life.up_with(&trial.draft.desired, UpOptions { scale, ..UpOptions::default() }).await);
                 trial.check(&life.settled().await);
                 assert_eq!(count(), 5);
+            })
+            .await;
+    });
+}
+
+#[test]
+fn what_is_left_to_do_is_not_what_the_same_request_would_do_again() {
+    one(0, async || {
+        let trial = Trial::new(0, shop());
+        trial
+            .life(async |life| {
+                let desired = &trial.draft.desired;
+                let again = UpOptions { recreate: Recreate::All, ..UpOptions::default() };
+                accepted(life.up_with(desired, again.clone()).await);
+                life.settled().await;
+                assert_eq!(life.plan_of(desired, None).await.to_string(), "");
+                assert!(life.plan_of(desired, Some(again)).await.to_string().contains("requested: recreate"));
             })
             .await;
     });

@@ -169,8 +169,12 @@ impl Life {
     }
 
     pub(crate) async fn plan(&self, desired: &Desired) -> Plan {
+        self.plan_of(desired, Some(UpOptions::default())).await
+    }
+
+    pub(crate) async fn plan_of(&self, desired: &Desired, options: Option<UpOptions>) -> Plan {
         let desired = desired.clone();
-        match self.ask(|reply| Message::Plan { desired, options: UpOptions::default(), reply }).await {
+        match self.ask(|reply| Message::Plan { desired, options, reply }).await {
             Reply::Plan(plan) => plan,
             other => panic!("{other:?}"),
         }
