@@ -61,7 +61,9 @@ fn links() -> BTreeSet<String> {
 
 fn mounts() -> BTreeSet<String> {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    text.lines().filter_map(|line| line.split(' ').nth(4)).map(str::to_owned).collect()
+    let points = text.lines().filter_map(|line| line.split(' ').nth(4));
+    // systemd mounts these for its services, whenever it starts one.
+    points.filter(|point| !point.starts_with("/run/credentials/")).map(str::to_owned).collect()
 }
 
 /// The cgroups that could be ours below one hierarchy.

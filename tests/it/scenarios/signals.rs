@@ -109,6 +109,8 @@ fn a_paused_container_is_left_alone_and_goes_on_as_it_was() {
 fn what_is_paused_can_be_stopped() {
     let world = World::new("frozen");
     one(&world, "stop_grace_period: 1h");
+    // Frozen before it listens, it would be taken for one that cannot hear.
+    hears(world.pids()["frozen-web-1"], SIGTERM);
     world.stack(&["pause"]).ok();
     // It hears the signal, or the test would still run in an hour.
     world.stack(&["stop"]).ok();
