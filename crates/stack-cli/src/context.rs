@@ -186,12 +186,19 @@ impl Context {
         project: &ProjectName,
         ask: impl Fn(&mut Client) -> Result<Accepted, Refusal>,
     ) -> Result<(Client, Accepted), CliError> {
+        Self::persist(|| {
+            let mut client = self.connect(project)?;
+            Ok(ask(&mut client).map(|accepted| (client, accepted)))
+        })
+    }
+
+    /// Asks until somebody answers who is not on the way out.
+    pub(crate) fn persist<T>(ask: impl Fn() -> Result<Result<T, Refusal>, CliError>) -> Result<T, CliError> {
         let mut tries = REQUEST_TRIES;
         loop {
-            let mut client = self.connect(project)?;
             tries -= 1;
-            match ask(&mut client) {
-                Ok(accepted) => return Ok((client, accepted)),
+            match ask()? {
+                Ok(answer) => return Ok(answer),
                 Err(Refusal::Refused(failure)) if tries > 0 && failure.fault == Fault::Transient => {
                     // Nothing can be waited for: the old supervisor has no more words for us.
                     let _ = rustix::event::poll(&mut [], Some(&REQUEST_REST));

@@ -77,14 +77,16 @@ impl Exits {
 
     /// Ends after an event.
     pub(super) fn follow_after(context: &Context, project: &ProjectName, sequence: u64) -> Result<Self, CliError> {
-        if !context.exists(project) && context.connect_if_running(project).is_none() {
-            let failure = Failure::new(Fault::Missing, format!("project `{project}` is not up"));
-            return Err(failure.hint("run `stack up` first").into());
-        }
-        let mut client = context.connect(project)?;
-        // Answered, the connection is ahead of any that is made later: what those see, this one follows.
-        client.status()?;
-        client.follow(sequence)?;
+        let client = Context::persist(|| {
+            if !context.exists(project) && context.connect_if_running(project).is_none() {
+                let failure = Failure::new(Fault::Missing, format!("project `{project}` is not up"));
+                return Err(failure.hint("run `stack up` first").into());
+            }
+            let mut client = context.connect(project)?;
+            // Answered, the connection is ahead of any that is made later: what those see, this one follows.
+            let answered = client.status().map(drop).and_then(|()| client.follow(sequence));
+            Ok(answered.map(|()| client))
+        })?;
         Ok(Self { client, heard: VecDeque::new() })
     }
 
