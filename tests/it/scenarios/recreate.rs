@@ -139,9 +139,12 @@ fn what_has_ended_by_itself_is_started_when_somebody_asks() {
     };
     assert_eq!(started(&["up", "-d"]), [true, true]);
     let ended = |name: &str| world.stack(&["ps", "-a", "--status", "exited", name]).ok().stdout.contains(name);
-    eventually("they end", || if ended("worked") && ended("failed") { Ok(()) } else { Err("runs".to_owned()) });
+    let both_ended =
+        || eventually("they end", || if ended("worked") && ended("failed") { Ok(()) } else { Err("runs".to_owned()) });
+    both_ended();
     assert_eq!(started(&["up", "-d"]), [false, true], "what has worked is done");
     assert_eq!(started(&["up", "-d", "worked"]), [true, false]);
+    both_ended();
     assert_eq!(started(&["start"]), [true, true]);
 }
 
