@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use stack_compose::{DiskLoader, Loaded, Phases, Project};
 use stack_engine::Machine;
 use stack_image::{AccessPolicy, ImageError};
-use stack_model::{Desired, Fault, Layout, Now, Observed, ProjectName, ProjectSource, Severity};
+use stack_model::{Desired, Failure, Fault, Layout, Now, Observed, ProjectName, ProjectSource, Severity};
 
 use crate::arguments::{Global, Progress, Verb};
 use crate::client::{Accepted, Client, Refusal};
@@ -211,6 +211,20 @@ impl Context {
     /// Speaks to the supervisor of a project, if one runs.
     pub(crate) fn connect_if_running(&self, project: &ProjectName) -> Option<Client> {
         Client::connect(&self.machine.layout().control_socket(project)).ok()
+    }
+
+    /// There is something of the project, or somebody who supervises it.
+    pub(crate) fn is_up(&self, project: &ProjectName) -> bool {
+        self.exists(project) || self.connect_if_running(project).is_some()
+    }
+
+    /// Refuses a project of which there is nothing.
+    pub(crate) fn require_up(&self, project: &ProjectName) -> Result<(), CliError> {
+        if self.is_up(project) {
+            return Ok(());
+        }
+        let failure = Failure::new(Fault::Missing, format!("project `{project}` is not up"));
+        Err(failure.hint("run `stack up` first").into())
     }
 
     /// Whether there is anything of a project on this machine.

@@ -10,7 +10,7 @@ use stack_model::{
     StartRequest, State, UpOptions, Volume, VolumeName,
 };
 
-use named::{NOBODY, known, possible, with_dependencies};
+use named::{known, possible};
 
 /// Everything that stands between the file and the desired state. Persisted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +93,7 @@ impl Policy {
             [] if options.errand.is_none() => base.services.keys().cloned().collect(),
             services => services.iter().cloned().collect(),
         };
-        let asked = if options.no_deps { named.clone() } else { with_dependencies(named.iter(), base, &NOBODY) };
+        let asked = with_dependencies(base, &named, |_| options.no_deps);
         self.revive(&asked);
         if options.errand.is_none() {
             self.scale.retain(|name, _| !asked.contains(name));
@@ -312,7 +312,7 @@ impl Policy {
     fn active(&self, base: &Desired) -> BTreeSet<ServiceName> {
         match &self.selected {
             Selection::All => base.services.keys().cloned().collect(),
-            Selection::Only(selected) => with_dependencies(selected.iter(), base, &self.alone),
+            Selection::Only(selected) => with_dependencies(base, selected, |name| self.alone.contains(name)),
         }
     }
 
@@ -334,6 +334,14 @@ impl Policy {
         }
         Ok(services.iter().cloned().collect())
     }
+}
+
+fn with_dependencies(
+    base: &Desired,
+    services: &BTreeSet<ServiceName>,
+    alone: impl Fn(&ServiceName) -> bool,
+) -> BTreeSet<ServiceName> {
+    stack_plan::with_dependencies(base, services, alone).into_iter().cloned().collect()
 }
 
 /// A request that is newer than the last one: the time, so that requests grow even when the journal with the last

@@ -60,7 +60,7 @@ impl Net {
         let name = bridge.clone();
         let found = self.run(move |handle| async move { bridge::removable(&handle, &name).await })??;
         let Some(index) = found else { return Ok(false) };
-        on_own_thread(|| sandbox::enter(self.home.as_fd()).and_then(|()| unlink::unlink(bridge, index)))??;
+        self.in_namespace(self.home.as_fd(), || unlink::unlink(bridge, index))??;
         Ok(true)
     }
 
@@ -115,7 +115,7 @@ impl Net {
         let mut filter = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
         let mut wire = match filter.take() {
             Some(wire) => wire,
-            None => on_own_thread(|| sandbox::enter(self.home.as_fd()).and_then(|()| nft::open(table)))??,
+            None => self.in_namespace(self.home.as_fd(), || nft::open(table))??,
         };
         // After an error the socket may hold answers that nobody waits for; the next call opens another.
         let result = work(&mut wire)?;

@@ -1,9 +1,40 @@
 //! Which service depends on which.
 
+use std::collections::BTreeSet;
+
 use petgraph::Direction;
 use petgraph::algo::{tarjan_scc, toposort};
 use petgraph::graphmap::DiGraphMap;
-use stack_model::{Desired, ServiceName};
+use stack_model::{Desired, Service, ServiceName};
+
+/// These services, what they depend on, what that depends on. Those that are `alone` bring nothing along.
+pub fn with_dependencies<'a, 'n>(
+    desired: &'a Desired,
+    services: impl IntoIterator<Item = &'n ServiceName>,
+    alone: impl Fn(&ServiceName) -> bool,
+) -> BTreeSet<&'a ServiceName> {
+    let needs = |name: &ServiceName, service: &'a Service| {
+        if alone(name) { Vec::new() } else { service.depends_on.keys().collect() }
+    };
+    closure(desired, services, needs)
+}
+
+/// These services, what they need, what that needs.
+pub(crate) fn closure<'a, 'n>(
+    desired: &'a Desired,
+    services: impl IntoIterator<Item = &'n ServiceName>,
+    needs: impl Fn(&ServiceName, &'a Service) -> Vec<&'a ServiceName>,
+) -> BTreeSet<&'a ServiceName> {
+    let find = |name: &ServiceName| desired.services.get_key_value(name);
+    let mut open: Vec<_> = services.into_iter().filter_map(find).collect();
+    let mut found = BTreeSet::new();
+    while let Some((name, service)) = open.pop() {
+        if found.insert(name) {
+            open.extend(needs(name, service).into_iter().filter_map(find));
+        }
+    }
+    found
+}
 
 /// The dependency graph without its cycles. An edge leads from a dependency to what depends on it.
 #[derive(Debug)]

@@ -39,6 +39,7 @@ mod survey;
 mod words;
 
 pub use classify::{Change, compare, most_severe};
+pub use graph::with_dependencies;
 pub use reconcile::{emptied, plan};
 pub use remember::{note_failure, note_success};
 pub use restart::{backoff, stays_down};

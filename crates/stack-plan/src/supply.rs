@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stack_model::{Desired, ImageReference, NamedContext, Now, ProjectName, PullPolicy, Service, ServiceName};
 
+use crate::graph::{closure, with_dependencies};
+
 /// What the store has of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
@@ -77,8 +79,10 @@ pub fn supply(
 ) -> Supply {
     let makers = makers(desired);
     let mut supply = Supply::default();
-    let named = if options.no_deps { closure(desired, services, |_| Vec::new()) } else { BTreeSet::new() };
-    let concerned = if named.is_empty() { with_dependencies(desired, services) } else { named };
+    let concerned = match services {
+        [] => desired.services.keys().collect(),
+        services => with_dependencies(desired, services, |_| options.no_deps),
+    };
     for name in concerned {
         let service = &desired.services[name];
         let image = &service.container.image;
@@ -179,32 +183,6 @@ pub fn is_named(project: &ProjectName, maker: &ServiceName, image: &ImageReferen
     image.as_str() != format!("{project}-{maker}").to_lowercase()
 }
 
-/// These services and all that they depend on; all where none are named.
-fn with_dependencies<'a>(desired: &'a Desired, services: &[ServiceName]) -> BTreeSet<&'a ServiceName> {
-    if services.is_empty() {
-        return desired.services.keys().collect();
-    }
-    let depends = |service: &'a Service| service.depends_on.keys().collect::<Vec<_>>();
-    closure(desired, services, depends)
-}
-
-fn closure<'a>(
-    desired: &'a Desired,
-    services: &[ServiceName],
-    needs: impl Fn(&'a Service) -> Vec<&'a ServiceName>,
-) -> BTreeSet<&'a ServiceName> {
-    let mut found = BTreeSet::new();
-    let mut open: Vec<&ServiceName> = services.iter().collect();
-    while let Some(name) = open.pop() {
-        if let Some((name, service)) = desired.services.get_key_value(name)
-            && found.insert(name)
-        {
-            open.extend(needs(service));
-        }
-    }
-    found
-}
-
 /// The builds of these services, and of those whose images they take as contexts, in waves: each needs only what
 /// earlier ones make. With `dependencies` also those of the services that they depend on.
 pub fn build_waves(desired: &Desired, services: &[ServiceName], dependencies: bool) -> Vec<BTreeSet<ServiceName>> {
@@ -217,7 +195,7 @@ pub fn build_waves(desired: &Desired, services: &[ServiceName], dependencies: bo
         });
         built.collect()
     };
-    let needs = |service| {
+    let needs = |_: &ServiceName, service| {
         let mut needs: Vec<&ServiceName> = contexts(service);
         needs.extend(service.depends_on.keys().filter(|_| dependencies));
         needs

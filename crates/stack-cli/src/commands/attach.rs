@@ -56,7 +56,7 @@ pub(crate) fn run(context: &Context, args: &AttachArgs) -> Result<u8, CliError> 
         End::Ended => {
             let (_, exit) = exits.next(|ended| *ended == id)?;
             attachment.show_all().map_err(failed)?;
-            Ok(u8::try_from(exit.shell_code()).unwrap_or(255))
+            Ok(super::exit_code(exit))
         }
     }
 }

@@ -68,7 +68,7 @@ impl Cascade {
 
     /// The exit code of the command after everything has ended.
     pub(crate) fn code(&self, session: &Session<'_>, first: Exit) -> Result<u8, CliError> {
-        let Some(service) = &self.code_from else { return Ok(shell_code(first)) };
+        let Some(service) = &self.code_from else { return Ok(super::exit_code(first)) };
         let observed = session.observe()?;
         let mut ends = observed.containers.values().filter(|it| it.container.service == *service);
         let exit = ends.find_map(|it| match it.state {
@@ -76,10 +76,6 @@ impl Cascade {
             State::Creating | State::Created | State::Running { .. } | State::Removing => None,
         });
         // One that was never started has not failed.
-        Ok(exit.map_or(0, shell_code))
+        Ok(exit.map_or(0, super::exit_code))
     }
-}
-
-fn shell_code(exit: Exit) -> u8 {
-    u8::try_from(exit.shell_code()).unwrap_or(255)
 }

@@ -33,5 +33,5 @@ pub(crate) fn run(context: &Context, args: &CreateArgs) -> Result<u8, CliError> 
     let services = super::services(&args.services);
     provision::run(context, (&project, &desired), &args.provision, (&services, args.recreate.no_deps()))?;
     let scale = args.scale.iter().cloned().collect();
-    follow::up(context, &project, UpOptions { services, scale, no_start: true, ..args.recreate.options() })
+    follow::up(context, desired, UpOptions { services, scale, no_start: true, ..args.recreate.options() })
 }

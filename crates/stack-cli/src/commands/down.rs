@@ -48,7 +48,7 @@ pub(crate) fn run(context: &Context, args: &DownArgs) -> Result<u8, CliError> {
     }
     let project = context.project_name()?;
     let images = args.rmi.map(|which| images(context, &project, which)).transpose()?.unwrap_or_default();
-    let code = if context.exists(&project) || context.connect_if_running(&project).is_some() {
+    let code = if context.is_up(&project) {
         let mut session = follow::begin(context, project, PolicyChange::Down { volumes: args.volumes, timeout })?;
         follow::until_down(&mut session)?
     } else {

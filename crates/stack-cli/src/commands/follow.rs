@@ -1,7 +1,6 @@
 //! Asking for a change and waiting for its effect, as `stop`, `start` and `restart` do.
 
-use stack_compose::Project;
-use stack_model::{Failure, Fault, Millis, PolicyChange, ProjectName, ServiceName, UpOptions};
+use stack_model::{Desired, Millis, PolicyChange, ProjectName, ServiceName, UpOptions};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -11,10 +10,7 @@ use crate::settle::Verdict;
 /// Asks the supervisor of the project for a change and waits until it is made.
 pub(super) fn change(context: &Context, change: PolicyChange) -> Result<u8, CliError> {
     let project = context.project_name()?;
-    if !context.exists(&project) && context.connect_if_running(&project).is_none() {
-        let failure = Failure::new(Fault::Missing, format!("project `{project}` is not up"));
-        return Err(failure.hint("run `stack up` first").into());
-    }
+    context.require_up(&project)?;
     let services = match &change {
         PolicyChange::Stop { services, .. } | PolicyChange::Restart { services, .. } => services.clone(),
         PolicyChange::Start { services }
@@ -49,9 +45,8 @@ pub(super) fn take_away(
 }
 
 /// Asks for the project as these options have it and waits until it is so.
-pub(super) fn up(context: &Context, project: &Project, options: UpOptions) -> Result<u8, CliError> {
-    let name = project.name().clone();
-    let desired = project.lower(&context.machine.layout().instance());
+pub(super) fn up(context: &Context, desired: Desired, options: UpOptions) -> Result<u8, CliError> {
+    let name = desired.project.clone();
     let (client, accepted) = context.request(&name, |client| client.up(context.source.clone(), options.clone()))?;
     let mut session = Session::new(context, name.clone(), Some(desired), client, accepted)?;
     let ask = || context.connect_if_running(&name)?.plan(context.source.clone(), None).ok();

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use stack_compose::{DiskLoader, Phases};
 use stack_model::{Container, ProjectName, ProjectSource, State};
 
+use super::Format;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::output;
@@ -27,13 +28,6 @@ pub(crate) struct LsArgs {
     /// How it is shown
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-}
-
-/// How projects are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 /// A project of this installation.

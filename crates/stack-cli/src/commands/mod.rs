@@ -54,13 +54,21 @@ pub(crate) mod wait;
 
 use std::collections::BTreeSet;
 
+use clap::ValueEnum;
 use stack_cgroup::Hierarchy;
 use stack_image::{ImageError, Needed, Store};
-use stack_model::{Bytes, Container, DiffId, Failure, Fault, Millis, ProjectName};
+use stack_model::{Bytes, Container, DiffId, Exit, Failure, Fault, Millis, ProjectName};
 
 use crate::arguments::Verb;
 use crate::context::Context;
 use crate::error::CliError;
+
+/// How lists are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
 
 /// Runs a verb and returns the exit code.
 pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, CliError> {
@@ -118,6 +126,11 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, CliError> {
 /// An error of another crate, with all its causes.
 fn failed(fault: Fault, hint: Option<String>, error: &(dyn std::error::Error + 'static)) -> CliError {
     CliError::Failed(Failure { hint, ..Failure::from_error(fault, error) })
+}
+
+/// The exit code of a command whose program has ended like this.
+fn exit_code(exit: Exit) -> u8 {
+    u8::try_from(exit.shell_code()).unwrap_or(255)
 }
 
 /// `-t SECONDS`.

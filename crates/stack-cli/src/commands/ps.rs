@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use stack_model::{Container, Ending, Health, Now, ObservedContainer, PublishedPort, ServiceName, State};
 
+use super::Format;
 use crate::context::{Context, now};
 use crate::error::CliError;
 use crate::output;
@@ -38,13 +39,6 @@ pub(crate) struct PsArgs {
     /// Only these; all by default
     #[arg(value_name = "SERVICE")]
     names: Vec<String>,
-}
-
-/// How containers are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 /// States of containers, as docker names them.

@@ -56,24 +56,17 @@ fn images(context: &Context, args: &PushArgs) -> Result<BTreeSet<ImageReference>
     let Some(desired) = project.map(|project| project.lower(&context.machine.layout().instance())) else {
         return Ok(args.names.iter().map(|name| name.as_str().into()).collect());
     };
-    let mut images = BTreeSet::new();
-    let mut open: Vec<ServiceName> = super::services(&args.names);
-    if open.is_empty() {
-        open.extend(desired.services.keys().cloned());
-    }
-    let mut seen = BTreeSet::new();
-    while let Some(name) = open.pop() {
-        let Some(service) = desired.services.get(&name) else {
-            images.insert(name.as_str().into());
-            continue;
-        };
+    let (services, others): (Vec<ServiceName>, Vec<ServiceName>) = match args.names.as_slice() {
+        [] => (desired.services.keys().cloned().collect(), Vec::new()),
+        names => super::services(names).into_iter().partition(|name| desired.services.contains_key(name)),
+    };
+    let mut images: BTreeSet<ImageReference> = others.iter().map(|name| name.as_str().into()).collect();
+    for name in stack_plan::with_dependencies(&desired, &services, |_| !args.include_deps) {
+        let service = &desired.services[name];
         // What comes from a registry is there already.
         if let Some(build) = &service.build {
             images.insert(service.container.image.clone());
             images.extend(build.tags.iter().map(|tag| tag.as_str().into()));
-        }
-        if args.include_deps && seen.insert(name) {
-            open.extend(service.depends_on.keys().cloned());
         }
     }
     Ok(images)

@@ -242,6 +242,6 @@ impl Run<'_> {
         }
         let (_, exit) = exits.next(|id| *id == container.id)?;
         attachment.show_all().map_err(failed)?;
-        Ok(Some(u8::try_from(exit.shell_code()).unwrap_or(255)))
+        Ok(Some(super::exit_code(exit)))
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct ScaleArgs {
 pub(crate) fn run(context: &Context, args: &ScaleArgs) -> Result<u8, CliError> {
     follow::up(
         context,
-        &context.project_to_run()?,
+        context.project_to_run()?.lower(&context.machine.layout().instance()),
         UpOptions {
             services: args.services.iter().map(|(service, _)| service.clone()).collect(),
             scale: args.services.iter().cloned().collect(),

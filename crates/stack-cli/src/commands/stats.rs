@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use rustix::event::Timespec;
 use serde_json::json;
 use stack_cgroup::{Hierarchy, Usage};
 use stack_model::{Bytes, ContainerId, ObservedContainer, ProjectName, State};
 
-use super::{shown_size, targets};
+use super::{Format, shown_size, targets};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::output;
@@ -37,13 +37,6 @@ pub(crate) struct StatsArgs {
     format: Format,
     /// Only these; all by default
     services: Vec<String>,
-}
-
-/// How use is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 pub(crate) fn run(context: &Context, args: &StatsArgs) -> Result<u8, CliError> {

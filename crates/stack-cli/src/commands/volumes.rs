@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use stack_model::{ServiceName, VolumeName};
 
+use super::Format;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::output;
@@ -24,13 +25,6 @@ pub(crate) struct VolumesArgs {
     format: Format,
     /// Only those of these services; all by default
     services: Vec<String>,
-}
-
-/// How volumes are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 /// Lists the named volumes of the project that have been made.

@@ -78,10 +78,7 @@ impl Exits {
     /// Ends after an event.
     pub(super) fn follow_after(context: &Context, project: &ProjectName, sequence: u64) -> Result<Self, CliError> {
         let client = Context::persist(|| {
-            if !context.exists(project) && context.connect_if_running(project).is_none() {
-                let failure = Failure::new(Fault::Missing, format!("project `{project}` is not up"));
-                return Err(failure.hint("run `stack up` first").into());
-            }
+            context.require_up(project)?;
             let mut client = context.connect(project)?;
             // Answered, the connection is ahead of any that is made later: what those see, this one follows.
             let answered = client.status().map(drop).and_then(|()| client.follow(sequence));

@@ -1,27 +1,6 @@
-//! The services that a request names: whether there are such, and what comes along.
-
-use std::collections::BTreeSet;
+//! The services that a request names: whether there are such, and what was meant.
 
 use stack_model::{Desired, Failure, Fault, ServiceName, UpOptions};
-
-/// Nobody is asked for without what it depends on.
-pub(super) const NOBODY: BTreeSet<ServiceName> = BTreeSet::new();
-
-/// Services with what they depend on; those that are `alone` bring nothing along.
-pub(super) fn with_dependencies<'a>(
-    roots: impl Iterator<Item = &'a ServiceName>,
-    base: &'a Desired,
-    alone: &BTreeSet<ServiceName>,
-) -> BTreeSet<ServiceName> {
-    let (mut found, mut open) = (BTreeSet::new(), roots.collect::<Vec<_>>());
-    while let Some(name) = open.pop() {
-        let Some(service) = base.services.get(name) else { continue };
-        if found.insert(name.clone()) && !alone.contains(name) {
-            open.extend(service.depends_on.keys());
-        }
-    }
-    found
-}
 
 /// There are such services, and they can have so many containers.
 pub(super) fn possible(options: &UpOptions, base: &Desired) -> Result<(), Failure> {
